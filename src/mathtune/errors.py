@@ -1,0 +1,55 @@
+"""Errors a user can act on.
+
+Each message is one clear sentence with the fact, the value and the remedy. Every class also inherits
+the standard exception a caller would expect, so ``except ValueError`` keeps working. The command line
+prints the message without a traceback and exits with code 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class MathtuneError(Exception):
+    """Base of every error that mathtune raises on purpose."""
+
+    exit_code = 2
+
+
+class ConfigError(MathtuneError, ValueError):
+    """A recipe or an option is wrong. Carries all faults found, not only the first."""
+
+    def __init__(self, faults: str | Sequence[str]) -> None:
+        self.faults: list[str] = [faults] if isinstance(faults, str) else list(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class DataError(MathtuneError, ValueError):
+    """Problems could not be read, or what was read cannot be used."""
+
+
+class ModelError(MathtuneError, ValueError):
+    """A model or tokenizer could not be loaded, or does not fit what is asked of it."""
+
+
+class RunError(MathtuneError, RuntimeError):
+    """A run folder cannot be used for what is asked."""
+
+
+class DiskError(MathtuneError, OSError):
+    """Something could not be written; what was saved before is still whole."""
+
+
+class TrainingStopped(MathtuneError, RuntimeError):
+    """Training ended before its time: a signal or a loss that is not finite."""
+
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the known word closest to ``word``, or ``""``."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -1,0 +1,50 @@
+"""The protocol every engine follows: prompts in, completions out as they finish."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mathtune.records import Completion, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How to decode. Two runs can be compared only where these are equal.
+
+    Attributes:
+        max_new_tokens: Limit on new tokens a completion, calculator insertions included.
+        temperature: 0 is greedy.
+        top_p: Nucleus sampling mass; 1 keeps the whole distribution.
+        samples: Completions a problem.
+        seed: Of sampling. The same seed gives the same samples whatever the batch size.
+        stop: Strings that end a completion; they are not part of its text.
+        calculator: Insert the exact result after ``<<expression=`` (Cobbe et al. 2021, appendix B).
+        logprobs: Also return the log-probability of each new token.
+    """
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    samples: int = 1
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    calculator: bool = False
+    logprobs: bool = False
+
+
+class Engine(Protocol):
+    """Anything that can continue prompts."""
+
+    @property
+    def name(self) -> str:
+        """Short name for reports, for example ``"hf"``."""
+        ...
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[Completion]:
+        """Yield ``len(prompts) * decoding.samples`` completions, each as soon as it is whole.
+
+        The order is the engine's own; ``problem_id`` and ``sample`` say which one it is.
+        """
+        ...

@@ -1,0 +1,178 @@
+"""The records that rooms exchange: frozen, plain, and free of torch.
+
+``Problem`` → (prompts) → ``Example`` → (training or generation) → ``Completion`` → (grading) → ``Grade``.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+
+def content_id(question: str, answer: str = "") -> str:
+    """Name a problem by what it says: 16 hex digits of SHA-256, the same in any order or file."""
+    return hashlib.sha256(f"{question}\x1f{answer}".encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One word problem.
+
+    Attributes:
+        id: Content hash (``content_id``), stable under reordering and growth of the file.
+        question: What is asked.
+        answer: The gold solution as published, final answer included. Empty for a question-only text
+            (used when a base model is trained on texts, never graded).
+        gold: The final answer as written in the source, for example ``"1,450"`` or ``"0.5"``.
+        source: Where it came from, for example ``"gsm8k/main:train"``.
+        type: Template name or category where the source knows it.
+        steps: Number of solution steps where the source knows it.
+    """
+
+    id: str
+    question: str
+    answer: str
+    gold: str
+    source: str = ""
+    type: str | None = None
+    steps: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A problem as a model sees it.
+
+    Attributes:
+        problem_id: The problem's id.
+        text: Prompt and completion as one string, without BOS and EOS.
+        ids: Token ids, BOS and EOS included.
+        supervised: One flag a token: True where the token is a training target.
+        offsets: ``(start, end)`` into ``text`` a token; ``(0, 0)`` for BOS and ``(n, n)`` for EOS.
+        prompt_tokens: ``ids[:prompt_tokens]`` is exactly what the model is prompted with at inference.
+    """
+
+    problem_id: str
+    text: str
+    ids: tuple[int, ...]
+    supervised: tuple[bool, ...]
+    offsets: tuple[tuple[int, int], ...]
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What an engine is asked to continue: ``ids`` for local engines, ``text`` for remote ones."""
+
+    problem_id: str
+    text: str
+    ids: tuple[int, ...]
+
+
+class StopReason(enum.Enum):
+    """Why generation of one completion ended."""
+
+    EOS = "eos"
+    STOP_STRING = "stop_string"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One generated text.
+
+    Attributes:
+        problem_id: The problem it answers.
+        sample: 0 for the first sample of a problem, and so on.
+        text: The new text, cut before the stop string, special tokens left out.
+        ids: The new token ids as generated (calculator insertions included), EOS included if made.
+        stop_reason: Why it ended.
+        seconds: Wall-clock seconds the completion's row was in flight.
+        logprobs: One log-probability a token of ``ids`` where asked for, else None.
+        inserted_tokens: How many tokens of ``ids`` the calculator wrote.
+    """
+
+    problem_id: str
+    sample: int
+    text: str
+    ids: tuple[int, ...]
+    stop_reason: StopReason
+    seconds: float = 0.0
+    logprobs: tuple[float, ...] | None = None
+    inserted_tokens: int = 0
+
+
+class Outcome(enum.Enum):
+    """What grading found. Never a bare boolean: a missing answer and a wrong one differ."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    NO_ANSWER = "no_answer"
+    TRUNCATED = "truncated"
+    UNGRADABLE = "ungradable"
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """The verdict on one completion.
+
+    Attributes:
+        outcome: The verdict.
+        extracted: The text taken for the final answer, or None.
+        value: It as an exact number, or None where it is not one.
+        method: How it was found: ``boxed``, ``hash``, ``answer_is``, ``last_number``, ``symbolic``.
+        reason: One short sentence a person can read.
+    """
+
+    outcome: Outcome
+    extracted: str | None = None
+    value: Fraction | None = None
+    method: str | None = None
+    reason: str = ""
+
+    @property
+    def correct(self) -> bool:
+        """True only for ``Outcome.CORRECT``."""
+        return self.outcome is Outcome.CORRECT
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedRow:
+    """A row that was read and not used, with the reason it is counted under."""
+
+    reason: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemSet:
+    """Problems under one label, with what was left out on the way."""
+
+    label: str
+    problems: tuple[Problem, ...]
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.problems)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the problems' ids in any order: the same set has the same fingerprint."""
+        joined = "\n".join(sorted(problem.id for problem in self.problems))
+        return hashlib.sha256(joined.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """What a recipe trains on, chooses by and reports on. ``test[0]`` is the headline set."""
+
+    train: ProblemSet
+    validation: ProblemSet
+    test: tuple[ProblemSet, ...]
+
+
+Row = Mapping[str, Any]
+"""One line of a predictions file; its fields are documented in ``mathtune.evaluation.rows``."""
