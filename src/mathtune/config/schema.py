@@ -1,0 +1,342 @@
+"""Every knob of a recipe, once: its type, its default and what it does.
+
+Names are the ones Hugging Face users know (``TrainingArguments``, ``SFTConfig``, ``LoraConfig``,
+``BitsAndBytesConfig``). The text under a field is its only documentation: ``mathtune recipes --knobs``
+prints it and an unknown key is matched against it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction01 = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+SEED_PROBLEM = "What is 125 * 45 + 678? Show your work."
+"""The problem that the Gemma-2B project put to the original and to the fine-tuned model."""
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys are errors, values never change after loading."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=()
+    )
+
+
+class ModelConfig(Section):
+    """Which model, and how it is held in memory."""
+
+    name_or_path: str | None = None
+    """Hub id, a folder with a saved model, or ``tiny-base`` for the toy model in the package."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Type of the weights. ``auto`` takes what the processor computes fast, and says which."""
+    attn_implementation: str | None = None
+    """Attention kernel by its Transformers name; empty lets Transformers pick."""
+    load_in_4bit: bool = False
+    """Quantise the frozen weights to 4 bits with bitsandbytes (QLoRA, Dettmers et al. 2023)."""
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] = "nf4"
+    """4-bit data type."""
+    bnb_4bit_use_double_quant: bool = True
+    """Quantise the quantisation constants too."""
+    trust_remote_code: bool = False
+    """Run Python code that a model repository ships. Off: nothing mathtune needs asks for it."""
+    from_config: dict[str, Any] | None = None
+    """Instead of ``name_or_path``: build this Transformers configuration with random weights."""
+    train_tokenizer: Positive | None = None
+    """With ``from_config``: train a byte-level BPE tokenizer of this many entries on the data."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ModelConfig:
+        if (self.name_or_path is None) == (self.from_config is None):
+            raise ValueError(
+                "needs exactly one of name_or_path (a saved model) and from_config (random weights)"
+            )
+        if self.from_config is not None and "model_type" not in self.from_config:
+            raise ValueError("from_config needs a model_type, for example model_type: llama")
+        if (self.train_tokenizer is None) != (self.from_config is None):
+            raise ValueError("from_config and train_tokenizer go together: give both or neither")
+        return self
+
+
+class AdapterConfig(Section):
+    """A LoRA adapter (Hu et al. 2021); names as in ``peft.LoraConfig``."""
+
+    r: Positive = 16
+    """Rank of the update."""
+    lora_alpha: Annotated[float, Field(gt=0)] = 32
+    """Scale: the update is multiplied by ``lora_alpha / r``."""
+    lora_dropout: Fraction01 = 0.0
+    """Dropout on the adapter's input."""
+    target_modules: list[str] | str = "all-linear"
+    """Names of the linear layers that get an adapter, or ``all-linear``."""
+    use_rslora: bool = False
+    """Scale by ``lora_alpha / sqrt(r)`` (Kalajdzievski 2023)."""
+    use_dora: bool = False
+    """Train magnitude and direction apart (Liu et al. 2024)."""
+
+
+class SourceConfig(Section):
+    """One origin of problems. A bare string is short for ``name`` or, with a file ending, ``path``."""
+
+    name: str | None = None
+    """A known set (``gsm8k``, ``gsm8k-socratic``, ``orca-math``, ``svamp``) or any hub id."""
+    path: str | None = None
+    """A local JSONL, JSON, CSV or Parquet file; with ``name``: that set in its published format."""
+    subset: str | None = None
+    """Configuration name on the hub."""
+    split: str | None = None
+    """Split on the hub, or of the known set. Default: ``train`` for training, ``test`` for testing."""
+    fields: dict[Literal["question", "answer", "gold", "type"], str] = Field(default_factory=dict)
+    """Which column is what, for example ``{question: prompt, answer: response}``."""
+    generated: Literal["problems", "facts", "questions"] | None = None
+    """Instead of ``name``: mathtune's own generator. ``questions`` leaves the solutions out."""
+    types: list[str] | Literal["base", "new"] | None = None
+    """Generated problems only of these types; ``base`` and ``new`` are the demo's two groups."""
+    templates: Literal["train", "held_out", "all"] = "train"
+    """Generated problems from templates kept for training, held out, or all."""
+    part: Literal["train", "test", "all"] = "train"
+    """Generated problems are split by content hash, so that test texts never occur in training."""
+    n: Positive | None = None
+    """How many generated problems."""
+    seed: int | None = None
+    """Seed of the generator; default: the recipe's seed."""
+    limit: Positive | None = None
+    """Take only this many, the first by content hash."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> SourceConfig:
+        if self.generated is None:
+            if self.name is None and self.path is None:
+                raise ValueError("needs a name (known set or hub id), a path, or generated")
+            if self.n is not None:
+                raise ValueError("n counts generated problems; use limit to take part of a set")
+        elif self.name or self.path or self.fields or self.split:
+            raise ValueError("generated problems take no name, path, fields or split")
+        elif self.n is None:
+            raise ValueError("generated problems need n, for example n: 1000")
+        return self
+
+
+FILE_ENDINGS = (".jsonl", ".json", ".csv", ".parquet")
+
+
+def _source_from_text(value: Any) -> Any:
+    """Read ``gsm8k``, ``gsm8k:test`` and ``my/file.jsonl`` as sources."""
+    if not isinstance(value, str):
+        return value
+    if value.endswith(FILE_ENDINGS):
+        return {"path": value}
+    name, _, split = value.partition(":")
+    return {"name": name, "split": split or None}
+
+
+Source = Annotated[SourceConfig, BeforeValidator(_source_from_text)]
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+Sources = Annotated[list[Source], BeforeValidator(_as_list), Field(min_length=1)]
+
+
+class TestSetConfig(Section):
+    """A labelled set that is only reported on, never chosen by."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    label: str
+    """Name in reports."""
+    sources: Sources
+    """Where its problems come from."""
+
+
+def _test_sets_from_short(value: Any) -> Any:
+    """Read ``test: gsm8k`` and ``test: [{name: gsm8k}]`` as labelled sets."""
+    sets = []
+    for item in _as_list(value):
+        if isinstance(item, dict) and ("sources" in item or "label" in item):
+            sets.append(item)
+        else:
+            source = _source_from_text(item)
+            label = source.get("name") or source.get("path") or "generated"
+            sets.append({"label": str(label), "sources": [source]})
+    return sets
+
+
+TestSets = Annotated[
+    list[TestSetConfig], BeforeValidator(_test_sets_from_short), Field(min_length=1)
+]
+
+
+class DataConfig(Section):
+    """Which problems train, which choose the checkpoint, which are reported."""
+
+    train: Sources
+    """Sources of training problems, shuffled together."""
+    validation: Annotated[list[Source], BeforeValidator(_as_list)] = Field(default_factory=list)
+    """Sources of validation problems; empty: ``validation_fraction`` of ``train`` is held out."""
+    validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+    """Part of ``train`` held out for validation, chosen by content hash."""
+    test: TestSets
+    """Sets to report on; the first is the headline."""
+    max_train_samples: Positive | None = None
+    """Take at most this many training problems."""
+    max_validation_samples: Positive | None = None
+    """Take at most this many validation problems."""
+    max_test_samples: Positive | None = None
+    """Take at most this many problems of each test set."""
+    contamination: Literal["drop", "error", "report"] = "drop"
+    """What to do with a training problem that shares a number-masked 13-gram with a test problem."""
+
+
+class PromptConfig(Section):
+    """What the text around a problem looks like."""
+
+    style: Literal["qa", "instruct", "chat", "orca"] = "qa"
+    """``qa``: lm-evaluation-harness' ``Question:/Answer:``; ``chat``: the tokenizer's template."""
+    system: str | None = None
+    """System message of the chat style."""
+
+
+OptimizerName = str
+"""Any ``optim`` of Transformers; checked when the trainer's arguments are made."""
+
+
+class TrainConfig(Section):
+    """How to train; names and meanings as in ``TrainingArguments`` and ``SFTConfig``."""
+
+    num_train_epochs: Annotated[float, Field(gt=0)] = 3
+    """Passes over the training problems, unless ``max_steps`` is given."""
+    max_steps: int = -1
+    """Optimiser steps; overrides ``num_train_epochs`` when above 0."""
+    per_device_train_batch_size: Positive = 8
+    """Problems in one forward pass at most, a device."""
+    gradient_accumulation_steps: Positive = 1
+    """An optimiser step sees batch × accumulation × devices problems, however they are cut."""
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-5
+    """Peak learning rate."""
+    lr_scheduler_type: str = "cosine"
+    """Schedule by its Transformers name."""
+    warmup_steps: Annotated[float, Field(ge=0)] = 0
+    """Steps of linear warm-up; below 1 it is a share of all steps."""
+    optim: OptimizerName = "adamw_torch"
+    """Optimiser by its Transformers name, for example ``paged_adamw_8bit``."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay."""
+    adam_beta1: Fraction01 = 0.9
+    """First moment decay."""
+    adam_beta2: Fraction01 = 0.999
+    """Second moment decay."""
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Clip the gradient to this norm; 0: no clipping."""
+    label_smoothing_factor: Fraction01 = 0.0
+    """Label smoothing."""
+    max_length: Positive = 1024
+    """Longest example in tokens. A longer one is never cut: see ``overlong``."""
+    overlong: Literal["drop", "error"] = "drop"
+    """What to do with an example longer than ``max_length``; drops are counted and shown."""
+    completion_only_loss: bool = True
+    """Train on solutions only; false: on the question's text as well."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    micro_batch_tokens: Positive = 8192
+    """Padded tokens in one forward pass at most; never changes the gradient."""
+    logits_chunk_bytes: Positive = 256 * 2**20
+    """Largest block of logits held at once; never changes the gradient."""
+    eval_strategy: Literal["epoch", "steps"] = "epoch"
+    """When to measure validation loss and to save a checkpoint."""
+    eval_steps: Positive = 100
+    """Interval with ``eval_strategy: steps``."""
+    save_only_when_better: bool = True
+    """Keep a checkpoint for ``model/`` only when validation loss improved."""
+    save_total_limit: Positive = 2
+    """Checkpoints kept; the best one is never deleted."""
+    logging_steps: Positive = 10
+    """Interval of training metrics."""
+    early_stopping_patience: Positive | None = None
+    """Stop after this many validations without improvement."""
+    full_determinism: bool = False
+    """Deterministic GPU kernels (slower). CPU runs are deterministic anyway."""
+
+
+class EvalConfig(Section):
+    """How base and tuned model are measured; the same for both, or the comparison means nothing."""
+
+    max_new_tokens: Positive = 256
+    """Longest answer in tokens."""
+    stop: list[str] | None = None
+    """Strings that end an answer; default: those of the prompt style."""
+    calculator: bool = False
+    """Headline figures with the calculator; the other setting is measured and reported beside it."""
+    batch_size: Positive | None = None
+    """Rows decoded at once; default: from free memory."""
+    perplexity: bool = True
+    """Also measure the perplexity of the gold solutions."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    """Level of every interval."""
+    bootstrap_resamples: Positive = 10_000
+    """Resamples of the paired bootstrap."""
+    example: str = SEED_PROBLEM
+    """A problem that both models answer in the report."""
+
+
+class TrackingConfig(Section):
+    """Where metrics go besides ``metrics.jsonl``, which is always written."""
+
+    report_to: list[Literal["wandb", "tensorboard", "mlflow", "trackio"]] = Field(
+        default_factory=list
+    )
+    """Trackers by their Transformers names. W&B without a key runs offline and asks nothing."""
+    project: str = "mathtune"
+    """Project name in the tracker."""
+
+
+class Recipe(Section):
+    """A whole experiment. ``mathtune run`` needs nothing else."""
+
+    name: str
+    """Short name; part of the run folder's name."""
+    description: str = ""
+    """One sentence for ``mathtune recipes``."""
+    seed: int = 42
+    """Of everything that is random: data order, initial weights, sampling, bootstrap."""
+    model: ModelConfig
+    adapter: AdapterConfig | None = None
+    """LoRA settings; empty: all weights are trained (full fine-tuning)."""
+    data: DataConfig
+    prompt: PromptConfig = PromptConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        faults = []
+        if self.model.load_in_4bit and self.adapter is None:
+            faults.append(
+                "model.load_in_4bit=true with adapter empty: 4-bit weights cannot be trained; add an "
+                "adapter (for example adapter.r=8) or set model.load_in_4bit=false"
+            )
+        if self.model.load_in_4bit and self.model.from_config is not None:
+            faults.append(
+                "model.load_in_4bit=true with model.from_config: random weights are not worth "
+                "quantising; set model.load_in_4bit=false or name a saved model"
+            )
+        if self.eval.max_new_tokens >= self.train.max_length:
+            faults.append(
+                f"eval.max_new_tokens={self.eval.max_new_tokens} is not below "
+                f"train.max_length={self.train.max_length}: the model would be asked for longer texts "
+                "than it was trained on; raise train.max_length or lower eval.max_new_tokens"
+            )
+        labels = [test.label for test in self.data.test]
+        if len(set(labels)) != len(labels):
+            faults.append(f"data.test has two sets with one label ({', '.join(labels)}); rename one")
+        if faults:
+            raise ValueError("\x1e".join(faults))  # taken apart again in loading.py
+        return self
