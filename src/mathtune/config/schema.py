@@ -245,8 +245,8 @@ class TrainConfig(Section):
     """Train on solutions only; false: on the question's text as well."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
-    micro_batch_tokens: Positive = 8192
-    """Padded tokens in one forward pass at most; never changes the gradient."""
+    micro_batch_tokens: Positive | None = None
+    """Padded tokens in one forward pass at most; never changes the gradient. Default: by device."""
     logits_chunk_bytes: Positive = 256 * 2**20
     """Largest block of logits held at once; never changes the gradient."""
     eval_strategy: Literal["epoch", "steps"] = "epoch"

@@ -1,0 +1,1 @@
+"""Engine and grader → rows → figures: evaluation, perplexity, statistics and comparison."""

@@ -1,0 +1,40 @@
+"""The report of a run: ``report.html`` for reading, ``README.md`` as the model card.
+
+Both are made from the run folder's files alone: no model is loaded and nothing of the environment
+is read. Whatever a model wrote is escaped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mathtune.errors import DiskError
+from mathtune.report.html import build_html
+from mathtune.report.model_card import build_card
+from mathtune.report.reading import RunFiles, read
+from mathtune.runs import write_text
+
+__all__ = ["RunFiles", "build_card", "build_html", "read", "write"]
+
+
+def write(run_dir: Path) -> None:
+    """Write ``report.html`` and ``README.md`` into a run folder, each whole or not at all.
+
+    Parts that the folder lacks (a run that was trained but not evaluated, say) are left out, and
+    both files say so.
+
+    Raises:
+        RunError: If the folder is not one of a run, or a file in it cannot be parsed.
+        DiskError: If a file cannot be written.
+    """
+    run = read(run_dir)
+    for name, text in (("report.html", build_html(run)), ("README.md", build_card(run))):
+        # A lone surrogate, which JSON can carry, has no UTF-8 form: it becomes a question mark.
+        encodable = text.encode("utf-8", errors="replace").decode("utf-8")
+        try:
+            write_text(run_dir / name, encodable)
+        except OSError as error:
+            raise DiskError(
+                f"{run_dir / name} could not be written ({error.strerror or error}); free some "
+                "space or check the folder's permissions, then make the report again"
+            ) from error

@@ -1,0 +1,283 @@
+"""Greedy 5-shot GSM8K generation: the hf engine against lm-evaluation-harness and plain ``generate``.
+
+    python benchmarks/eval_vs_lm_eval.py --problems 256 --rounds 3
+
+Prints one JSON line a measurement and a last one with the ratios. All engines decode the same
+14M-parameter Llama shape (8k vocabulary, fp32) on the same prompts, in turn within each round, and their
+outputs are compared. Needs ``MATHTUNE_DATA_DIR`` and ``pip install "mathtune[bench]"``.
+
+The weights are random, since speed does not depend on what is said but on how much: they are drawn wide
+enough that greedy output varies instead of falling into a loop, and the output layer's row for the end of
+text is scaled so that the model ends its answers at lengths whose mean is that of GSM8K's own
+solutions, cut at ``--new-tokens``. That is a property of the weights, so every engine sees the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import logging as transformers_logging
+
+from mathtune.generation.engine import Decoding
+from mathtune.generation.hf import HFEngine
+from mathtune.records import Prompt
+
+STOP = ("Question:", "<|im_end|>")
+VOCABULARY = 8192
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a JSON-lines file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
+    """Return a byte-level BPE tokenizer with 8k entries."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["<pad>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, eos_token="</s>", pad_token="<pad>", padding_side="left"
+    )
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """Return the model with random weights, before its answers' lengths are set."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=384,
+            intermediate_size=1024,
+            num_hidden_layers=6,
+            num_attention_heads=6,
+            num_key_value_heads=6,
+            max_position_embeddings=2048,
+            initializer_range=0.08,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    return model.eval()
+
+
+def set_lengths(
+    model: LlamaForCausalLM, engine: HFEngine, prompts: list[Prompt], new_tokens: int, mean: float
+) -> None:
+    """Scale the output row of the end-of-text token until answers are ``mean`` tokens long."""
+    row = model.lm_head.weight.data[model.config.eos_token_id]
+    direction = row.clone()
+    low, high = 0.0, 4.0
+    for _ in range(8):
+        scale = (low + high) / 2
+        row.copy_(direction * scale)
+        lengths = [len(c.ids) for c in engine.generate(prompts, Decoding(new_tokens))]
+        low, high = (scale, high) if statistics.mean(lengths) > mean else (low, scale)
+
+
+def run_mathtune(engine: HFEngine, prompts: list[Prompt], new_tokens: int) -> list[str]:
+    """Return the texts of the hf engine."""
+    decoding = Decoding(max_new_tokens=new_tokens, stop=STOP)
+    texts = {c.problem_id: c.text for c in engine.generate(prompts, decoding)}
+    return [texts[prompt.problem_id] for prompt in prompts]
+
+
+def run_generate(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: list[Prompt],
+    new_tokens: int,
+    batch: int,
+) -> list[str]:
+    """Return the texts of ``model.generate`` on batches of prompts of like length."""
+    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i].ids))
+    texts = [""] * len(prompts)
+    for first in range(0, len(order), batch):
+        chunk = order[first : first + batch]
+        inputs = tokenizer.pad(
+            {"input_ids": [list(prompts[i].ids) for i in chunk]}, return_tensors="pt"
+        )
+        output = model.generate(**inputs, max_new_tokens=new_tokens, do_sample=False)
+        for i, ids in zip(chunk, output[:, inputs["input_ids"].shape[1] :], strict=True):
+            texts[i] = tokenizer.decode(ids, skip_special_tokens=True)
+    return texts
+
+
+def run_harness(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: list[Prompt],
+    new_tokens: int,
+    batch: int,
+) -> list[str]:
+    """Return the texts of lm-evaluation-harness' Hugging Face backend."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch, max_length=2048)
+    options = {"until": [*STOP, "</s>"], "max_gen_toks": new_tokens, "do_sample": False}
+    requests = [
+        Instance("generate_until", {}, (prompt.text, dict(options)), i)
+        for i, prompt in enumerate(prompts)
+    ]
+    return harness.generate_until(requests, disable_tqdm=True)
+
+
+def run_transformers_batching(
+    model: LlamaForCausalLM, prompts: list[Prompt], new_tokens: int
+) -> int:
+    """Run Transformers' own continuous batching and return the number of answers."""
+    from transformers import GenerationConfig
+
+    config = GenerationConfig(
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        eos_token_id=model.config.eos_token_id,
+        pad_token_id=model.config.pad_token_id,
+    )
+    before = model.config._attn_implementation
+    model.set_attn_implementation("sdpa_paged")
+    try:
+        return len(model.generate_batch([list(p.ids) for p in prompts], generation_config=config))
+    finally:
+        model.set_attn_implementation(before)
+
+
+def measure(name: str, run: Callable[[], list[str]], problems: int, **fields: object) -> float:
+    """Print one JSON line and return problems a second."""
+    began = time.perf_counter()
+    run()
+    rate = problems / (time.perf_counter() - began)
+    print(json.dumps({"engine": name, "problems_per_second": round(rate, 3), **fields}), flush=True)
+    return rate
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--problems", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--new-tokens", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--rows", type=int, help="rows of the hf engine; its own choice if not given"
+    )
+    parser.add_argument(
+        "--batches", type=int, nargs="+", default=[1, 4, 8, 16], help="sizes tried for the peers"
+    )
+    parser.add_argument(
+        "--transformers-batching",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also run Transformers' generate_batch, once, on N problems",
+    )
+    options = parser.parse_args()
+    data = os.environ.get("MATHTUNE_DATA_DIR")
+    if not data:
+        sys.exit(
+            "MATHTUNE_DATA_DIR is not set; point it to the folder that holds gsm8k/train.jsonl"
+        )
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    logging.disable(logging.WARNING)
+    transformers_logging.set_verbosity_error()
+    torch.set_num_threads(options.threads)
+
+    train = read(Path(data) / "gsm8k" / "train.jsonl")
+    test = read(Path(data) / "gsm8k" / "test.jsonl")[: options.problems]
+    tokenizer = train_tokenizer(
+        [f"Question: {r['question']}\nAnswer: {r['answer']}" for r in train]
+    )
+    shots = "".join(f"Question: {r['question']}\nAnswer: {r['answer']}\n\n" for r in train[:5])
+    prompts = []
+    for i, row in enumerate(test):
+        text = f"{shots}Question: {row['question']}\nAnswer:"
+        prompts.append(
+            Prompt(str(i), text, tuple(tokenizer.encode(text, add_special_tokens=False)))
+        )
+    solutions = [len(tokenizer.encode(f" {r['answer']}")) for r in train[:2000]]
+    mean = statistics.mean(min(length, options.new_tokens) for length in solutions)
+
+    model = build_model(tokenizer)
+    engine = HFEngine(model, tokenizer, rows=options.rows)
+    set_lengths(model, engine, prompts[:96], options.new_tokens, mean)
+    lengths = sorted(len(c.ids) for c in engine.generate(prompts, Decoding(options.new_tokens)))
+    shape = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "problems": len(prompts),
+        "shared_prefix_tokens": engine.stats.shared_prefix_tokens,
+        "own_prompt_tokens": round(engine.stats.prompt_tokens / len(prompts), 1),
+        "new_tokens_mean": round(statistics.mean(lengths), 1),
+        "new_tokens_mean_wanted": round(mean, 1),
+        "new_tokens_deciles": lengths[:: max(1, len(lengths) // 10)],
+        "threads": options.threads,
+        "rows": engine.stats.rows,
+    }
+    print(json.dumps({"setup": shape}), flush=True)
+
+    n = options.new_tokens
+    peers = {"lm_eval": run_harness, "generate": run_generate}
+    tried = prompts[: min(len(prompts), 32)]
+    best = {}
+    for name, peer in peers.items():
+        rates = {
+            batch: measure(
+                name,
+                lambda: peer(model, tokenizer, tried, n, batch),
+                len(tried),  # noqa: B023
+                batch=batch,
+                round="batch size",
+            )
+            for batch in options.batches
+        }
+        best[name] = max(rates, key=rates.__getitem__)
+    texts: dict[str, list[str]] = {}
+    rates: dict[str, list[float]] = {name: [] for name in ("mathtune", *peers)}
+
+    def keep(name: str, run: Callable[[], list[str]]) -> Callable[[], list[str]]:
+        return lambda: texts.setdefault(name, run())
+
+    for number in range(options.rounds):
+        ours = keep("mathtune", lambda: run_mathtune(engine, prompts, n))
+        rates["mathtune"].append(measure("mathtune", ours, len(prompts), round=number))
+        for name, peer in peers.items():
+            run = keep(name, lambda: peer(model, tokenizer, prompts, n, best[name]))  # noqa: B023
+            rates[name].append(measure(name, run, len(prompts), batch=best[name], round=number))
+    if options.transformers_batching:
+        some = prompts[: options.transformers_batching]
+        measure("generate_batch", lambda: run_transformers_batching(model, some, n), len(some))
+    result = {}
+    for name in peers:
+        ratios = [a / b for a, b in zip(rates["mathtune"], rates[name], strict=True)]
+        same = sum(
+            a.strip() == b.strip() for a, b in zip(texts["mathtune"], texts[name], strict=True)
+        )
+        result[name] = {
+            "ratio_median": round(statistics.median(ratios), 2),
+            "ratio_min": round(min(ratios), 2),
+            "same_text": f"{same}/{len(prompts)}",
+        }
+    print(json.dumps({"mathtune_against": result}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""``mathtune chat``."""
+
+from __future__ import annotations
+
+import click
+
+from mathtune.cli.common import progress_console
+
+
+@click.command("chat")
+@click.argument("model")
+@click.option("--style", default="qa", help="Prompt style: qa, instruct, orca or chat.")
+@click.option("--calculator/--no-calculator", default=False, help="Let the calculator fill in <<…=.")
+@click.option("--max-new-tokens", default=256, type=click.IntRange(min=1))
+def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> None:
+    """Put questions to MODEL, one a line; an empty line or Ctrl-D ends.
+
+    Each question stands for itself, prompted exactly as in training and evaluation.
+    """
+    from mathtune import config
+    from mathtune.evaluation.measure import decoding_of
+    from mathtune.training.student import Student
+
+    overrides = [f"model={model}", f"prompt.style={style}", f"eval.max_new_tokens={max_new_tokens}"]
+    recipe = config.load("gsm8k-eval", overrides)
+    student = Student.load(recipe, progress_console())
+    engine, renderer = student.engine(), student.renderer()
+    decoding = decoding_of(recipe.eval, renderer, calculator=calculator)
+    stdin = click.get_text_stream("stdin")
+    while True:
+        if stdin.isatty():
+            click.echo("? ", nl=False)
+        question = stdin.readline().strip()
+        if not question:
+            return
+        for completion in engine.generate([renderer.prompt(question, "chat")], decoding):
+            click.echo(completion.text.strip())

@@ -1,0 +1,53 @@
+"""What several commands share: options, consoles, the JSON line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def recipe_arguments(function: F) -> F:
+    """Add ``RECIPE [KEY=VALUE …]``."""
+    function = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(function)
+    return click.argument("recipe", metavar="RECIPE")(function)
+
+
+def run_options(function: F) -> F:
+    """Add ``--run-dir`` and ``--json``."""
+    function = click.option(
+        "--json", "as_json", is_flag=True, help="Print the figures as one JSON object, last line."
+    )(function)
+    return click.option(
+        "--run-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Run folder; default: runs/NAME-HASH, the same for the same recipe and overrides.",
+    )(function)
+
+
+def progress_console() -> Any:
+    """Return the console for progress: standard error, so that standard output stays clean."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(figures: Any) -> None:
+    """Print one JSON object on one line."""
+    click.echo(json.dumps(figures, ensure_ascii=False))
+
+
+def print_outcome(figures: dict[str, Any], *, as_json: bool) -> None:
+    """Print what a run came to: for people, or as one JSON object on the last line."""
+    if as_json:
+        print_json(figures)
+        return
+    if "verdict" in figures:
+        click.echo(figures["verdict"])
+    run_dir = figures["run_dir"]
+    click.echo(f"report: {run_dir}/report.html")

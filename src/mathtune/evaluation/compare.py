@@ -1,0 +1,219 @@
+"""Predictions files, no model: who answers better, and is the difference more than chance?
+
+Problems are paired by id, so what counts are those that one side gets right and the other wrong.
+The exact McNemar test decides; a seeded paired bootstrap says how large the difference may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mathtune.errors import ConfigError, DataError, did_you_mean
+from mathtune.evaluation.comparison import Comparison, Difference, Pair
+from mathtune.evaluation.rows import read_rows
+from mathtune.evaluation.statistics import (
+    bootstrap_counts,
+    holm,
+    mcnemar_exact,
+    smallest_detectable_difference,
+)
+from mathtune.evaluation.summary import rate, voted, whole_evaluation
+from mathtune.records import Row
+
+ALLOWABLE = ("problems", "prompts", "decoding")
+"""What may differ between two files where it is said so in ``allow_different``."""
+
+
+def compare(
+    before: Iterable[Row],
+    after: Iterable[Row],
+    *,
+    labels: tuple[str, str] = ("base", "tuned"),
+    allow_different: Collection[str] = (),
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two evaluations of the same problems.
+
+    Args:
+        before: Rows of the first side.
+        after: Rows of the second.
+        labels: Their names.
+        allow_different: What of ``ALLOWABLE`` may differ. With ``problems`` only those that both
+            sides have are compared, and the others are counted.
+        confidence: Of the intervals.
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Raises:
+        DataError: If problems, prompts or decoding differ and this was not allowed, a gold answer
+            differs, no problem is common, or rows are not those of one whole evaluation.
+        ConfigError: If ``allow_different`` names something unknown.
+    """
+    unknown = [name for name in allow_different if name not in ALLOWABLE]
+    if unknown:
+        raise ConfigError(
+            f"{unknown[0]!r} cannot be allowed to differ, only {', '.join(ALLOWABLE)}"
+            + did_you_mean(unknown[0], ALLOWABLE)
+        )
+    sides = (whole_evaluation(before), whole_evaluation(after))
+    (groups_before, samples_before), (groups_after, samples_after) = sides
+    common = [id_ for id_ in groups_before if id_ in groups_after]
+    left_out = (len(groups_before) - len(common), len(groups_after) - len(common))
+    pairs = tuple(Pair(voted(groups_before[id_]), voted(groups_after[id_])) for id_ in common)
+    differing = _differences(pairs, left_out, labels)
+    refused = [name for name in differing if name not in allow_different]
+    if refused:
+        raise DataError(
+            f"{labels[0]} and {labels[1]} cannot be compared: "
+            + "; ".join(differing[name] for name in refused)
+            + f". Evaluate both alike, or allow it with allow_different={','.join(refused)}"
+        )
+    if not pairs:
+        raise DataError(
+            f"{labels[0]} and {labels[1]} have no problem in common; "
+            "evaluate both on the same problem set"
+        )
+
+    def difference(part: Sequence[Pair]) -> Difference:
+        return _difference(part, confidence=confidence, resamples=resamples, seed=seed)
+
+    overall = difference(pairs)
+    calculators = {row["decoding"]["calculator"] for row in (pairs[0].before, pairs[0].after)}
+    return Comparison(
+        labels=labels,
+        set=pairs[0].before["set"],
+        calculator=calculators.pop() if len(calculators) == 1 else None,
+        samples=(samples_before, samples_after),
+        overall=overall,
+        by_type=_adjusted({name: difference(part) for name, part in sorted(_types(pairs).items())}),
+        pairs=pairs,
+        left_out=left_out,
+        differing=tuple(differing),
+        confidence=confidence,
+        smallest_detectable_difference=smallest_detectable_difference(
+            len(pairs), (overall.gained + overall.lost) / len(pairs), alpha=1 - confidence
+        ),
+    )
+
+
+def compare_files(
+    paths: Sequence[str | Path],
+    *,
+    labels: Sequence[str] | None = None,
+    allow_different: Collection[str] = (),
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> tuple[Comparison, ...]:
+    """Compare each file after the first with the first, p-values adjusted for their number (Holm).
+
+    Args:
+        paths: At least two predictions files.
+        labels: Their names; without them the file names, or whole paths where those are equal.
+        allow_different: As for ``compare``; so are the other arguments and what is raised.
+        confidence: Of the intervals.
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+    """
+    if len(paths) < 2:
+        raise ConfigError(f"{len(paths)} predictions files given; a comparison needs at least two")
+    if labels is None:
+        stems = [Path(path).stem for path in paths]
+        labels = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
+    if len(labels) != len(paths):
+        raise ConfigError(f"{len(labels)} labels given for {len(paths)} files; give one a file")
+    first, *others = (read_rows(path) for path in paths)
+    comparisons = [
+        compare(
+            first,
+            rows,
+            labels=(labels[0], label),
+            allow_different=allow_different,
+            confidence=confidence,
+            resamples=resamples,
+            seed=seed,
+        )
+        for rows, label in zip(others, labels[1:], strict=True)
+    ]
+    adjusted = holm([comparison.overall.mcnemar_p for comparison in comparisons])
+    return tuple(
+        replace(c, overall=replace(c.overall, holm_p=p), tests=len(comparisons))
+        for c, p in zip(comparisons, adjusted, strict=True)
+    )
+
+
+def _difference(
+    pairs: Sequence[Pair], *, confidence: float, resamples: int, seed: int
+) -> Difference:
+    gained = sum(pair.gained for pair in pairs)
+    lost = sum(pair.lost for pair in pairs)
+    interval = bootstrap_counts(
+        len(pairs), gained, lost, resamples=resamples, confidence=confidence, seed=seed
+    )
+    p = mcnemar_exact(gained, lost)
+    return Difference(
+        n=len(pairs),
+        before=rate(sum(bool(pair.before["correct"]) for pair in pairs), len(pairs), confidence),
+        after=rate(sum(bool(pair.after["correct"]) for pair in pairs), len(pairs), confidence),
+        gained=gained,
+        lost=lost,
+        low=interval.low,
+        high=interval.high,
+        mcnemar_p=p,
+        holm_p=p,
+    )
+
+
+def _differences(
+    pairs: Sequence[Pair], left_out: tuple[int, int], labels: tuple[str, str]
+) -> dict[str, str]:
+    """Return in words what of ``ALLOWABLE`` differs; a differing gold answer is never allowed."""
+    found = {}
+    if any(left_out):
+        found["problems"] = (
+            f"of their problems {left_out[0]} are only in {labels[0]}, {left_out[1]} only in "
+            f"{labels[1]} and {len(pairs)} in both"
+        )
+    for pair in pairs:
+        if pair.before["gold"] != pair.after["gold"]:
+            raise DataError(
+                f"{labels[0]} and {labels[1]} cannot be compared: problem "
+                f"{pair.before['problem_id']!r} has gold answer {pair.before['gold']!r} in one and "
+                f"{pair.after['gold']!r} in the other; evaluate both on the same problem set"
+            )
+    prompts = sum(
+        any(pair.before[field] != pair.after[field] for field in ("prompt_hash", "style"))
+        for pair in pairs
+    )
+    if prompts:
+        styles = (pairs[0].before["style"], pairs[0].after["style"])
+        found["prompts"] = (
+            f"{prompts} of {len(pairs)} prompts differ (styles {styles[0]}, {styles[1]})"
+        )
+    if pairs and pairs[0].before["decoding"] != pairs[0].after["decoding"]:
+        one, other = pairs[0].before["decoding"], pairs[0].after["decoding"]
+        names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+        found["decoding"] = "decoding differs: " + ", ".join(
+            f"{name} {one.get(name)} and {other.get(name)}" for name in names
+        )
+    return found
+
+
+def _types(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+    types: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        if pair.before["type"] is not None:
+            types.setdefault(pair.before["type"], []).append(pair)
+    return types
+
+
+def _adjusted(parts: Mapping[str, Difference]) -> dict[str, Difference]:
+    adjusted = holm([part.mcnemar_p for part in parts.values()])
+    return {
+        name: replace(part, holm_p=p)
+        for (name, part), p in zip(parts.items(), adjusted, strict=True)
+    }

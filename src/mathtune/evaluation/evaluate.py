@@ -1,0 +1,203 @@
+"""Engine and grader → rows, which a kill at any moment does not lose.
+
+Each completion is graded and appended to the predictions file as it comes. Started again,
+``evaluate`` keeps what stands there, asks the engine for the rest, and puts the rows in problem
+order at the end: the file equals that of an uninterrupted evaluation byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mathtune.errors import RunError
+from mathtune.evaluation.perplexity import Perplexity
+from mathtune.evaluation.plan import Key, Plan, verdict_fields
+from mathtune.evaluation.rows import RowWriter, recover_rows, write_rows
+from mathtune.evaluation.summary import summarise
+from mathtune.evaluation.timing import Stopwatch, Timing, read_timing
+from mathtune.generation.engine import Decoding, Engine
+from mathtune.records import Problem, ProblemSet, Prompt, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Where the rows of an evaluation came from.
+
+    Attributes:
+        generated: Completions made now.
+        resumed: Rows that stood in the file already.
+        reused: Rows taken over from the evaluation given as ``reuse``.
+        torn: 1 where a last line cut off by an interruption was dropped and made again.
+    """
+
+    generated: int = 0
+    resumed: int = 0
+    reused: int = 0
+    torn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One model's rows on one problem set, in problem order.
+
+    Attributes:
+        model: The model's label, for example ``"base"``.
+        set: The problem set's label.
+        decoding: How the completions were decoded.
+        path: The predictions file.
+        rows: Its rows; see ``mathtune.evaluation.rows``.
+        counts: Where they came from.
+        timing: Speed of generation over all restarts.
+    """
+
+    model: str
+    set: str
+    decoding: Decoding
+    path: Path
+    rows: tuple[Row, ...]
+    counts: Counts
+    timing: Timing
+
+    @property
+    def calculator(self) -> bool:
+        """Whether the calculator was on."""
+        return self.decoding.calculator
+
+    def summary(
+        self, *, predictions: str | None = None, perplexity: Perplexity | None = None
+    ) -> dict[str, Any]:
+        """Return the ``evaluations[]`` object of ``results.json``.
+
+        Args:
+            predictions: Path of the rows to name in it, relative to the run folder.
+            perplexity: Of the same model on the same set, where it was measured.
+        """
+        return summarise(
+            self.rows,
+            model=self.model,
+            predictions=predictions or str(self.path),
+            timing=self.timing,
+            perplexity=perplexity,
+        )
+
+
+def evaluate(
+    engine: Engine,
+    problems: ProblemSet,
+    prompts: Sequence[Prompt] | Callable[[Problem], Prompt],
+    decoding: Decoding,
+    *,
+    path: str | Path,
+    style: str,
+    model: str = "model",
+    on_row: Callable[[Row], None] = lambda row: None,
+    reuse: Evaluation | None = None,
+) -> Evaluation:
+    """Generate, grade and save what is not saved yet, and return all rows.
+
+    Args:
+        engine: What continues the prompts.
+        problems: What is asked.
+        prompts: One prompt a problem in the same order, or a function that makes it.
+        decoding: How to decode.
+        path: The predictions file; its folder is made where missing.
+        style: Name of the prompt style, for the record.
+        model: Label of the model, for the record.
+        on_row: Called with every row, those kept from an earlier start first, then as they come.
+        reuse: An evaluation of the same model, greedy and equal but for the calculator. A
+            completion that never opens a ``<<`` annotation (calculator off), or into which nothing
+            was inserted (calculator on), is the same under both settings and is taken over.
+
+    Raises:
+        DataError: If there are no problems, two with the same id, or prompts that do not fit them.
+        RunError: If the file holds rows of another question, prompt or decoding, if ``reuse`` does
+            not fit, or if the engine returns too little or what was not asked for.
+        DiskError: If a row could not be written; the rows before it are saved.
+    """
+    path = Path(path)
+    plan = Plan(problems, prompts, decoding, style)
+    if reuse is not None and reuse.model != model:
+        raise RunError(
+            f"evaluation of model {reuse.model!r} cannot be reused for model {model!r}; "
+            "leave out reuse"
+        )
+    reusable = plan.reusable(reuse.rows) if reuse is not None else {}
+    recovered = recover_rows(path)
+    rows = plan.accept(recovered.rows, path)
+    resumed = reused = len(rows)
+    for row in rows.values():
+        on_row(row)
+    if len(rows) < len(plan.keys):
+        with RowWriter(path) as writer:
+
+            def add(key: Key, row: Row) -> None:
+                writer.write(row)
+                rows[key] = row
+                on_row(row)
+
+            for key, row in reusable.items():
+                if key not in rows:
+                    add(key, row)
+            reused = len(rows)
+            _generate(engine, plan, rows, add, path)
+
+    ordered = tuple(rows[key] for key in plan.keys)
+    if ordered != recovered.rows:
+        write_rows(path, ordered)
+    return Evaluation(
+        model=model,
+        set=problems.label,
+        decoding=decoding,
+        path=path,
+        rows=ordered,
+        counts=Counts(
+            generated=len(rows) - reused,
+            resumed=resumed,
+            reused=reused - resumed,
+            torn=int(recovered.torn_bytes > 0),
+        ),
+        timing=read_timing(path),
+    )
+
+
+def _generate(
+    engine: Engine, plan: Plan, rows: Mapping[Key, Row], add: Callable[[Key, Row], None], path: Path
+) -> None:
+    """Ask the engine for what ``rows`` lacks, adding each row as it comes."""
+    prompts = plan.missing(rows)
+    if not prompts:
+        return
+    came: set[Key] = set()
+    stopwatch = Stopwatch(path)
+    try:
+        for completion in engine.generate(prompts, plan.decoding):
+            stopwatch.lap(len(completion.ids))
+            key = (completion.problem_id, completion.sample)
+            if key in came or key not in plan.keys:
+                raise RunError(
+                    f"engine {engine.name!r} returned problem {key[0]!r} sample {key[1]}, which "
+                    "was not asked for or came twice; the rows before it are saved"
+                )
+            came.add(key)
+            # Of a problem with some samples saved the engine makes all again: keep the saved ones.
+            if key not in rows:
+                add(key, plan.row(completion))
+    finally:
+        stopwatch.save()
+    absent = len(plan.keys) - len(rows)
+    if absent:
+        raise RunError(
+            f"engine {engine.name!r} ended with {absent} of {len(plan.keys)} completions missing; "
+            f"the others are saved in {path}: start again to ask for the missing ones"
+        )
+
+
+def regrade(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Grade completions again, with no model: the same rows with the verdicts of today's grader."""
+    return [
+        {**row, **verdict_fields(row["completion"], row["gold"], row["answer"], row["stop_reason"])}
+        for row in rows
+    ]

@@ -1,0 +1,169 @@
+"""Measure one model on every test set, with the calculator on and off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from mathtune.config.schema import EvalConfig
+from mathtune.evaluation.compare import compare
+from mathtune.evaluation.evaluate import Evaluation, evaluate
+from mathtune.evaluation.perplexity import perplexity
+from mathtune.evaluation.rows import Row, read_rows
+from mathtune.generation.engine import Decoding, Engine
+from mathtune.prompts.render import Renderer
+from mathtune.records import Completion, Example, ProblemSet
+from mathtune.runs import Run
+
+
+class Measurable(Protocol):
+    """A model that can be asked and scored."""
+
+    def engine(self) -> Engine:
+        """Return an engine that decodes with the model as it is now."""
+        ...
+
+    def renderer(self) -> Renderer:
+        """Return the renderer of its prompts."""
+        ...
+
+    def score(self, examples: Sequence[Example]) -> Iterable[Sequence[float]]:
+        """Return the log-probability of each token of each example."""
+        ...
+
+
+def settings(config: EvalConfig) -> tuple[bool, bool]:
+    """Return the two calculator settings, the headline's first."""
+    return config.calculator, not config.calculator
+
+
+def decoding_of(config: EvalConfig, renderer: Renderer, *, calculator: bool) -> Decoding:
+    """Return greedy decoding as a recipe asks for it."""
+    stop = renderer.stop if config.stop is None else tuple(config.stop)
+    return Decoding(max_new_tokens=config.max_new_tokens, stop=stop, calculator=calculator)
+
+
+def measure(
+    student: Measurable,
+    label: str,
+    test_sets: Sequence[ProblemSet],
+    run: Run,
+    config: EvalConfig,
+    console: Console,
+) -> list[dict[str, Any]]:
+    """Return the ``evaluations`` objects of ``results.json`` for one model; rows go to the run folder.
+
+    Args:
+        student: The model.
+        label: ``base`` or ``tuned``.
+        test_sets: The first is the headline.
+        run: The run folder.
+        config: How to decode.
+        console: For progress.
+    """
+    engine, renderer = student.engine(), student.renderer()
+    summaries = []
+    for test_set in test_sets:
+        measured_perplexity = None
+        if config.perplexity:
+            examples = [renderer.example(problem) for problem in test_set.problems]
+            measured_perplexity = perplexity(examples, student.score)
+        earlier: Evaluation | None = None
+        for calculator in settings(config):
+            headline = test_set is test_sets[0] and calculator == config.calculator
+            with _progress(console, f"{label}: {test_set.label}", len(test_set)) as (bar, task):
+
+                def advance(row: Row, bar: Progress = bar, task: Any = task) -> None:
+                    right = bool(row["correct"])
+                    bar.update(task, advance=1, right=bar.tasks[0].fields["right"] + right)
+
+                earlier = evaluate(
+                    engine,
+                    test_set,
+                    [renderer.prompt(p.question, p.id) for p in test_set.problems],
+                    decoding_of(config, renderer, calculator=calculator),
+                    path=run.predictions(label, test_set.label, calculator, headline=headline),
+                    style=renderer.style,
+                    model=label,
+                    on_row=advance,
+                    reuse=earlier,
+                )
+            relative = str(earlier.path.relative_to(run.folder))
+            summary = earlier.summary(predictions=relative, perplexity=measured_perplexity)
+            summaries.append(summary)
+            console.print(
+                f"{label} on {test_set.label}, calculator {'on' if calculator else 'off'}: "
+                f"{_percent(summary['exact_match'])} of {len(test_set)} right"
+            )
+    return summaries
+
+
+def answer_example(student: Measurable, label: str, config: EvalConfig) -> list[dict[str, Any]]:
+    """Let a model answer the recipe's example problem, with the calculator on and off."""
+    engine, renderer = student.engine(), student.renderer()
+    prompt = renderer.prompt(config.example, "example")
+    answers = []
+    for calculator in settings(config):
+        completions: list[Completion] = list(
+            engine.generate([prompt], decoding_of(config, renderer, calculator=calculator))
+        )
+        answers.append(
+            {"model": label, "calculator": calculator, "completion": completions[0].text}
+        )
+    return answers
+
+
+def compare_all(
+    run: Run, test_sets: Sequence[ProblemSet], config: EvalConfig, *, seed: int
+) -> list[dict[str, Any]]:
+    """Return the ``comparisons`` objects of ``results.json``, from the predictions files alone."""
+    comparisons = []
+    for test_set in test_sets:
+        for calculator in settings(config):
+            headline = test_set is test_sets[0] and calculator == config.calculator
+            base, tuned = (
+                read_rows(run.predictions(label, test_set.label, calculator, headline=headline))
+                for label in ("base", "tuned")
+            )
+            comparison = compare(
+                base,
+                tuned,
+                labels=("base", "tuned"),
+                confidence=config.confidence,
+                resamples=config.bootstrap_resamples,
+                seed=seed,
+            )
+            comparisons.append(comparison.result())
+    return comparisons
+
+
+class _progress:
+    """A bar with count, right answers so far and time left; nothing where there is no terminal."""
+
+    def __init__(self, console: Console, title: str, total: int) -> None:
+        self._bar = Progress(
+            TextColumn(title),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.fields[right]} right"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(title, total=total, right=0)
+
+    def __enter__(self) -> tuple[Progress, Any]:
+        self._bar.start()
+        return self._bar, self._task
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+
+def _percent(rate: dict[str, Any]) -> str:
+    return f"{rate['value']:.1%} (95 % interval {rate['low']:.1%} to {rate['high']:.1%})"

@@ -1,0 +1,170 @@
+"""What an evaluation asks for, and which saved rows answer just that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mathtune.errors import DataError, RunError
+from mathtune.evaluation.rows import prompt_hash
+from mathtune.generation.engine import Decoding
+from mathtune.grading import classify, grade, published_grades
+from mathtune.records import Completion, Problem, ProblemSet, Prompt, Row, StopReason
+
+Key = tuple[str, int]
+"""Problem id and sample."""
+
+
+def decoding_fields(decoding: Decoding) -> dict[str, Any]:
+    """Return what a row says of a decoding: all that can change a completion's text."""
+    return {
+        "max_new_tokens": decoding.max_new_tokens,
+        "temperature": decoding.temperature,
+        "top_p": decoding.top_p,
+        "samples": decoding.samples,
+        "seed": decoding.seed,
+        "stop": list(decoding.stop),
+        "calculator": decoding.calculator,
+    }
+
+
+class Plan:
+    """What is asked: every problem with its prompt, and the fields all its rows share."""
+
+    def __init__(
+        self,
+        problems: ProblemSet,
+        prompts: Sequence[Prompt] | Callable[[Problem], Prompt],
+        decoding: Decoding,
+        style: str,
+    ) -> None:
+        if not problems.problems:
+            raise DataError(f"set {problems.label!r} has no problems; there is nothing to evaluate")
+        made = [prompts(p) for p in problems.problems] if callable(prompts) else list(prompts)
+        if [prompt.problem_id for prompt in made] != [p.id for p in problems.problems]:
+            raise DataError(
+                f"set {problems.label!r} has {len(problems)} problems and {len(made)} prompts, "
+                "whose problem ids do not agree; give one prompt a problem in the same order"
+            )
+        self._prompts = {prompt.problem_id: prompt for prompt in made}
+        if len(self._prompts) < len(made):
+            raise DataError(
+                f"set {problems.label!r} holds {len(made) - len(self._prompts)} problems a second "
+                "time; drop the copies, which would count double"
+            )
+        self.decoding = decoding
+        self._shared: dict[str, dict[str, Any]] = {
+            problem.id: {
+                "problem_id": problem.id,
+                "sample": 0,
+                "set": problems.label,
+                "question": problem.question,
+                "answer": problem.answer,
+                "gold": problem.gold,
+                "type": problem.type,
+                "steps": problem.steps,
+                "prompt_hash": prompt_hash(self._prompts[problem.id].text),
+                "style": style,
+                "decoding": decoding_fields(decoding),
+            }
+            for problem in problems.problems
+        }
+        # The keys of a dict: the order of the final file, and a fast test of membership.
+        self.keys: Mapping[Key, None] = dict.fromkeys(
+            (id_, sample) for id_ in self._shared for sample in range(decoding.samples)
+        )
+
+    def row(self, completion: Completion) -> dict[str, Any]:
+        """Return the graded row of a completion."""
+        shared = self._shared[completion.problem_id]
+        stop_reason = completion.stop_reason.value
+        return {
+            **shared,
+            "sample": completion.sample,
+            "completion": completion.text,
+            "tokens": len(completion.ids),
+            "inserted_tokens": completion.inserted_tokens,
+            "stop_reason": stop_reason,
+            **verdict_fields(completion.text, shared["gold"], shared["answer"], stop_reason),
+        }
+
+    def accept(self, saved: Sequence[Row], path: Path) -> dict[Key, Row]:
+        """Return saved rows by key.
+
+        Raises:
+            RunError: If a row answers anything else than is asked.
+        """
+        rows: dict[Key, Row] = {}
+        for row in saved:
+            key = (row["problem_id"], row["sample"])
+            if key not in self.keys:
+                raise RunError(
+                    f"{path} holds problem {key[0]!r} sample {key[1]}, which is not among the "
+                    f"{len(self._shared)} problems and {self.decoding.samples} samples asked for; "
+                    "delete the file to evaluate anew, or name another one"
+                )
+            differing = self._differing(row)
+            if differing:
+                name = differing[0]
+                raise RunError(
+                    f"{path} holds rows with {', '.join(differing)} other than asked for "
+                    f"({name}: {row[name]!r} there, {self._shared[key[0]][name]!r} now); delete "
+                    "the file to evaluate anew, or go back to the former settings"
+                )
+            if rows.setdefault(key, row) != row:
+                raise RunError(
+                    f"{path} holds two different rows for problem {key[0]!r} sample {key[1]}; two "
+                    "evaluations wrote to it at once. Delete the file to evaluate anew"
+                )
+        return rows
+
+    def reusable(self, others: Sequence[Row]) -> dict[Key, Row]:
+        """Return those rows of the other calculator setting that would be the same under this one.
+
+        Without a ``<<`` the calculator, switched on, never starts; where it inserted nothing,
+        switching it off changes nothing. Either holds for greedy decoding of one model.
+
+        Raises:
+            RunError: If a row was decoded otherwise than asked, the calculator aside, or not
+                greedily.
+        """
+        wanted = decoding_fields(self.decoding)
+        rows: dict[Key, Row] = {}
+        for row in others:
+            calculator = row["decoding"]["calculator"]
+            flipped = {**row["decoding"], "calculator": not calculator}
+            if flipped != wanted or self.decoding.temperature != 0:
+                raise RunError(
+                    f"rows decoded with {row['decoding']} cannot be reused for {wanted}: only "
+                    "greedy ones that differ in the calculator alone; leave out reuse"
+                )
+            key = (row["problem_id"], row["sample"])
+            same = row["inserted_tokens"] == 0 if calculator else "<<" not in row["completion"]
+            copy = {**row, "decoding": wanted}
+            if same and key in self.keys and not self._differing(copy):
+                rows[key] = copy
+        return rows
+
+    def missing(self, rows: Mapping[Key, Row]) -> list[Prompt]:
+        """Return the prompts of all problems of which a sample is missing, in problem order."""
+        ids = dict.fromkeys(key[0] for key in self.keys if key not in rows)
+        return [self._prompts[id_] for id_ in ids]
+
+    def _differing(self, row: Row) -> list[str]:
+        shared = self._shared[row["problem_id"]]
+        return [name for name in shared if name != "sample" and row[name] != shared[name]]
+
+
+def verdict_fields(completion: str, gold: str, answer: str, stop_reason: str) -> dict[str, Any]:
+    """Grade a completion and return what a row says of it."""
+    verdict = grade(completion, gold, finished=stop_reason != StopReason.LENGTH.value)
+    return {
+        "outcome": verdict.outcome.value,
+        "correct": verdict.correct,
+        "extracted": verdict.extracted,
+        "method": verdict.method,
+        "reason": verdict.reason,
+        "error": None if verdict.correct else classify(verdict, completion).value,
+        "published": published_grades(completion, answer),
+    }

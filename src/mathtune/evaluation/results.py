@@ -1,0 +1,76 @@
+"""``results.json``: every figure of a run, kept from stage to stage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mathtune.config.schema import EvalConfig
+from mathtune.records import ProblemSet
+from mathtune.runs import Run, write_json
+
+
+@dataclass
+class Results:
+    """The figures of one run folder."""
+
+    run: Run
+    data: dict[str, Any]
+
+    @classmethod
+    def open(cls, run: Run, config: EvalConfig, test_sets: Sequence[ProblemSet]) -> Results:
+        """Read what earlier stages of this run have left, or start empty."""
+        path = run.folder / "results.json"
+        if path.exists():
+            return cls(run, json.loads(path.read_text("utf-8")))
+        data: dict[str, Any] = {
+            "headline": {"set": test_sets[0].label, "calculator": config.calculator},
+            "evaluations": [],
+            "comparisons": [],
+            "example": {"question": config.example, "answers": []},
+        }
+        return cls(run, data)
+
+    def add(self, evaluations: list[dict[str, Any]], answers: list[dict[str, Any]]) -> None:
+        """Keep a model's figures and its answers to the example, in place of older ones."""
+        models = {evaluation["model"] for evaluation in evaluations}
+        others = [old for old in self.data["evaluations"] if old["model"] not in models]
+        self.data["evaluations"] = others + evaluations
+        kept = [old for old in self.data["example"]["answers"] if old["model"] not in models]
+        self.data["example"]["answers"] = kept + answers
+        self._save()
+
+    def add_comparisons(self, comparisons: list[dict[str, Any]]) -> None:
+        """Keep the comparisons of base and tuned."""
+        self.data["comparisons"] = comparisons
+        self._save()
+
+    def headline(self) -> dict[str, Any]:
+        """Return the figures that ``--json`` prints, as far as they are known.
+
+        ``base.exact_match`` stands both as a nested object and under its dotted name.
+        """
+        where = self.data["headline"]
+        figures: dict[str, Any] = {"run_dir": str(self.run.folder), **where}
+        for evaluation in self.data["evaluations"]:
+            if _is_at(evaluation, where):
+                rate = evaluation["exact_match"]
+                figures["n"] = evaluation["n"]
+                figures[evaluation["model"]] = {
+                    "exact_match": rate["value"], "low": rate["low"], "high": rate["high"]
+                }
+                figures[f"{evaluation['model']}.exact_match"] = rate["value"]
+        keys = ("difference", "difference_low", "difference_high", "mcnemar_p", "gained", "lost")
+        for comparison in self.data["comparisons"]:
+            if _is_at(comparison, where):
+                figures |= {key: comparison[key] for key in (*keys, "verdict")}
+        return figures
+
+    def _save(self) -> None:
+        write_json(self.run.folder / "results.json", self.data)
+
+
+def _is_at(figures: dict[str, Any], where: dict[str, Any]) -> bool:
+    return figures["set"] == where["set"] and figures["calculator"] == where["calculator"]

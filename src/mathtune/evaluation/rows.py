@@ -1,0 +1,250 @@
+"""Predictions files: one JSON object a line, one line a problem and sample.
+
+A row says all that is needed to check it without the model:
+
+=================== ==============================================================================
+``problem_id``      Content id of the problem; what rows of two files are paired by.
+``sample``          0 for the first completion of a problem, and so on.
+``set``             Label of the problem set.
+``question``        The question, as in the source.
+``answer``          The gold solution; ``gold`` is its final answer as written in the source.
+``type``, ``steps`` Kind of problem and number of solution steps, or null.
+``prompt_hash``     ``prompt_hash`` of the text that was continued.
+``style``           Name of the prompt style.
+``decoding``        ``max_new_tokens, temperature, top_p, samples, seed, stop, calculator``.
+``completion``      The generated text. Of its ``tokens``, the calculator wrote ``inserted_tokens``.
+``stop_reason``     ``eos``, ``stop_string`` or ``length``.
+``outcome``         ``correct``, ``wrong``, ``no_answer``, ``truncated`` or ``ungradable``.
+``correct``         True for the first of these only.
+``extracted``       The text taken for the final answer; ``method`` and ``reason`` say how.
+``error``           ``arithmetic_slip``, ``reasoning`` or ``format`` where not correct, else null.
+``published``       Verdict of each published grader by its name.
+=================== ==============================================================================
+
+Times are left out on purpose: a file finished after an interruption equals an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mathtune.errors import DataError, DiskError
+from mathtune.records import Row
+
+FIELDS: dict[str, tuple[type, ...]] = {
+    "problem_id": (str,),
+    "sample": (int,),
+    "set": (str,),
+    "question": (str,),
+    "answer": (str,),
+    "gold": (str,),
+    "type": (str, type(None)),
+    "steps": (int, type(None)),
+    "prompt_hash": (str,),
+    "style": (str,),
+    "decoding": (dict,),
+    "completion": (str,),
+    "tokens": (int,),
+    "inserted_tokens": (int,),
+    "stop_reason": (str,),
+    "outcome": (str,),
+    "correct": (bool,),
+    "extracted": (str, type(None)),
+    "method": (str, type(None)),
+    "reason": (str,),
+    "error": (str, type(None)),
+    "published": (dict,),
+}
+"""Fields of a row in the order they are written, with the types they may have."""
+
+
+def prompt_hash(text: str) -> str:
+    """Return 16 hex digits of SHA-256 of a prompt's text.
+
+    The text, not the ids: models with different tokenizers can be given the same prompt.
+    """
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def encode(row: Row) -> bytes:
+    """Return a row as one line of a file, with its line end.
+
+    A lone surrogate, which a remote engine can return and UTF-8 cannot hold, is written as the JSON
+    escape that reads back as the same text.
+    """
+    line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+    return line.encode("utf-8", "backslashreplace")
+
+
+def iter_rows(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a file one by one, holding one line at a time.
+
+    Raises:
+        DataError: If there is no such file, or a line is not a whole row; names file and line.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield decode(line, f"{path}:{number}")
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise DataError(
+            f"{path} is not a predictions file; give the path of one that an evaluation wrote"
+        ) from error
+
+
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """Return all rows of a file; raises as ``iter_rows`` does."""
+    return list(iter_rows(path))
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a file from an interrupted evaluation still holds.
+
+    Attributes:
+        rows: The whole rows, in file order.
+        torn_bytes: Length of a last line that was cut off while it was written; 0 where none was.
+    """
+
+    rows: tuple[dict[str, Any], ...]
+    torn_bytes: int
+
+
+def recover_rows(path: Path) -> Recovered:
+    """Read a file that may end in the middle of a line, and cut that line off the file.
+
+    A line without a line end is always the last one written, so whole rows never get lost by it.
+
+    Raises:
+        DataError: If any other line is not a row.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return Recovered((), 0)
+    whole = content.rfind(b"\n") + 1
+    rows = tuple(
+        decode(line, f"{path}:{number}")
+        for number, line in enumerate(content[:whole].split(b"\n")[:-1], start=1)
+    )
+    torn_bytes = len(content) - whole
+    if torn_bytes:
+        os.truncate(path, whole)
+    return Recovered(rows, torn_bytes)
+
+
+def decode(line: bytes, where: str) -> dict[str, Any]:
+    """Return the row in a line.
+
+    Args:
+        line: The line, with or without its line end.
+        where: ``file:line``, for the message.
+
+    Raises:
+        DataError: If it is not a JSON object with the fields of a row.
+    """
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError(
+            f"{where} is not JSON ({error}); restore the file or delete it and evaluate again"
+        ) from error
+    if not isinstance(row, dict):
+        raise DataError(
+            f"{where} is not a JSON object but {line[:40]!r}; this is no predictions file"
+        )
+    for name, types in FIELDS.items():
+        if name not in row:
+            raise DataError(
+                f"{where} has no field {name!r}; is this a predictions file of mathtune?"
+            )
+        value = row[name]
+        # bool is an int to isinstance, and `true` is not a number of tokens.
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            expected = " or ".join("null" if t is type(None) else t.__name__ for t in types)
+            raise DataError(f"{where} has {name}={value!r:.40}, expected {expected}")
+    return row
+
+
+class RowWriter:
+    """Appends rows to a file, each handed to the system before ``write`` returns.
+
+    A process killed at any moment leaves whole rows and at most one torn last line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise _disk_error(path, error) from error
+
+    def write(self, row: Row) -> None:
+        """Append one row.
+
+        Raises:
+            DiskError: If it could not be written.
+        """
+        line = memoryview(encode(row))
+        try:
+            while line:  # an unbuffered file may take a part only
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise _disk_error(self._path, error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> RowWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
+    """Write a whole file: aside, synced to disk, then put in place in one move.
+
+    Raises:
+        DiskError: If it could not be written; a file that stood there before is untouched.
+    """
+    replace_file(Path(path), (encode(row) for row in rows))
+
+
+def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
+    """Put a file in place in one move, so that a reader sees the old one or the new one."""
+    aside = path.with_name(f".{path.name}.part")  # a fixed name: a killed writer leaves one at most
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("wb") as file:
+                file.writelines(chunks)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise _disk_error(path, error) from error
+
+
+def _disk_error(path: Path, error: OSError) -> DiskError:
+    return DiskError(
+        f"{path} could not be written ({error.strerror or error}); the rows before are saved. "
+        "Free space or mend the permissions and start the same command again"
+    )

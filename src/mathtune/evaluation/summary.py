@@ -1,0 +1,190 @@
+"""Rows → the figures of one evaluation, every rate with its interval."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from mathtune.errors import DataError
+from mathtune.evaluation.perplexity import Perplexity
+from mathtune.evaluation.statistics import majority, pass_at_k, wilson
+from mathtune.evaluation.timing import Timing
+from mathtune.grading import ErrorKind
+from mathtune.grading.numbers import read_number
+from mathtune.records import Outcome, Row
+
+Rate = dict[str, Any]
+"""``{"value", "low", "high", "correct", "n"}``: a share with its Wilson interval."""
+
+WITH_ANSWER = (Outcome.CORRECT.value, Outcome.WRONG.value)
+
+
+def rate(correct: float, n: int, confidence: float = 0.95) -> Rate:
+    """Return ``correct`` of ``n`` as a share with its Wilson interval."""
+    interval = wilson(correct, n, confidence)
+    return {
+        "value": correct / n,
+        "low": interval.low,
+        "high": interval.high,
+        "correct": correct,
+        "n": n,
+    }
+
+
+def whole_evaluation(rows: Iterable[Row]) -> tuple[dict[str, list[Row]], int]:
+    """Group the rows of one evaluation by problem id, and return the number of samples a problem.
+
+    Problems are in order of first appearance, samples in theirs.
+
+    Raises:
+        DataError: If there are no rows, or rows of several sets or decodings, or a sample is
+            missing or there twice.
+    """
+    groups: dict[str, list[Row]] = {}
+    first: Row | None = None
+    for row in rows:
+        first = first or row
+        for field in ("set", "style", "decoding"):
+            if row[field] != first[field]:
+                raise DataError(
+                    f"rows have {field} {first[field]!r} and {row[field]!r}; "
+                    "give the rows of one evaluation at a time"
+                )
+        groups.setdefault(row["problem_id"], []).append(row)
+    if first is None:
+        raise DataError("there are no rows; evaluate at least one problem first")
+    samples = int(first["decoding"]["samples"])
+    for id_, group in groups.items():
+        group.sort(key=lambda row: int(row["sample"]))
+        found = [row["sample"] for row in group]
+        if found != list(range(samples)):
+            raise DataError(
+                f"problem {id_!r} has samples {found}, expected 0 to {samples - 1} once each; the "
+                "evaluation was not finished, or files were joined: start it again"
+            )
+    return groups, samples
+
+
+def voted(samples: Sequence[Row]) -> Row:
+    """Return the row that stands for a problem: the first sample with the majority's answer.
+
+    Samples without a valid answer do not vote, and of answers given equally often the first wins
+    (``statistics.majority``). Where none votes it is the first sample, which is then not correct.
+    """
+    answers = [_vote(row) for row in samples]
+    winner = majority(answers)
+    return samples[0] if winner is None else samples[answers.index(winner)]
+
+
+def summarise(
+    rows: Iterable[Row],
+    *,
+    model: str,
+    predictions: str,
+    timing: Timing | None = None,
+    perplexity: Perplexity | None = None,
+    confidence: float = 0.95,
+) -> dict[str, Any]:
+    """Return the ``evaluations[]`` object of ``results.json`` for one model, set and decoding.
+
+    With several samples a problem, each rate is the mean over samples; its ``n`` is the number of
+    problems, because samples of one problem are not independent, which makes the interval too wide
+    rather than too narrow. ``majority`` (maj@k) and ``pass_at`` (``{"1": …, "k": …}``, means over
+    problems) are then there as well. Outcomes, errors, methods and stop reasons count completions.
+
+    Args:
+        rows: Of one evaluation, in any order.
+        model: The model's label.
+        predictions: Where the rows stand.
+        timing: How long they took, where known.
+        perplexity: Of the same model on the same set, where measured.
+        confidence: Of all intervals.
+
+    Raises:
+        DataError: If the rows are not those of one whole evaluation.
+    """
+    groups, samples = whole_evaluation(rows)
+    everything = [row for group in groups.values() for row in group]
+
+    def share(keep: Iterable[Sequence[Row]], right: Callable[[Row], bool]) -> Rate:
+        kept = list(keep)
+        correct = sum(right(row) for group in kept for row in group)
+        return rate(correct if samples == 1 else correct / samples, len(kept), confidence)
+
+    def shares_by(field: str) -> dict[str, Rate]:
+        parts: dict[Any, list[Sequence[Row]]] = defaultdict(list)
+        for group in groups.values():
+            if group[0][field] is not None:
+                parts[group[0][field]].append(group)
+        return {str(name): share(parts[name], _correct) for name in sorted(parts)}
+
+    summary: dict[str, Any] = {
+        "model": model,
+        "set": everything[0]["set"],
+        "calculator": everything[0]["decoding"]["calculator"],
+        "n": len(groups),
+        "samples": samples,
+        "predictions": predictions,
+        "confidence": confidence,
+        "exact_match": share(groups.values(), _correct),
+        "published": {
+            name: share(groups.values(), partial(_published, name))
+            for name in everything[0]["published"]
+        },
+        "outcomes": _counts((row["outcome"] for row in everything), (o.value for o in Outcome)),
+        "errors": _counts(
+            (row["error"] for row in everything if row["error"]), (kind.value for kind in ErrorKind)
+        ),
+        "methods": _counts(row["method"] or "none" for row in everything),
+        "stop_reasons": _counts(row["stop_reason"] for row in everything),
+        "mean_tokens": sum(row["tokens"] for row in everything) / len(everything),
+        "inserted_tokens": sum(row["inserted_tokens"] for row in everything),
+        "seconds_per_problem": timing.seconds_per_problem(samples) if timing else None,
+        "tokens_per_second": timing.tokens_per_second if timing else None,
+        "perplexity": perplexity.result() if perplexity else None,
+        "by_type": shares_by("type"),
+        "by_steps": shares_by("steps"),
+    }
+    if samples > 1:
+        winners = sum(voted(group)["correct"] for group in groups.values())
+        summary["majority"] = rate(winners, len(groups), confidence)
+        rights = [sum(map(_correct, group)) for group in groups.values()]
+        summary["pass_at"] = {
+            str(k): sum(pass_at_k(samples, right, k) for right in rights) / len(rights)
+            for k in _powers_of_two(samples)
+        }
+    return summary
+
+
+def _vote(row: Row) -> Hashable | None:
+    """Return what a sample votes for: its number's value, or the text where it is not a number.
+
+    The gold answer plays no part, so two answers that are both correct by rounding are two votes.
+    """
+    if row["outcome"] not in WITH_ANSWER:
+        return None
+    text = (row["extracted"] or "").strip()
+    number = read_number(text)
+    return text if number is None else (number.value, number.percent)
+
+
+def _published(grader: str, row: Row) -> bool:
+    return bool(row["published"][grader])
+
+
+def _counts(found: Iterable[str], known: Iterable[str] = ()) -> dict[str, int]:
+    """Count what was found: known names first, also where zero, then the others by frequency."""
+    counter = Counter(found)
+    counts = {name: counter.pop(name, 0) for name in known}
+    return {**counts, **dict(sorted(counter.items(), key=lambda item: (-item[1], item[0])))}
+
+
+def _correct(row: Row) -> bool:
+    return bool(row["correct"])
+
+
+def _powers_of_two(limit: int) -> list[int]:
+    """1, 2, 4, … below the limit, and the limit."""
+    return [*(2**i for i in range((limit - 1).bit_length())), limit]

@@ -1,0 +1,91 @@
+"""How long generation took, kept beside a predictions file and added up over restarts."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from mathtune.evaluation.rows import replace_file
+
+SECONDS_BETWEEN_SAVES = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Work measured so far.
+
+    Seconds and counts always cover the same work, so the rates stay right when some of it was lost,
+    or when rows were taken over from another evaluation and never timed.
+
+    Attributes:
+        seconds: Wall-clock seconds from asking the engine to the last completion, grading included.
+        tokens: New tokens in that time, calculator insertions included.
+        completions: Completions in that time.
+    """
+
+    seconds: float = 0.0
+    tokens: int = 0
+    completions: int = 0
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """New tokens a second; None where nothing was timed."""
+        return self.tokens / self.seconds if self.seconds > 0 else None
+
+    def seconds_per_problem(self, samples: int = 1) -> float | None:
+        """Seconds for all samples of one problem; None where nothing was timed."""
+        return self.seconds * samples / self.completions if self.completions else None
+
+
+def timing_path(predictions: Path) -> Path:
+    """Return the path of the timing that belongs to a predictions file."""
+    return predictions.with_name(predictions.name + ".timing.json")
+
+
+def read_timing(predictions: Path) -> Timing:
+    """Return the timing kept for a predictions file; nothing timed where it is missing or damaged.
+
+    Losing it costs the record of a speed, never a result, so it stops nobody.
+    """
+    try:
+        content = json.loads(timing_path(predictions).read_bytes())
+        kept = Timing(*(content[field.name] for field in fields(Timing)))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Timing()
+    numbers = (kept.seconds, kept.tokens, kept.completions)
+    if not all(type(number) in (int, float) and 0 <= number < float("inf") for number in numbers):
+        return Timing()
+    return kept
+
+
+class Stopwatch:
+    """Adds running work to what was timed before, and saves it about once a second."""
+
+    def __init__(self, predictions: Path) -> None:
+        self._path = timing_path(predictions)
+        self._before = read_timing(predictions)
+        self._started = self._last = self._saved = time.perf_counter()
+        self._tokens = 0
+        self._completions = 0
+
+    def lap(self, tokens: int) -> None:
+        """Count one completion that has just come in."""
+        self._tokens += tokens
+        self._completions += 1
+        self._last = time.perf_counter()
+        if self._last - self._saved >= SECONDS_BETWEEN_SAVES:
+            self.save()
+
+    def save(self) -> Timing:
+        """Write the total beside the predictions file and return it."""
+        total = Timing(
+            self._before.seconds + (self._last - self._started),
+            self._before.tokens + self._tokens,
+            self._before.completions + self._completions,
+        )
+        content = {field.name: getattr(total, field.name) for field in fields(Timing)}
+        replace_file(self._path, [json.dumps(content).encode() + b"\n"])
+        self._saved = time.perf_counter()
+        return total

@@ -1,0 +1,319 @@
+"""Continuous batching over one shared prefix, for any Transformers causal language model.
+
+The loop, a step at a time: rows that are free take the next prompts; one forward pass feeds the last
+token of every running row and the whole prompt of every new one; each row gets its next token, from
+the calculator where it has one waiting; rows that end are yielded and filled again. The few-shot
+prefix that all prompts share is computed once.
+
+Left out on purpose: beam search (published results use one greedy or sampled path) and speculative
+decoding.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+from mathtune.errors import ModelError
+from mathtune.generation.engine import Decoding
+from mathtune.generation.hf.packed import PackedForward, unwrap
+from mathtune.generation.hf.plain import PlainForward
+from mathtune.generation.hf.probe import Probe, probe, rope_reason
+from mathtune.generation.hf.rows import Row, Rules
+from mathtune.generation.hf.sampling import (
+    choose,
+    first_not_finite,
+    log_probabilities,
+    row_generator,
+)
+from mathtune.generation.hf.schedule import Scheduler
+from mathtune.generation.stops import Detokenizer, RowText
+from mathtune.records import Completion, Prompt
+
+logger = logging.getLogger(__name__)
+
+MAX_ROWS = {"cpu": 64, "cuda": 256}
+"""Rows at most where the caller gives no number: more bring hardly more tokens a second."""
+
+_FREE_SHARE = {"cpu": 0.25, "cuda": 0.6}
+_LOGIT_BYTES = 32  # a row's logits, and in sampling their float32 and float64 copies
+
+
+@dataclass(slots=True)
+class GenerationStats:
+    """What one ``generate`` call did.
+
+    Attributes:
+        rows: Rows decoded at once, at most.
+        shared_prefix_tokens: Leading tokens of all prompts, computed once.
+        prompt_tokens: Prompt tokens computed otherwise.
+        new_tokens: Tokens of all completions, insertions included.
+        inserted_tokens: Tokens that the calculator wrote.
+        steps: Forward passes after the prefix.
+        seconds: Wall-clock time up to the last completion.
+        plain_reason: Why rows were decoded one at a time, or None where they were packed.
+    """
+
+    rows: int = 0
+    shared_prefix_tokens: int = 0
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+    inserted_tokens: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    plain_reason: str | None = None
+
+
+class HFEngine:
+    """Decodes with a Transformers model in this process.
+
+    Greedy output equals ``model.generate`` on one prompt at a time, up to rounding: matrix products
+    round differently for other numbers of rows, which can turn the choice between two tokens whose
+    logits agree in all but the last digits. The same inputs with the same ``rows`` give the same
+    output on the same machine.
+
+    Architectures that do not take their attention from Transformers' attention interface, or whose
+    logits differ when packed, are decoded one row at a time: slow, right, logged as a warning, and
+    said in ``stats.plain_reason``.
+
+    Args:
+        model: A causal language model, bare or wrapped by PEFT, quantised or not, on its device.
+        tokenizer: Its tokenizer.
+        rows: Most completions decoded at once; None is ``MAX_ROWS``. The memory budget may set fewer.
+        memory_budget_bytes: For keys, values and logits of all rows; None is a quarter of the memory
+            free on CPU and 60 % of that on CUDA.
+        prefill_tokens: Most prompt tokens computed in one step (one prompt at least), which bounds the
+            memory of activations.
+        on_progress: Called with the number of completions done and the number in all after each one.
+
+    Attributes:
+        stats: Figures of the last ``generate`` call.
+    """
+
+    name = "hf"
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        rows: int | None = None,
+        memory_budget_bytes: int | None = None,
+        prefill_tokens: int = 2048,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        for name, value in (("rows", rows), ("prefill_tokens", prefill_tokens)):
+            if value is not None and value < 1:
+                raise ModelError(f"{name} is {value}; give 1 or more")
+        peft = getattr(model, "active_peft_config", None)
+        if peft is not None and peft.is_prompt_learning:
+            raise ModelError(
+                f"the adapter type {peft.peft_type} puts virtual tokens before each prompt, which "
+                "the hf engine does not do; use LoRA"
+            )
+        self._model = model
+        self._tokenizer = tokenizer
+        self._device: torch.device = next(model.parameters()).device
+        self._rows = rows
+        self._budget = memory_budget_bytes
+        self._prefill_tokens = prefill_tokens
+        self._on_progress = on_progress
+        self._detokenizer = Detokenizer(tokenizer)
+        self._probe: Probe | None = None
+        self.stats = GenerationStats()
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[Completion]:
+        """Yield ``len(prompts) * decoding.samples`` completions, each as soon as it is whole.
+
+        A completion that fills the model's context ends with ``StopReason.LENGTH``, as one that
+        reaches ``max_new_tokens`` does. The model is in evaluation mode until the iterator is
+        exhausted or closed, and then as before. Samples are seeded by problem id: prompts with the same
+        id get the same random numbers.
+
+        Raises:
+            ModelError: A prompt is empty or leaves no room in the context, the memory budget does
+                not hold one row, or the model's logits are not finite.
+        """
+        return self._run(tuple(prompts), self._limits(prompts, decoding), decoding)
+
+    def _limits(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[int]:
+        """Return the most new tokens of each prompt."""
+        config = unwrap(self._model).config.get_text_config(decoder=True)
+        context = getattr(config, "max_position_embeddings", None)
+        for prompt in prompts:
+            if not prompt.ids:
+                raise ModelError(
+                    f"the prompt of problem {prompt.problem_id!r} has no tokens; render it first"
+                )
+            if context is not None and len(prompt.ids) >= context:
+                raise ModelError(
+                    f"the prompt of problem {prompt.problem_id!r} has {len(prompt.ids)} tokens and "
+                    f"the model's context {context}, which leaves no room for an answer; use fewer "
+                    "examples in the prompt or a model with a longer context"
+                )
+        most = decoding.max_new_tokens
+        return [most if context is None else min(most, context - len(p.ids)) for p in prompts]
+
+    @torch.no_grad()
+    def _run(
+        self, prompts: Sequence[Prompt], limits: Sequence[int], decoding: Decoding
+    ) -> Iterator[Completion]:
+        self.stats = stats = GenerationStats()
+        if not prompts:
+            return
+        was_training = self._model.training
+        self._model.eval()
+        began = time.perf_counter()
+        total = len(prompts) * decoding.samples
+        try:
+            for done, completion in enumerate(self._decode(prompts, limits, decoding), 1):
+                stats.seconds = time.perf_counter() - began
+                stats.new_tokens += len(completion.ids)
+                stats.inserted_tokens += completion.inserted_tokens
+                if self._on_progress is not None:
+                    self._on_progress(done, total)
+                yield completion
+        finally:
+            self._model.train(was_training)
+
+    def _decode(
+        self, prompts: Sequence[Prompt], limits: Sequence[int], decoding: Decoding
+    ) -> Iterator[Completion]:
+        stats = self.stats
+        rules = Rules(decoding, self._eos_ids(), self._tokenizer, self._detokenizer)
+        prefix = shared_prefix(prompts)
+        longest = max(len(p.ids) + limit for p, limit in zip(prompts, limits, strict=True))
+        forward = self._forward(prompts[0].ids[:prefix], longest)
+        rows = self._row_count(longest - prefix, len(prompts) * decoding.samples)
+        forward.reserve(rows, longest - prefix)
+        stats.rows, stats.shared_prefix_tokens = rows, prefix
+        own = [prompt.ids[prefix:] for prompt in prompts]
+        scheduler = Scheduler(
+            [len(ids) for ids in own], decoding.samples, rows, self._prefill_tokens
+        )
+        active: list[Row] = []
+        logits = spare = torch.empty(0, device=self._device)
+        while active or scheduler:
+            admission = scheduler.admit(len(active))
+            if active or admission.starts:
+                logits = forward.step(
+                    [row.ids[-1] for row in active], [own[task.prompt] for task in admission.starts]
+                )
+                stats.steps += 1
+                stats.prompt_tokens += sum(len(own[task.prompt]) for task in admission.starts)
+            for task in (*admission.starts, *(task for task, _ in admission.copies)):
+                prompt = prompts[task.prompt]
+                active.append(
+                    Row(
+                        prompt,
+                        task.sample,
+                        limits[task.prompt],
+                        RowText(self._detokenizer),
+                        row_generator(decoding.seed, prompt.problem_id, task.sample),
+                    )
+                )
+            if admission.copies:
+                first = len(active) - len(admission.copies)
+                for target, (_, source) in enumerate(admission.copies, first):
+                    forward.copy_row(source, target)
+                copied = [
+                    spare if source == rows else logits[source] for _, source in admission.copies
+                ]
+                logits = torch.cat([logits[:first], torch.stack(copied)])
+            if admission.keep is not None:
+                forward.copy_row(admission.keep, rows)
+                spare = logits[admission.keep].clone()
+            yield from self._advance(active, logits, forward, rules, decoding)
+
+    def _advance(
+        self,
+        active: list[Row],
+        logits: Tensor,
+        forward: PackedForward | PlainForward,
+        rules: Rules,
+        decoding: Decoding,
+    ) -> Iterator[Completion]:
+        """Give every row its next token, and yield and remove the rows that end with it."""
+        bad = first_not_finite(logits)
+        if bad is not None:
+            raise ModelError(
+                f"the model's logits for problem {active[bad].prompt.problem_id!r} are not finite "
+                "numbers; check its weights, or load it in float32 or bfloat16"
+            )
+        chosen = choose(logits, decoding, [row.generator for row in active])
+        tokens = [rules.next_token(*pair) for pair in zip(active, chosen, strict=True)]
+        if decoding.logprobs:
+            for row, logprob in zip(active, log_probabilities(logits, tokens), strict=True):
+                row.logprobs.append(logprob)
+        ended = [rules.push(*pair) for pair in zip(active, tokens, strict=True)]
+        # From the last row on, so that the row moved into a gap is always one that goes on.
+        for index in reversed(range(len(active))):
+            reason = ended[index]
+            if reason is None:
+                continue
+            completion = rules.complete(active[index], reason)
+            last = len(active) - 1
+            if index != last:
+                forward.copy_row(last, index)
+                active[index] = active[last]
+            active.pop()
+            yield completion
+
+    def _forward(self, prefix: Sequence[int], longest: int) -> PackedForward | PlainForward:
+        """Return the path the model can take, with the prefix computed."""
+        if self._probe is None:
+            self._probe = probe(self._model)
+        reason = self._probe.reason or rope_reason(self._model, longest)
+        if reason is None:
+            return PackedForward(self._model, prefix)
+        self.stats.plain_reason = reason
+        logger.warning("decoding one row at a time: %s", reason)
+        return PlainForward(self._model, prefix)
+
+    def _row_count(self, capacity: int, tasks: int) -> int:
+        """Return how many rows fit the memory budget, at most as many as are wanted."""
+        if self.stats.plain_reason is not None:
+            return 1
+        assert self._probe is not None
+        kind = self._device.type
+        wanted = min(
+            tasks, MAX_ROWS.get(kind, MAX_ROWS["cpu"]) if self._rows is None else self._rows
+        )
+        budget = self._budget
+        if budget is None:
+            free = (
+                torch.cuda.mem_get_info(self._device)[0]
+                if kind == "cuda"
+                else psutil.virtual_memory().available
+            )
+            budget = int(free * _FREE_SHARE.get(kind, _FREE_SHARE["cpu"]))
+        vocabulary = unwrap(self._model).config.get_text_config(decoder=True).vocab_size
+        row = capacity * self._probe.bytes_per_token + vocabulary * _LOGIT_BYTES
+        fitting = budget // row - 1  # one row is the spare
+        if fitting < 1:
+            raise ModelError(
+                f"one row of {capacity} tokens takes {row:,} bytes, two are needed and the memory "
+                f"budget is {budget:,}; raise the budget or lower max_new_tokens"
+            )
+        return min(wanted, fitting)
+
+    def _eos_ids(self) -> set[int]:
+        configured = getattr(unwrap(self._model), "generation_config", None)
+        ids = getattr(configured, "eos_token_id", None)
+        several = ids if isinstance(ids, list) else [ids]
+        return {i for i in (*several, self._tokenizer.eos_token_id) if i is not None}
+
+
+def shared_prefix(prompts: Sequence[Prompt]) -> int:
+    """Return how many leading ids all prompts share, leaving each at least one of its own."""
+    low, high = min(p.ids for p in prompts), max(p.ids for p in prompts)
+    most = min(len(prompt.ids) for prompt in prompts) - 1
+    # The lexicographically first and last prompts differ wherever any two do.
+    return next((i for i in range(most) if low[i] != high[i]), most)

@@ -1,0 +1,101 @@
+"""One completion in flight: what it has, when it ends and what it becomes."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mathtune.generation.calculator import Calculator
+from mathtune.generation.engine import Decoding
+from mathtune.generation.stops import Detokenizer, RowText, find_stop
+from mathtune.records import Completion, Prompt, StopReason
+
+
+@dataclass(slots=True)
+class Row:
+    """One completion in flight.
+
+    Attributes:
+        prompt: What it continues.
+        sample: Its number among the samples of the problem.
+        limit: Most new tokens.
+        text: The text of ``ids``.
+        generator: Its own random numbers.
+        started: ``time.perf_counter()`` when it took the row.
+        ids: New tokens so far.
+        logprobs: Their log-probabilities where asked for.
+        forced: Tokens the calculator still has to write.
+        inserted: How many it has written.
+    """
+
+    prompt: Prompt
+    sample: int
+    limit: int
+    text: RowText
+    generator: random.Random
+    started: float = field(default_factory=time.perf_counter)
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    forced: deque[int] = field(default_factory=deque)
+    inserted: int = 0
+
+
+class Rules:
+    """When rows end, and what the calculator writes into them."""
+
+    def __init__(
+        self,
+        decoding: Decoding,
+        eos_ids: Iterable[int],
+        tokenizer: Any,
+        detokenizer: Detokenizer,
+    ) -> None:
+        self._stops = decoding.stop
+        self._logprobs = decoding.logprobs
+        self._eos_ids = frozenset(eos_ids)
+        # Special tokens are not part of the text, so a stop string that is one is looked for by id.
+        special = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
+        self._stop_ids = frozenset(special[stop] for stop in decoding.stop if stop in special)
+        self._detokenizer = detokenizer
+        self._calculator = Calculator(tokenizer, detokenizer) if decoding.calculator else None
+
+    def next_token(self, row: Row, chosen: int) -> int:
+        """Return the token the row gets: one the calculator has waiting, else the model's choice."""
+        if not row.forced:
+            return chosen
+        row.inserted += 1
+        return row.forced.popleft()
+
+    def push(self, row: Row, token: int) -> StopReason | None:
+        """Add a token to a row and return why the row ends with it, or None."""
+        row.ids.append(token)
+        if token in self._eos_ids:
+            return StopReason.EOS
+        if token in self._stop_ids:
+            return StopReason.STOP_STRING
+        new = row.text.push(token)
+        if new and self._stops and find_stop(row.text.text, self._stops, new) is not None:
+            return StopReason.STOP_STRING
+        if len(row.ids) >= row.limit:
+            return StopReason.LENGTH
+        if new and self._calculator is not None and not row.forced:
+            row.forced.extend(self._calculator.insertion(row.text.text))
+        return None
+
+    def complete(self, row: Row, reason: StopReason) -> Completion:
+        """Turn a row that ended into its record."""
+        text = self._detokenizer.text(row.ids)
+        return Completion(
+            problem_id=row.prompt.problem_id,
+            sample=row.sample,
+            text=text[: find_stop(text, self._stops)],
+            ids=tuple(row.ids),
+            stop_reason=reason,
+            seconds=time.perf_counter() - row.started,
+            logprobs=tuple(row.logprobs) if self._logprobs else None,
+            inserted_tokens=row.inserted,
+        )

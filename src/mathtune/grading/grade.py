@@ -1,0 +1,100 @@
+r"""mathtune's own grader: is the final answer of a completion the gold answer?
+
+One function serves evaluation, sample filtering and rewards. Its rules, in order:
+
+1. The text is cut where the model goes on to a question of its own (``extract.cut_next_question``).
+2. The answer is taken from the last ``\boxed{…}``, else the last ``####``, else the last "answer is", else
+   it is the last number of the text. A place without a number is passed over.
+3. Numbers are read exactly (``numbers``).
+4. They are compared exactly. Where the gold is written with decimals, an answer that rounds to it (half
+   up, that is away from zero) is equal too. A percentage stands for either of its values.
+5. A gold answer that is no number goes to math-verify in a process of its own (``symbolic``).
+6. No number at all is ``NO_ANSWER``; a completion that hit the token limit and marks no answer is
+   ``TRUNCATED``: the last number of an unfinished text is an intermediate result.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from mathtune.grading import symbolic
+from mathtune.grading.extract import candidates, cut_next_question
+from mathtune.grading.numbers import Number, read_number
+from mathtune.records import Grade, Outcome
+
+
+def grade(completion: str, gold: str | Fraction, *, finished: bool = True) -> Grade:
+    """Grade one completion against the gold answer.
+
+    Safe from several threads. Linear in the length of the completion.
+
+    Args:
+        completion: What the model wrote after the prompt.
+        gold: The final answer: a number exactly, or as written in the source (``"1,450"``, ``"$5.00"``,
+            ``"33.33"``); decimals written there allow rounding to as many. Any other text is taken for
+            LaTeX. A gold answer without content makes every grade ``UNGRADABLE``.
+        finished: False where the completion ended because it hit the token limit.
+
+    Returns:
+        The outcome with the text it rests on. ``value`` of a percentage is the number before the
+        sign (50 for ``50%``).
+    """
+    text, was_cut = cut_next_question(completion)
+    # A model that goes on to the next question has finished its answer to this one.
+    finished = finished or was_cut
+    if isinstance(gold, str):
+        gold = gold.strip()
+        wanted = read_number(gold)
+        if wanted is None:
+            return symbolic.grade_symbolic(text, gold, finished=finished)
+    else:
+        wanted = Number(str(gold), Fraction(gold), False, 0, 0, 0)
+    for candidate in candidates(text):
+        number = candidate.number
+        if number is None:
+            continue
+        if candidate.method == "last_number" and not finished:
+            break
+        if number.value is None:
+            outcome = Outcome.WRONG
+            reason = f"{number.text} is not a single plain number"
+        elif _equal(number, wanted):
+            outcome, reason = Outcome.CORRECT, f"{number.text} equals the gold answer {wanted.text}"
+        else:
+            outcome, reason = Outcome.WRONG, f"{number.text} is not the gold answer {wanted.text}"
+        return Grade(outcome, number.text, number.value, candidate.method, reason)
+    return no_answer(text, finished=finished)
+
+
+def no_answer(text: str, *, finished: bool) -> Grade:
+    """Grade a completion in which no answer was found."""
+    if not finished:
+        return Grade(Outcome.TRUNCATED, reason="the token limit was hit before an answer was given")
+    if not text.strip():
+        return Grade(Outcome.NO_ANSWER, reason="the completion is empty")
+    return Grade(Outcome.NO_ANSWER, reason="the completion holds no answer")
+
+
+def _equal(answer: Number, gold: Number) -> bool:
+    """Compare exactly, or at the gold's decimals; one percent sign stands for either value."""
+    if answer.value is None or gold.value is None:
+        return False
+    values = [answer.value]
+    golds = [gold.value]
+    # Two percentages are compared as such: of 50% and 5000% neither means the other's other value.
+    if answer.percent and not gold.percent:
+        values.append(answer.value / 100)
+    elif gold.percent and not answer.percent:
+        golds.append(gold.value / 100)
+    if any(value == wanted for value in values for wanted in golds):
+        return True
+    return gold.decimals > 0 and any(
+        _rounded(value, gold.decimals) == gold.value for value in values
+    )
+
+
+def _rounded(value: Fraction, decimals: int) -> Fraction:
+    """Round to so many decimals, halves away from zero."""
+    scale = 10**decimals
+    units = (2 * abs(value.numerator) * scale + value.denominator) // (2 * value.denominator)
+    return Fraction(-units if value < 0 else units, scale)

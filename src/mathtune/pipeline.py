@@ -1,0 +1,108 @@
+"""The story: problems → base measured → training → tuned measured → comparison → report.
+
+Wiring only. Every stage is noted in the run folder's manifest when it is done, so the same command
+after an interruption goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mathtune import config, problems, report, runs
+from mathtune.config.schema import Recipe
+from mathtune.evaluation.measure import answer_example, compare_all, measure
+from mathtune.evaluation.results import Results
+from mathtune.records import ProblemSet, Splits
+from mathtune.runs import Run
+
+
+def open_run(recipe: Recipe, folder: Path | None) -> Run:
+    """Make or reopen the run folder of a recipe."""
+    text = config.dump(recipe)
+    return runs.create(
+        folder or runs.default_folder(recipe.name, text),
+        text,
+        seed=recipe.seed,
+        command=runs.command_line(),
+    )
+
+
+def run(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, Any]:
+    """Do everything a recipe asks for; return the headline figures."""
+    with open_run(recipe, folder) as run:
+        splits = load_problems(recipe, run, console)
+        results = Results.open(run, recipe.eval, splits.test)
+        if recipe.model.name_or_path and not run.is_done("base"):  # random weights are no base
+            measure_stage(recipe, "base", splits, run, results, console)
+        if not run.is_done("train"):
+            train_stage(recipe, splits, run, console)
+        if not run.is_done("tuned"):
+            measure_stage(recipe, "tuned", splits, run, results, console)
+        if recipe.model.name_or_path:
+            results.add_comparisons(compare_all(run, splits.test, recipe.eval, seed=recipe.seed))
+        report.write(run.folder)
+        return results.headline()
+
+
+def train(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, Any]:
+    """Train only; return the run folder and the training figures."""
+    with open_run(recipe, folder) as run:
+        splits = load_problems(recipe, run, console)
+        if not run.is_done("train"):
+            train_stage(recipe, splits, run, console)
+        report.write(run.folder)
+        return {"run_dir": str(run.folder), **run.manifest()["training"]}
+
+
+def evaluate(recipe: Recipe, label: str, folder: Path | None, console: Console) -> dict[str, Any]:
+    """Measure the recipe's model on its test sets only; return the headline figures."""
+    with open_run(recipe, folder) as run:
+        test_sets = problems.load_tests(recipe.data, seed=recipe.seed)
+        empty = ProblemSet("none", ())
+        splits = Splits(empty, empty, test_sets)
+        run.note(data=problems.describe(splits))
+        results = Results.open(run, recipe.eval, test_sets)
+        if not run.is_done(label):
+            measure_stage(recipe, label, splits, run, results, console)
+        report.write(run.folder)
+        return results.headline()
+
+
+def load_problems(recipe: Recipe, run: Run, console: Console) -> Splits:
+    """Load, check and split the problems, and note what they were."""
+    splits = problems.load(recipe.data, seed=recipe.seed)
+    facts = problems.describe(splits)
+    run.note(data=facts)
+    for line in problems.summary_lines(splits):
+        console.print(line)
+    return splits
+
+
+def train_stage(recipe: Recipe, splits: Splits, run: Run, console: Console) -> None:
+    """Train and note what came out."""
+    from dataclasses import asdict
+
+    from mathtune.training.student import Student
+
+    student = Student.load(recipe, console, splits.train.problems)
+    result = student.train(splits, run)
+    run.note(training=asdict(result))
+    run.finish_stage("train")
+
+
+def measure_stage(
+    recipe: Recipe, label: str, splits: Splits, run: Run, results: Results, console: Console
+) -> None:
+    """Measure the base or the tuned model and keep its figures and its answer to the example."""
+    from mathtune.training.student import Student
+
+    if label == "tuned" and run.is_done("train"):
+        student = Student.load_tuned(recipe, run, console)
+    else:
+        student = Student.load(recipe, console)
+    evaluations = measure(student, label, splits.test, run, recipe.eval, console)
+    results.add(evaluations, answer_example(student, label, recipe.eval))
+    run.finish_stage(label)

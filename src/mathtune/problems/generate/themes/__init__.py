@@ -1,0 +1,1 @@
+"""One module a theme; each ends with the tuple ``TEMPLATES`` of what it offers."""

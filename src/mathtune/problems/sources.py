@@ -1,0 +1,296 @@
+"""One source of a recipe as problems: a known set, a hub id, a file of one's own, the generator."""
+
+from __future__ import annotations
+
+import decimal
+import enum
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mathtune.errors import DataError, did_you_mean
+from mathtune.problems.files import Row, read_rows
+from mathtune.problems.generate import BASE_TYPES, NEW_TYPES, facts, generate
+from mathtune.problems.gold import Faults, final_answer, gold_fault
+from mathtune.problems.hub import hub_rows
+from mathtune.problems.known import Columns, KnownSet, find_known
+from mathtune.records import Problem, content_id
+
+if TYPE_CHECKING:  # pydantic is slow to import, and only a recipe needs it
+    from mathtune.config.schema import SourceConfig
+
+DATA_DIR = "MATHTUNE_DATA_DIR"
+"""Environment variable: a folder whose copies of known sets are read instead of the hub."""
+
+# Names that other sets use for a column; a message proposes them, nothing is guessed in silence.
+_USUAL = {
+    "question": ("prompt", "problem", "instruction", "input", "query"),
+    "answer": ("response", "solution", "output", "completion", "gold", "final_answer", "target"),
+}
+
+
+class Role(enum.Enum):
+    """What a source is for; also the split that is read where none is named."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+class BadRows(enum.Enum):
+    """What happens where a row has no usable gold answer."""
+
+    REFUSE = "refuse"
+    """The file is the user's own: it can be repaired, so the message says where."""
+    DROP = "drop"
+    """It was published like that: such rows are left out and counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The problems of one source, in its order, and how many rows were left out and why."""
+
+    problems: tuple[Problem, ...]
+    dropped: Mapping[str, int]
+    generated: bool = False
+
+
+def read_source(config: SourceConfig, role: Role, seed: int) -> Loaded:
+    """Read all problems of a source; ``config.limit`` is left to the caller.
+
+    Args:
+        config: The source.
+        role: Decides the default split, and what a source may be used for.
+        seed: For the generator, unless the source has its own.
+
+    Raises:
+        DataError: The source cannot be found or read, or none of its rows is usable.
+    """
+    if config.generated is not None:
+        return Loaded(_generated(config, role, seed), {}, generated=True)
+    if config.name is None:
+        return _own_file(config)
+    name, _, revision = config.name.partition("@")
+    known = find_known(name, config.subset)
+    if known is not None:
+        return _known_set(known, config, role, revision or None)
+    if config.path is not None:
+        raise DataError(
+            f"{config.name!r} is not a known set, so its published format is not known either; "
+            "leave name out and say which column is what with fields"
+        )
+    split = config.split or role.value
+    rows, origin = hub_rows(name, config.subset, split, revision=revision or None)
+    label = f"{name}{f'/{config.subset}' if config.subset else ''}:{split} ({origin})"
+    first, rows = _peek(rows, label)
+    return _problems(rows, _own_columns(config, first), label, BadRows.DROP)
+
+
+def _known_set(known: KnownSet, config: SourceConfig, role: Role, revision: str | None) -> Loaded:
+    split = config.split or role.value
+    if role is not Role.TEST and known.from_gsm8k_test:
+        raise DataError(
+            f"{known.name} is made of GSM8K test questions, so it must not be used for "
+            f"{'training' if role is Role.TRAIN else 'validation'}; name it under data.test only"
+        )
+    if role is Role.VALIDATION and config.split is None and split not in known.splits:
+        raise DataError(
+            f"{known.name} has no split for validation; leave data.validation empty to hold out a "
+            f"part of the training problems, or name a split, for example {known.name}:train"
+        )
+    known.check_split(split)
+    bad_rows = BadRows.DROP if known.prose or config.path is None else BadRows.REFUSE
+    files = _local_files(known, config, split) if revision is None else []
+    rows: Iterator[Row]
+    if files:
+        rows, origin = itertools.chain.from_iterable(map(read_rows, files)), "local file"
+    else:
+        rows, origin = hub_rows(
+            known.hub_id,
+            known.subset,
+            known.splits[split].hub,
+            revision=revision,
+            local_file=f"{known.folder}/{known.splits[split].files[0]}",
+        )
+    label = f"{known.label(split)} ({origin})"
+    columns = _with_fields(known.columns, config.fields)
+    return _problems(rows, columns, label, bad_rows, known)
+
+
+def _local_files(known: KnownSet, config: SourceConfig, split: str) -> list[Path]:
+    """Files named by the recipe or standing in ``MATHTUNE_DATA_DIR``; none: the hub is asked."""
+    if config.path is not None:
+        path = Path(config.path).expanduser()
+        if not path.is_dir():
+            return [path]
+        files = known.find_files(path, split)
+        if not files:
+            raise DataError(
+                f"{path} holds no {split} split of {known.name}; it must hold one of "
+                f"{', '.join(known.splits[split].files)}"
+            )
+        return files
+    folder = os.environ.get(DATA_DIR)
+    if not folder:
+        return []
+    if not Path(folder).is_dir():
+        raise DataError(f"{DATA_DIR}={folder} is not a folder; correct or unset it")
+    return known.find_files(Path(folder) / known.folder, split)
+
+
+def _own_file(config: SourceConfig) -> Loaded:
+    if config.split is not None or config.subset is not None:
+        key, value = ("split", config.split) if config.split else ("subset", config.subset)
+        raise DataError(
+            f"{config.path} is a file, so {key}={value} has no meaning for it; leave {key} out, or "
+            "add the name of the known set whose published files these are"
+        )
+    assert config.path is not None  # the schema asks for one origin
+    first, rows = _peek(read_rows(Path(config.path).expanduser()), config.path)
+    return _problems(rows, _own_columns(config, first), config.path, BadRows.REFUSE)
+
+
+def _peek(rows: Iterator[Row], label: str) -> tuple[Row, Iterator[Row]]:
+    first = next(rows, None)
+    if first is None:
+        raise DataError(f"{label} holds no rows; name another split or file")
+    return first, itertools.chain([first], rows)
+
+
+def _own_columns(config: SourceConfig, first: Row) -> Columns:
+    """Columns as the recipe maps them; else those called question, answer, gold and type."""
+
+    def column(field: str) -> str | None:
+        return field if field in first.values else None
+
+    columns = Columns(("question",), column("answer"), column("gold"), column("type"))
+    columns = _with_fields(columns, config.fields)
+    if columns.answer is None and columns.gold is None:
+        raise DataError(_missing(first, "answer", "answer"))
+    return columns
+
+
+def _with_fields(columns: Columns, fields: Mapping[Any, str]) -> Columns:
+    changes: dict[str, Any] = dict(fields)
+    if "question" in changes:
+        changes["question"] = (changes["question"],)
+    return replace(columns, **changes)
+
+
+def _problems(
+    rows: Iterable[Row],
+    columns: Columns,
+    label: str,
+    bad_rows: BadRows,
+    known: KnownSet | None = None,
+) -> Loaded:
+    problems: list[Problem] = []
+    faults = Faults()
+    for row in rows:
+        problem = _problem(row, columns, label, known)
+        reason = gold_fault(problem) if problem.question else "no question"
+        if reason is None:
+            problems.append(problem)
+        else:
+            faults.add(reason, row.place)
+    if bad_rows is BadRows.REFUSE:
+        faults.refuse(label)
+    if not problems:
+        counts = ", ".join(f"{reason}: {n:,}" for reason, n in faults.dropped().items())
+        raise DataError(
+            f"{label} has not one usable problem ({counts or 'no rows'}); use another source"
+        )
+    return Loaded(tuple(problems), faults.dropped())
+
+
+def _problem(row: Row, columns: Columns, label: str, known: KnownSet | None) -> Problem:
+    question = " ".join(_text(row, column, "question").strip() for column in columns.question)
+    answer = _text(row, columns.answer, "answer").strip() if columns.answer else ""
+    published = _text(row, columns.gold, "gold").strip() if columns.gold else ""
+    if published and known is not None:
+        published = known.gold(published)
+    gold = final_answer(answer, published or None) if answer or published else ""
+    steps = None
+    if not answer:
+        answer = _answer_from(
+            gold, _text(row, columns.equation, "equation") if columns.equation else ""
+        )
+    elif "####" in answer:
+        steps = sum(1 for line in answer.partition("####")[0].splitlines() if line.strip())
+    kind = _text(row, columns.type, "type") if columns.type else ""
+    try:
+        name = content_id(question, answer)
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{row.place} holds \\u{ord(error.object[error.start]):04x}, half of a surrogate pair "
+            "and no character; repair or remove the row"
+        ) from error
+    return Problem(name, question.strip(), answer, gold, label, kind or None, steps)
+
+
+def _answer_from(gold: str, equation: str) -> str:
+    """Write a set's equation and final answer the way GSM8K writes a solution."""
+    if not equation:
+        return f"#### {gold}"
+    return f"{equation if '=' in equation else f'{equation} = {gold}'}\n#### {gold}"
+
+
+def _text(row: Row, column: str, field: str) -> str:
+    """Return a cell as text; an empty cell is ``""``.
+
+    Raises:
+        DataError: There is no such column, or it holds a list, an object or a truth value.
+    """
+    try:
+        value = row.values[column]
+    except KeyError:
+        raise DataError(_missing(row, column, field)) from None
+    if isinstance(value, str):
+        return value
+    if value is None or value != value:  # NaN stands for an empty cell in Parquet
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return f"{value:.0f}"
+    if isinstance(value, (int, float, decimal.Decimal)) and not isinstance(value, bool):
+        return str(value)
+    raise DataError(
+        f"{row.place}: column {column!r} holds {type(value).__name__} where a text or a number is "
+        f"needed; name another column for {field} (fields: {{{field}: …}})"
+    )
+
+
+def _missing(row: Row, column: str, field: str) -> str:
+    names = [str(name) for name in row.values]
+    usual = next((name for name in _USUAL.get(field, ()) if name in names), "…")
+    guess = did_you_mean(column, names)
+    example = guess.split("'")[1] if guess else usual
+    return (
+        f"{row.place} has no column {column!r}{guess or '.'} Columns there: "
+        f"{', '.join(names) or 'none'}. Say which one holds the {field}, for example "
+        f"fields: {{{field}: {example}}}"
+    )
+
+
+def _generated(config: SourceConfig, role: Role, seed: int) -> tuple[Problem, ...]:
+    assert config.n is not None  # the schema asks for it
+    seed = seed if config.seed is None else config.seed
+    if config.generated == "facts":
+        return _labelled(facts(config.n, seed), "generated facts")
+    types = {"base": list(BASE_TYPES), "new": list(NEW_TYPES)}.get(str(config.types), config.types)
+    problems = generate(config.n, seed=seed, types=types, split=config.templates, part=config.part)
+    if config.generated == "problems":
+        return _labelled(problems, "generated problems")
+    if role is Role.TEST:
+        raise DataError(
+            "generated questions have no answers, so they cannot be a test set; "
+            "use generated: problems"
+        )
+    bare = [replace(p, id=content_id(p.question), answer="", gold="", steps=None) for p in problems]
+    return _labelled(bare, "generated questions")
+
+
+def _labelled(problems: Iterable[Problem], label: str) -> tuple[Problem, ...]:
+    return tuple(replace(problem, source=label) for problem in problems)

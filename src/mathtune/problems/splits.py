@@ -1,0 +1,67 @@
+"""Splits and limits by content hash: no seed, the same in any order, stable when a file grows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from mathtune.errors import DataError
+from mathtune.records import Problem
+
+
+def question_key(question: str) -> str:
+    """Return what makes two questions the same: their text up to white space and case."""
+    return " ".join(question.split()).casefold()
+
+
+def hash_share(text: str, salt: str) -> float:
+    """Return a number in [0, 1) that depends on the text alone.
+
+    Two salts give two unrelated numbers. Splitting and limiting need one each, or the first
+    problems by hash would all be validation problems.
+    """
+    digest = hashlib.sha256(f"{salt}\x1f{text}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def hold_out(
+    problems: Sequence[Problem], fraction: float
+) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """Split into training and validation problems, both in their original order.
+
+    A question is held out when its hash share is below ``fraction``, so it stays on its side
+    whatever is added, removed or reordered; all solutions to one question share a side. Where that
+    would leave a side empty, the question with the lowest share goes to validation, or the one with
+    the highest to training.
+
+    Raises:
+        DataError: There are fewer than two different questions.
+    """
+    shares = {key: hash_share(key, "validation") for key in map(_key, problems)}
+    if len(shares) < 2:
+        raise DataError(
+            f"{len(shares)} different training questions cannot be split into training and "
+            "validation; add problems or name validation sources of their own (data.validation)"
+        )
+    ordered = sorted(shares, key=lambda key: (shares[key], key))
+    held = {key for key in ordered if shares[key] < fraction} or {ordered[0]}
+    if len(held) == len(shares):
+        held.discard(ordered[-1])
+    train = tuple(problem for problem in problems if _key(problem) not in held)
+    validation = tuple(problem for problem in problems if _key(problem) in held)
+    return train, validation
+
+
+def first_by_hash(problems: Sequence[Problem], limit: int | None) -> tuple[Problem, ...]:
+    """Return at most ``limit`` problems, the lowest by hash, in their original order.
+
+    A larger limit keeps all problems of a smaller one.
+    """
+    if limit is None or len(problems) <= limit:
+        return tuple(problems)
+    ranks = sorted(range(len(problems)), key=lambda i: hash_share(problems[i].id, "limit"))
+    return tuple(problems[i] for i in sorted(ranks[:limit]))
+
+
+def _key(problem: Problem) -> str:
+    return question_key(problem.question)

@@ -1,0 +1,379 @@
+"""``report.html``: one file, no network, every text escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mathtune.report import charts, facts, wording
+from mathtune.report.answers import answer_table
+from mathtune.report.reading import RunFiles
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One model's bar: the picture and the figures beside it."""
+
+    model: str
+    picture: Markup
+    value: str
+    interval: str
+
+
+@dataclass(frozen=True, slots=True)
+class BarGroup:
+    """Bars of base and tuned under one label."""
+
+    label: str
+    note: str
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A titled list of bar groups."""
+
+    title: str
+    groups: tuple[BarGroup, ...]
+
+
+def build_html(run: RunFiles) -> str:
+    """Return the report page of a run folder as one self-contained HTML document."""
+    environment = _environment()
+    style = (TEMPLATES / "report.css").read_text("utf-8")
+    script = (TEMPLATES / "report.js").read_text("utf-8")
+    first = facts.headline(run)
+    table = answer_table(run)
+    settings = facts.settings(run)
+    from markupsafe import Markup
+
+    return environment.get_template("report.html.j2").render(
+        policy=_content_policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        title=facts.title(run),
+        description=run.recipe.get("description") or "",
+        verdict=facts.verdict(run),
+        notes=run.notes,
+        base_model=facts.base_model(run),
+        headline=first,
+        comparison=_comparison(first.comparison) if first and first.comparison else None,
+        confidence=facts.confidence(run),
+        key_bars=_group("", "", _exact_match(first.evaluations), run) if first else None,
+        overview=_overview(run),
+        training=facts.training_facts(run),
+        data=facts.data_parts(run),
+        curves=_curves(run),
+        validations=_validations(run),
+        graders=[(name, _grader_panels(run, name, choices)) for name, choices in settings],
+        types=[
+            (name, panels)
+            for name, choices in settings
+            if (panels := _breakdown_panels(run, name, choices[0]))
+        ],
+        outcomes=[(name, _outcome_panels(run, name, choices[0])) for name, choices in settings],
+        perplexities=[
+            {
+                "set": name,
+                "model": model,
+                "completion": wording.number(perplexity.get("completion")),
+                "completion_tokens": wording.count(perplexity.get("completion_tokens")),
+                "whole": wording.number(perplexity.get("whole_text")),
+                "whole_tokens": wording.count(perplexity.get("whole_text_tokens")),
+            }
+            for name, model, perplexity in facts.perplexities(run)
+        ],
+        example=_example(run, first.calculator if first else False),
+        rows=Markup(table.script()) if table else None,
+        left_out=wording.count(table.left_out) if table and table.left_out else None,
+        measuring=facts.measuring_facts(run),
+        making=facts.making_facts(run),
+        recipe=_recipe_text(run),
+    )
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["calculator"] = wording.calculator
+    return environment
+
+
+def _content_policy(style: str, script: str) -> str:
+    """Allow exactly this style and this script; no other code, no request of any kind.
+
+    A second wall behind the escaping: even markup that got through could neither run nor load.
+    """
+    return (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _comparison(comparison: Mapping[str, Any]) -> dict[str, str]:
+    """Return a comparison's figures as texts."""
+    low, high = comparison.get("difference_low"), comparison.get("difference_high")
+    smallest = comparison.get("smallest_detectable_difference")
+    return {
+        "difference": wording.signed_points(comparison.get("difference")),
+        "interval": wording.difference_interval(low, high),
+        "p": wording.p_value(comparison.get("mcnemar_p")),
+        "gained": wording.count(comparison.get("gained")),
+        "lost": wording.count(comparison.get("lost")),
+        "smallest": wording.number(100 * smallest, 1) if wording.is_number(smallest) else "",
+    }
+
+
+def _overview(run: RunFiles) -> list[dict[str, Any]]:
+    """Return one line for each set and calculator setting."""
+    lines = []
+    for name, calculators in facts.settings(run):
+        for calculator in calculators:
+            measured = facts.evaluations_of(run, name, calculator)
+            rates = {
+                model: evaluation.get("exact_match") or {} for model, evaluation in measured.items()
+            }
+            comparison = facts.comparison_of(run, name, calculator)
+            n = next((evaluation.get("n") for evaluation in measured.values()), None)
+            lines.append(
+                {
+                    "set": name,
+                    "calculator": "on" if calculator else "off",
+                    "n": wording.count(n),
+                    "rates": [
+                        (
+                            model,
+                            wording.percent(rates.get(model, {}).get("value")),
+                            wording.rate_interval(rates.get(model, {})),
+                        )
+                        for model in wording.MODELS
+                    ],
+                    "comparison": _comparison(comparison or {}),
+                }
+            )
+    return lines
+
+
+def _group(
+    label: str, note: str, rates: Mapping[str, Mapping[str, Any]], run: RunFiles
+) -> BarGroup:
+    return BarGroup(
+        label,
+        note,
+        tuple(
+            Bar(
+                model,
+                _picture(charts.rate_bar(model, model, rate, facts.confidence(run))),
+                wording.percent(rate.get("value")),
+                wording.rate_interval(rate) if "low" in rate else _of(rate),
+            )
+            for model, rate in rates.items()
+        ),
+    )
+
+
+def _of(rate: Mapping[str, Any]) -> str:
+    if "n" not in rate:
+        return ""
+    return f"{wording.count(rate.get('correct'))} of {wording.count(rate.get('n'))}"
+
+
+def _exact_match(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    return {
+        model: evaluation["exact_match"]
+        for model, evaluation in evaluations.items()
+        if evaluation.get("exact_match")
+    }
+
+
+def _grader_panels(run: RunFiles, name: str, calculators: Iterable[bool]) -> list[Panel]:
+    """Return a panel a calculator setting with mathtune's and the published graders."""
+    panels = []
+    for calculator in sorted(calculators, reverse=True):
+        measured = facts.evaluations_of(run, name, calculator)
+        published = {
+            model: evaluation.get("published") or {} for model, evaluation in measured.items()
+        }
+        groups = [_group(*wording.GRADERS["mathtune"], _exact_match(measured), run)]
+        groups += _sample_groups(run, measured)
+        for grader in dict.fromkeys(grader for rates in published.values() for grader in rates):
+            label, note = wording.GRADERS.get(grader, (grader, ""))
+            rates = {model: rates[grader] for model, rates in published.items() if grader in rates}
+            groups.append(_group(label, note, rates, run))
+        panels.append(Panel(wording.calculator(calculator).capitalize(), tuple(groups)))
+    return panels
+
+
+def _sample_groups(run: RunFiles, measured: Mapping[str, Mapping[str, Any]]) -> Iterable[BarGroup]:
+    """Yield the majority answer's rate and pass@k, where there were several samples a problem."""
+    majority = {model: e["majority"] for model, e in measured.items() if e.get("majority")}
+    if majority:
+        yield _group("mathtune, majority answer", "the answer most samples give", majority, run)
+    passes = {model: e.get("pass_at") or {} for model, e in measured.items()}
+    for k in dict.fromkeys(k for by_k in passes.values() for k in by_k):
+        rates = {model: {"value": by_k[k]} for model, by_k in passes.items() if k in by_k}
+        yield _group(f"pass@{k}", "unbiased, any of k samples right", rates, run)
+
+
+def _breakdown_panels(run: RunFiles, name: str, calculator: bool) -> list[Panel]:
+    """Return accuracy by problem type and by number of steps, where they are known."""
+    measured = facts.evaluations_of(run, name, calculator)
+    types = _breakdown(run, measured, "by_type")
+    steps = _breakdown(run, measured, "by_steps")
+    by_steps = sorted(steps, key=lambda item: (not item.label.isdigit(), item.label.zfill(6)))
+    by_steps = [
+        BarGroup(f"{group.label} step{'' if group.label == '1' else 's'}", group.note, group.bars)
+        for group in by_steps
+    ]
+    panels = [Panel("By type", tuple(types)), Panel("By number of steps", tuple(by_steps))]
+    return [panel for panel in panels if panel.groups]
+
+
+def _breakdown(
+    run: RunFiles, measured: Mapping[str, Mapping[str, Any]], field: str
+) -> list[BarGroup]:
+    parts = {model: evaluation.get(field) or {} for model, evaluation in measured.items()}
+    groups = []
+    for label in sorted({label for part in parts.values() for label in part}):
+        rates = {model: part[label] for model, part in parts.items() if label in part}
+        n = next((rate.get("n") for rate in rates.values()), None)
+        groups.append(_group(label, f"{wording.count(n)} problems", rates, run))
+    return groups
+
+
+def _outcome_panels(run: RunFiles, name: str, calculator: bool) -> list[Panel]:
+    """Return outcomes, kinds of error, where answers were found and why texts ended."""
+    measured = facts.evaluations_of(run, name, calculator)
+    tables = {
+        "Outcomes": ("outcomes", wording.OUTCOMES),
+        "Kinds of error": ("errors", wording.ERRORS),
+        "Where the answer was found": ("methods", wording.METHODS),
+        "Why the text ended": ("stop_reasons", wording.STOP_REASONS),
+    }
+    return [
+        Panel(title, groups)
+        for title, (field, names) in tables.items()
+        if (groups := tuple(_count_groups(run, measured, field, names)))
+    ]
+
+
+def _count_groups(
+    run: RunFiles,
+    measured: Mapping[str, Mapping[str, Any]],
+    field: str,
+    names: Mapping[str, str],
+) -> Iterable[BarGroup]:
+    """Yield a group for each thing that was counted at least once, as a share of all answers."""
+    counts = {model: evaluation.get(field) or {} for model, evaluation in measured.items()}
+    found = {name for part in counts.values() for name, n in part.items() if n}
+    for name in [*(n for n in names if n in found), *sorted(found - set(names))]:
+        label, _, note = names.get(name, name).partition(": ")
+        rates = {}
+        for model, part in counts.items():
+            # Completions, not problems: with several samples a problem there are more of them.
+            total = sum((measured[model].get("outcomes") or {}).values())
+            n = part.get(name) or 0
+            rates[model] = {"value": n / total if total else None, "correct": n, "n": total}
+        yield _group(label, note, rates, run)
+
+
+def _curves(run: RunFiles) -> list[tuple[str, Markup]]:
+    """Draw what metrics.jsonl holds, one chart a quantity."""
+    best = (run.manifest.get("training") or {}).get("best_step")
+    mark = (float(best), "best") if wording.is_number(best) else None
+    drawings = [
+        ("Loss", "loss", ("loss", "eval_loss"), mark),
+        ("Perplexity", "perplexity", ("perplexity", "eval_perplexity"), mark),
+        ("Validation exact match", "exact match", ("", "eval_exact_match"), mark),
+        ("Learning rate", "learning rate", ("learning_rate", ""), None),
+        ("Gradient norm", "gradient norm", ("grad_norm", ""), None),
+    ]
+    pictures = []
+    for title, label, (train, validation), marked in drawings:
+        both = [
+            charts.Series("training", "training", _points(run.training, train)),
+            charts.Series("validation", "validation", _points(run.validation, validation), True),
+        ]
+        if not any(series.points for series in both):
+            continue
+        svg = charts.line_chart(f"{title} by step", both, y_label=label, mark=marked)
+        if svg:
+            pictures.append((title, _picture(svg)))
+    return pictures
+
+
+def _points(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[charts.Point, ...]:
+    return tuple((line["step"], line[name]) for line in lines if wording.is_number(line.get(name)))
+
+
+def _validations(run: RunFiles) -> list[tuple[str, ...]]:
+    """Return the validation curve as table lines: step, epoch, loss, perplexity."""
+    return [
+        (
+            wording.count(line.get("step")),
+            wording.number(line.get("epoch")),
+            wording.significant(line.get("eval_loss")),
+            wording.significant(line.get("eval_perplexity")),
+        )
+        for line in run.validation
+    ]
+
+
+def _example(run: RunFiles, calculator: bool) -> dict[str, Any] | None:
+    """Return the example problem with the answers a calculator setting, the headline's first."""
+    example = run.results.get("example") or {}
+    answers = example.get("answers") or []
+    if not (example.get("question") and answers):
+        return None
+    choices = sorted({bool(answer.get("calculator")) for answer in answers}, key=calculator.__ne__)
+    return {
+        "question": example["question"],
+        "settings": [
+            (
+                wording.calculator(choice).capitalize(),
+                [
+                    (model, answer.get("completion") or "")
+                    for model in wording.MODELS
+                    for answer in answers
+                    if answer.get("model") == model and bool(answer.get("calculator")) == choice
+                ],
+            )
+            for choice in choices
+        ],
+    }
+
+
+def _recipe_text(run: RunFiles) -> str:
+    if not run.recipe:
+        return ""
+    import yaml
+
+    return yaml.safe_dump(dict(run.recipe), sort_keys=False, allow_unicode=True, width=88)
+
+
+def _picture(svg: str) -> Markup:
+    """Mark a drawing of ``charts`` as safe: it was built as a tree, so its texts are escaped."""
+    from markupsafe import Markup
+
+    return Markup(svg)

@@ -1,0 +1,220 @@
+"""Read what a run folder holds. Any part may be missing; what is missing or unreadable is noted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mathtune.errors import RunError
+from mathtune.records import Row
+from mathtune.report.wording import MODELS
+
+SECRET_KEYS = frozenset(
+    {"token", "hf_token", "auth_token", "access_token", "api_key", "apikey", "password", "secret"}
+)
+_SECRET_TEXT = re.compile(
+    r"(?i)\b(?:hf_[a-z0-9]{16,}|sk-[a-z0-9_-]{16,}|github_pat_\w{16,}|gh[pousr]_[a-z0-9]{16,})"
+    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+)
+_SECRET_OPTION = re.compile(
+    r"(?i)(?P<name>\b\w*(?:token|api[-_]?key|password|secret)="
+    r"|--[\w-]*(?:token|api[-_]?key|password|secret)[ =])\S+"
+)
+REDACTED = "[redacted]"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """A run folder's files as read.
+
+    Attributes:
+        name: The folder's name.
+        recipe: ``recipe.yaml``, or empty.
+        manifest: ``manifest.json``, or empty.
+        training: Training lines of ``metrics.jsonl`` by step; of a step logged twice, the later.
+        validation: Validation lines, likewise.
+        results: ``results.json``, or empty.
+        answers: Model (``base``, ``tuned``) → rows of its prediction files, headline file first.
+        notes: One sentence for each thing that is missing or could not be read.
+    """
+
+    name: str
+    recipe: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    training: tuple[Mapping[str, Any], ...]
+    validation: tuple[Mapping[str, Any], ...]
+    results: Mapping[str, Any]
+    answers: Mapping[str, tuple[Row, ...]]
+    notes: tuple[str, ...]
+
+
+def read(run_dir: Path) -> RunFiles:
+    """Read a run folder.
+
+    Raises:
+        RunError: If it is no folder, holds no file of a run, or a whole-file JSON or YAML in it
+            cannot be parsed. A torn line of a JSONL file is left out and noted instead.
+    """
+    if not run_dir.is_dir():
+        raise RunError(f"{run_dir} is not a folder; give the folder of a run, as in runs/demo")
+    notes: list[str] = []
+    recipe = _redacted(_read_yaml(run_dir / "recipe.yaml"))
+    manifest = _redacted(_read_json(run_dir / "manifest.json"))
+    results = _read_json(run_dir / "results.json")
+    lines = _read_lines(run_dir / "metrics.jsonl", notes)
+    validation = _by_step(line for line in lines if any(key.startswith("eval_") for key in line))
+    training = _by_step(line for line in lines if "loss" in line)
+    answers = {model: _read_answers(run_dir, model, notes) for model in MODELS}
+    if not (recipe or manifest or results or lines or any(answers.values())):
+        raise RunError(
+            f"{run_dir} holds no recipe.yaml, manifest.json, metrics.jsonl, results.json or "
+            "predictions/; give the folder that a mathtune command wrote"
+        )
+    missing = _missing(recipe, manifest, training, validation, results, answers)
+    return RunFiles(
+        name=run_dir.resolve().name,
+        recipe=recipe,
+        manifest=manifest,
+        training=training,
+        validation=validation,
+        results=results,
+        answers=answers,
+        notes=(*missing, *notes),
+    )
+
+
+def _missing(
+    recipe: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    training: Sequence[Any],
+    validation: Sequence[Any],
+    results: Mapping[str, Any],
+    answers: Mapping[str, Sequence[Any]],
+) -> list[str]:
+    """Say what the folder lacks and what the report cannot show for it."""
+    notes = []
+    if not recipe:
+        notes.append("There is no recipe.yaml: base model, method and settings are not known.")
+    if not manifest:
+        notes.append("There is no manifest.json: data counts, versions and device are not known.")
+    if not training and not validation:
+        notes.append("There is no metrics.jsonl with losses: no training curves.")
+    elif not validation:
+        notes.append("metrics.jsonl has no validation lines: no validation curve.")
+    if not results:
+        notes.append("There is no results.json: no model of this run has been evaluated.")
+    else:
+        measured = {evaluation.get("model") for evaluation in results.get("evaluations") or ()}
+        for model in MODELS:
+            if model not in measured:
+                notes.append(f"The {model} model has not been evaluated: nothing to compare with.")
+        unknown = sorted(str(name) for name in measured if name not in MODELS)
+        if unknown:
+            notes.append(
+                f"results.json has evaluations of {', '.join(unknown)}; only base and tuned "
+                "are shown."
+            )
+        if set(MODELS) <= measured and not results.get("comparisons"):
+            notes.append("results.json has no comparison of base and tuned.")
+        if not (results.get("example") or {}).get("answers"):
+            notes.append("results.json has no answer to an example problem.")
+    if not any(answers.values()):
+        notes.append("There are no predictions: the table of problems is left out.")
+    return notes
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} is not valid JSON ({error}); restore or delete it") from error
+    return _mapping(value, path)
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    import yaml
+
+    try:
+        value = yaml.safe_load(path.read_text("utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        raise RunError(f"{path} is not valid YAML ({error}); restore or delete it") from error
+    return _mapping(value, path)
+
+
+def _mapping(value: Any, path: Path) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise RunError(
+            f"{path} must hold a mapping, not {type(value).__name__}; restore or delete it"
+        )
+    return value
+
+
+def _read_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    """Read JSONL; lines that are no JSON object (a write cut short) are counted in ``notes``."""
+    if not path.is_file():
+        return []
+    lines, unreadable = [], 0
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for text in file:
+            if not text.strip():
+                continue
+            try:
+                value = json.loads(text)
+            except ValueError:
+                value = None
+            if isinstance(value, dict):
+                lines.append(value)
+            else:
+                unreadable += 1
+    if unreadable:
+        ending = "line that is" if unreadable == 1 else "lines that are"
+        notes.append(f"{path.name} has {unreadable:,} {ending} not valid JSON; left out here.")
+    return lines
+
+
+def _read_answers(run_dir: Path, model: str, notes: list[str]) -> tuple[Row, ...]:
+    """Read a model's prediction files: the headline file, then the others by name."""
+    folder = run_dir / "predictions"
+    files = [folder / f"{model}.jsonl", *sorted(folder.glob(f"{model}--*.jsonl"))]
+    rows = [row for file in files for row in _read_lines(file, notes)]
+    named = tuple(row for row in rows if "problem_id" in row)
+    if len(named) < len(rows):
+        notes.append(
+            f"The {model} model's predictions have {len(rows) - len(named):,} rows without a "
+            "problem_id; left out here."
+        )
+    return named
+
+
+def _by_step(lines: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """Order by step. A resumed run logs some steps again: the later line is the one that counts."""
+    steps: dict[Any, Mapping[str, Any]] = {}
+    for line in lines:
+        step = line.get("step")
+        if isinstance(step, int | float):
+            steps[step] = {**steps.get(step, {}), **line}
+    return tuple(steps[step] for step in sorted(steps))
+
+
+def _redacted(value: Any) -> Any:
+    """Blank what looks like a key or password, should one have been typed into a command."""
+    if isinstance(value, dict):
+        return {
+            key: REDACTED if item and str(key).lower() in SECRET_KEYS else _redacted(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_redacted(item) for item in value]
+    if isinstance(value, str):
+        return _SECRET_OPTION.sub(rf"\g<name>{REDACTED}", _SECRET_TEXT.sub(REDACTED, value))
+    return value

@@ -1,0 +1,205 @@
+"""Run folders: layout, manifest, provenance, and the lock that keeps two processes apart.
+
+A run folder is the product: everything a second person needs to check a result, or to continue it.
+The same command finds the same folder again, so an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Any
+
+import mathtune
+from mathtune.errors import DiskError, RunError
+
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "tokenizers")
+
+_SECRET = re.compile(r"hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|\b[0-9a-f]{40}\b")
+
+
+@dataclass
+class Run:
+    """One run folder, locked by this process."""
+
+    folder: Path
+    _lock: IO[str] | None = field(default=None, repr=False)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints that training continues from."""
+        return self.folder / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """Folder of the best weights, or of the best adapter."""
+        return self.folder / "model"
+
+    def predictions(self, model: str, test_set: str, calculator: bool, *, headline: bool) -> Path:
+        """Return the predictions file of a model on a set, with the calculator on or off."""
+        if headline:
+            return self.folder / "predictions" / f"{model}.jsonl"
+        slug = re.sub(r"[^a-z0-9]+", "-", test_set.lower()).strip("-") or "set"
+        state = "on" if calculator else "off"
+        return self.folder / "predictions" / f"{model}--{slug}--calculator-{state}.jsonl"
+
+    def manifest(self) -> dict[str, Any]:
+        """Return the manifest."""
+        data: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text("utf-8"))
+        return data
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to the manifest; mappings are merged one level deep."""
+        manifest = self.manifest()
+        for key, value in facts.items():
+            if isinstance(value, Mapping) and isinstance(manifest.get(key), dict):
+                manifest[key] = {**manifest[key], **value}
+            else:
+                manifest[key] = value
+        write_json(self.folder / "manifest.json", manifest)
+
+    def finish_stage(self, stage: str) -> None:
+        """Note that a stage is done and when."""
+        self.note(stages={stage: _now()})
+
+    def is_done(self, stage: str) -> bool:
+        """Return whether a stage was finished, now or before an interruption."""
+        return stage in self.manifest().get("stages", {})
+
+    def close(self) -> None:
+        """Let other processes use the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def default_folder(name: str, recipe_yaml: str) -> Path:
+    """Return ``runs/NAME-HASH``: the same recipe with the same overrides has the same folder."""
+    digest = hashlib.sha256(recipe_yaml.encode()).hexdigest()[:8]
+    return Path("runs") / f"{name}-{digest}"
+
+
+def create(folder: Path, recipe_yaml: str, *, seed: int, command: list[str]) -> Run:
+    """Make a run folder, or open it again if it was made by the same recipe.
+
+    Raises:
+        RunError: If the folder belongs to another recipe or another process is using it.
+        DiskError: If it cannot be written.
+    """
+    try:
+        for part in ("checkpoints", "predictions"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        run = Run(folder, _locked(folder))
+        stored = folder / "recipe.yaml"
+        if stored.exists():
+            if stored.read_text("utf-8") != recipe_yaml:
+                run.close()
+                raise RunError(
+                    f"run folder {folder} was made by a different recipe; choose another --run-dir, or "
+                    "delete the folder if it is not needed"
+                )
+        else:
+            write_json(
+                folder / "manifest.json",
+                {
+                    "mathtune": mathtune.__version__,
+                    "created": _now(),
+                    "command": _SECRET.sub("***", " ".join(command)),
+                    "seed": seed,
+                    "stages": {},
+                    **provenance(),
+                },
+            )
+            write_text(stored, recipe_yaml)
+    except OSError as error:
+        if isinstance(error, DiskError):
+            raise
+        raise DiskError(
+            f"run folder {folder} cannot be written: {error.strerror or error}; choose another "
+            "--run-dir or free some space"
+        ) from error
+    return run
+
+
+def provenance() -> dict[str, Any]:
+    """Return versions, platform and git state: what a result depends on besides the recipe."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "git": _git_state(),
+    }
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON aside and move it into place, so that a reader never sees half of it."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text aside and move it into place."""
+    aside = path.with_name(path.name + ".tmp")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def _locked(folder: Path) -> IO[str]:
+    lock = (folder / ".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise RunError(
+            f"run folder {folder} is in use by another mathtune process; wait for it or choose another "
+            "--run-dir"
+        ) from None
+    return lock
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Return commit and dirtiness of the working folder's repository; None outside of one."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, check=True, timeout=5
+        ).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def command_line() -> list[str]:
+    """Return the command as the user gave it, with the program's short name."""
+    return ["mathtune", *sys.argv[1:]]

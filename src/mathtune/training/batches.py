@@ -1,0 +1,101 @@
+"""How the examples of one optimiser step are cut into micro-batches and laid out as tensors.
+
+The cut never changes the gradient (see ``loss.py``), so it is free to serve speed and memory: examples
+of like length go together, and a micro-batch holds at most so many rows, padded tokens and logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mathtune.records import Example
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Tensors of one forward pass over B rows of T tokens with N supervised positions.
+
+    Attributes:
+        input_ids_BT: Token ids, padded on the right. The last token of an example is only a target.
+        rows_N: Row of each supervised position.
+        columns_N: Column whose hidden state predicts it (one before the target).
+        targets_N: The token id to be predicted there.
+    """
+
+    input_ids_BT: torch.Tensor
+    rows_N: torch.Tensor
+    columns_N: torch.Tensor
+    targets_N: torch.Tensor
+
+    def to(self, device: torch.device | str) -> MicroBatch:
+        """Return the same batch on another device."""
+        return MicroBatch(
+            self.input_ids_BT.to(device),
+            self.rows_N.to(device),
+            self.columns_N.to(device),
+            self.targets_N.to(device),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Upper bounds of one micro-batch; a single example may pass them, for it cannot be cut."""
+
+    rows: int
+    padded_tokens: int
+    targets: int
+
+
+def supervised_count(examples: Sequence[Example]) -> int:
+    """Return how many tokens of the examples are training targets."""
+    # The first token has no hidden state before it, so it can never be a target.
+    return sum(sum(example.supervised[1:]) for example in examples)
+
+
+def cut(examples: Sequence[Example], limits: Limits) -> Iterator[list[Example]]:
+    """Yield the examples in micro-batches, the longest first so that memory peaks at once."""
+    batch: list[Example] = []
+    targets = 0
+    for example in sorted(examples, key=lambda example: -len(example.ids)):
+        length = len(batch[0].ids) if batch else len(example.ids)
+        own_targets = sum(example.supervised[1:])
+        full = (
+            len(batch) >= limits.rows
+            or (len(batch) + 1) * length > limits.padded_tokens
+            or targets + own_targets > limits.targets
+        )
+        if batch and full:
+            yield batch
+            batch, targets = [], 0
+        batch.append(example)
+        targets += own_targets
+    if batch:
+        yield batch
+
+
+def collate(examples: Sequence[Example], *, every_token: bool = False) -> MicroBatch:
+    """Lay examples out as tensors.
+
+    Padding goes on the right and no attention mask is made: under causal attention no real token sees
+    what comes after it, and padded positions are never read.
+
+    Args:
+        examples: At least one, each of at least two tokens.
+        every_token: Make every token after the first a target, not only the supervised ones.
+    """
+    width = max(len(example.ids) for example in examples) - 1
+    input_ids = torch.zeros(len(examples), width, dtype=torch.long)
+    rows, columns, targets = [], [], []
+    for row, example in enumerate(examples):
+        input_ids[row, : len(example.ids) - 1] = torch.tensor(example.ids[:-1])
+        for position in range(1, len(example.ids)):
+            if every_token or example.supervised[position]:
+                rows.append(row)
+                columns.append(position - 1)
+                targets.append(example.ids[position])
+    return MicroBatch(
+        input_ids, torch.tensor(rows), torch.tensor(columns), torch.tensor(targets)
+    )

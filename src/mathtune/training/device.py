@@ -1,0 +1,76 @@
+"""Which processor computes, and in which type: picked from what it really does well."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Where and how a model computes, with the reason for the report.
+
+    Attributes:
+        device: ``cuda``, ``mps`` or ``cpu``.
+        name: Name of the processor for people.
+        dtype: Type of the weights that are held.
+        autocast_bf16: Compute in bf16 over float32 weights (full fine-tuning on a GPU).
+        reason: One sentence.
+    """
+
+    device: str
+    name: str
+    dtype: torch.dtype
+    autocast_bf16: bool
+    reason: str
+
+
+def pick_compute(dtype: str = "auto", *, trains_all_weights: bool = False) -> Compute:
+    """Pick device and dtype; ``dtype`` other than ``auto`` is taken as given.
+
+    bf16 counts as fast on a GPU only from compute capability 8.0 on (a T4 emulates it), and on a CPU
+    only where a measured matrix product says so: without AMX or working AVX-512-BF16 kernels bf16 is
+    50 to 200 times slower than float32, whatever the processor's flags promise.
+    """
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+        native = torch.cuda.get_device_capability() >= (8, 0)
+        if dtype != "auto":
+            return Compute("cuda", name, getattr(torch, dtype), False, f"{dtype} as asked")
+        if not native:
+            return Compute("cuda", name, torch.float32, False, f"{name} only emulates bf16")
+        if trains_all_weights:
+            reason = "float32 weights computed in bf16: small updates would be lost in bf16 weights"
+            return Compute("cuda", name, torch.float32, True, reason)
+        return Compute("cuda", name, torch.bfloat16, False, f"{name} computes bf16 natively")
+    name = "CPU"
+    if dtype != "auto":
+        return Compute("cpu", name, getattr(torch, dtype), False, f"{dtype} as asked")
+    slowdown = _bf16_slowdown()
+    if slowdown < 0.8 and not trains_all_weights:
+        reason = f"a bf16 matrix product took {slowdown:.2f} of the float32 time here"
+        return Compute("cpu", name, torch.bfloat16, False, reason)
+    reason = (
+        f"a bf16 matrix product took {slowdown:.0f} times as long as float32 here"
+        if slowdown >= 1.5
+        else "bf16 is no clear gain on this processor"
+    )
+    return Compute("cpu", name, torch.float32, False, reason)
+
+
+def _bf16_slowdown(size: int = 256) -> float:
+    """Time of a bf16 matrix product over that of a float32 one (median of five)."""
+
+    def seconds(dtype: torch.dtype) -> float:
+        left = torch.ones(size, size, dtype=dtype)
+        left @ left
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            left @ left
+            times.append(time.perf_counter() - start)
+        return sorted(times)[2]
+
+    return seconds(torch.bfloat16) / seconds(torch.float32)

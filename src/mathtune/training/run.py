@@ -1,0 +1,241 @@
+"""One training run: arguments, trainer, resume, best weights saved."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from transformers import EarlyStoppingCallback, TrainingArguments, set_seed
+
+from mathtune.config.schema import Recipe
+from mathtune.errors import ConfigError, DataError, TrainingStopped
+from mathtune.records import Example
+from mathtune.training import checkpoints
+from mathtune.training.batches import Limits
+from mathtune.training.callbacks import (
+    LastStep,
+    MetricsFile,
+    ProgressBar,
+    RestoreWindow,
+    StopOnSignal,
+)
+from mathtune.training.device import Compute
+from mathtune.training.trackers import prepare_trackers
+from mathtune.training.trainer import MathTrainer
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What came out of training.
+
+    Attributes:
+        steps: Optimiser steps of the whole run.
+        best_step: Step of the checkpoint that was kept, chosen by validation loss.
+        best_eval_loss: Its validation loss, nats a supervised token.
+        stopped: ``finished`` or ``early``.
+        train_tokens: Tokens trained on, prompts included.
+        seconds: Wall-clock seconds of this process's training.
+    """
+
+    steps: int
+    best_step: int
+    best_eval_loss: float
+    stopped: str
+    train_tokens: int
+    seconds: float
+
+
+def fitting(
+    examples: Sequence[Example], max_length: int, overlong: str, what: str
+) -> tuple[list[Example], int]:
+    """Return the examples of at most ``max_length`` tokens and how many were longer.
+
+    An answer that is cut off teaches a model never to finish, so nothing is ever cut.
+
+    Raises:
+        DataError: If none fits, or if one does not and ``overlong`` is ``error``.
+    """
+    kept = [example for example in examples if len(example.ids) <= max_length]
+    longest = max((len(example.ids) for example in examples), default=0)
+    dropped = len(examples) - len(kept)
+    if not kept or (dropped and overlong == "error"):
+        raise DataError(
+            f"{dropped} of {len(examples)} {what} examples are longer than train.max_length={max_length} "
+            f"tokens (the longest has {longest}); raise train.max_length to {longest}"
+            + (" or set train.overlong=drop" if kept else "")
+        )
+    return kept, dropped
+
+
+def train(
+    recipe: Recipe,
+    *,
+    model: Any,
+    tokenizer: Any,
+    compute: Compute,
+    train_examples: Sequence[Example],
+    validation_examples: Sequence[Example],
+    run_dir: Path,
+    console: Console,
+) -> TrainingResult:
+    """Train, continue from the newest whole checkpoint if there is one, and save the best weights.
+
+    On return ``model`` holds the weights of the best checkpoint, and ``run_dir/model`` has them with the
+    tokenizer.
+
+    Raises:
+        TrainingStopped: On SIGINT or SIGTERM (after a checkpoint) or where a loss is not finite.
+        DiskError: If a checkpoint could not be written.
+    """
+    output = run_dir / "checkpoints"
+    output.mkdir(parents=True, exist_ok=True)
+    checkpoint, damaged = checkpoints.newest_whole(output)
+    for folder in damaged:
+        console.print(f"{folder.name} is damaged (a crash while saving?) and left aside")
+        folder.rename(folder.with_name("damaged-" + folder.name))
+    metrics = MetricsFile(run_dir / "metrics.jsonl")
+    stop = StopOnSignal()
+    progress = ProgressBar(console)
+    callbacks: list[Any] = [LastStep(), metrics, progress, stop]
+    if recipe.train.early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(recipe.train.early_stopping_patience))
+    window = RestoreWindow(checkpoint) if checkpoint else None
+    if window:
+        callbacks.insert(0, window)
+    set_seed(recipe.seed)
+    trainer = MathTrainer(
+        model=model,
+        args=_arguments(recipe, compute, output, run_dir, console),
+        train_examples=train_examples,
+        validation_examples=validation_examples,
+        limits=limits(recipe, model),
+        tokenizer=tokenizer,
+        callbacks=callbacks,
+    )
+    if window and checkpoint:
+        window.trainer = trainer
+        console.print(f"continuing from {checkpoint.name}")
+    metrics.cut_after(checkpoints.step_of(checkpoint) if checkpoint else -1)
+    start = time.monotonic()
+    try:
+        with stop:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        progress.stop()
+    if stop.received is not None:
+        raise TrainingStopped(
+            f"stopped by signal {stop.received} at step {trainer.state.global_step}, checkpoint saved; give "
+            "the same command again to continue",
+            exit_code=128 + stop.received,
+        )
+    save_model(model, tokenizer, recipe, run_dir / "model")
+    state = trainer.state
+    return TrainingResult(
+        steps=state.global_step,
+        best_step=state.best_global_step or state.global_step,
+        best_eval_loss=float(state.best_metric or 0.0),
+        stopped="finished" if state.global_step >= state.max_steps else "early",
+        train_tokens=trainer.tokens_seen,
+        seconds=time.monotonic() - start,
+    )
+
+
+def save_model(model: Any, tokenizer: Any, recipe: Recipe, folder: Path) -> None:
+    """Save weights (or the adapter) and tokenizer aside and move them into place at once."""
+    aside = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        model.save_pretrained(aside, safe_serialization=True)
+        tokenizer.save_pretrained(aside)
+        if recipe.adapter is not None:
+            _note_base(aside, recipe)
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+    except OSError as error:
+        raise checkpoints.disk_error(error, folder.parent, 0) from error
+
+
+def _note_base(folder: Path, recipe: Recipe) -> None:
+    """Write down what the adapter was trained on: the base's public name, and its 4-bit form if any."""
+    path = folder / "adapter_config.json"
+    adapter = json.loads(path.read_text(encoding="utf-8"))
+    adapter["base_model_name_or_path"] = recipe.model.name_or_path
+    adapter["revision"] = recipe.model.revision
+    path.write_text(json.dumps(adapter, indent=2, sort_keys=True), encoding="utf-8")
+    if recipe.model.load_in_4bit:
+        quantization = {
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": recipe.model.bnb_4bit_quant_type,
+            "bnb_4bit_use_double_quant": recipe.model.bnb_4bit_use_double_quant,
+        }
+        (folder / "quantization.json").write_text(json.dumps(quantization), encoding="utf-8")
+
+
+# A CPU is fastest while a layer's activations stay in its cache, a GPU when all its units are busy.
+MICRO_BATCH_TOKENS = {"cpu": 1024, "mps": 4096, "cuda": 16384}
+
+
+def limits(recipe: Recipe, model: Any) -> Limits:
+    """Return the bounds of a micro-batch that follow from a recipe and the model's device."""
+    vocabulary = int(model.config.get_text_config().vocab_size)
+    return Limits(
+        rows=recipe.train.per_device_train_batch_size,
+        padded_tokens=recipe.train.micro_batch_tokens or MICRO_BATCH_TOKENS[model.device.type],
+        targets=max(1, recipe.train.logits_chunk_bytes // (4 * vocabulary)),
+    )
+
+
+def _arguments(
+    recipe: Recipe, compute: Compute, output: Path, run_dir: Path, console: Console
+) -> TrainingArguments:
+    train = recipe.train
+    report_to = prepare_trackers(recipe, run_dir, console)
+    try:
+        return TrainingArguments(
+            output_dir=str(output),
+            run_name=run_dir.name,
+            # A data-loader batch is one optimiser step's whole set; MathTrainer cuts it.
+            per_device_train_batch_size=(
+                train.per_device_train_batch_size * train.gradient_accumulation_steps
+            ),
+            gradient_accumulation_steps=1,
+            num_train_epochs=train.num_train_epochs,
+            max_steps=train.max_steps,
+            learning_rate=train.learning_rate,
+            lr_scheduler_type=train.lr_scheduler_type,
+            warmup_steps=train.warmup_steps,
+            optim=train.optim,
+            weight_decay=train.weight_decay,
+            adam_beta1=train.adam_beta1,
+            adam_beta2=train.adam_beta2,
+            max_grad_norm=train.max_grad_norm,
+            label_smoothing_factor=train.label_smoothing_factor,
+            gradient_checkpointing=train.gradient_checkpointing,
+            bf16=compute.autocast_bf16,
+            use_cpu=compute.device == "cpu",
+            eval_strategy=train.eval_strategy,
+            eval_steps=train.eval_steps,
+            save_strategy="best" if train.save_only_when_better else train.eval_strategy,
+            save_steps=train.eval_steps,
+            save_total_limit=train.save_total_limit,
+            load_best_model_at_end=True,
+            metric_for_best_model="eval_loss",
+            greater_is_better=False,
+            logging_steps=train.logging_steps,
+            logging_nan_inf_filter=False,  # a loss that is not finite stops the run, see MathTrainer
+            report_to=report_to,
+            remove_unused_columns=False,
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+            seed=recipe.seed,
+            data_seed=recipe.seed,
+            full_determinism=train.full_determinism,
+        )
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"train: {error}") from error

@@ -1,0 +1,169 @@
+"""The model under study: loaded once, measured, trained, measured again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import transformers
+from rich.console import Console
+
+from mathtune.config.schema import Recipe
+from mathtune.errors import ModelError
+from mathtune.generation.engine import Engine
+from mathtune.prompts.render import Renderer
+from mathtune.records import Example, Problem, Splits
+from mathtune.runs import Run
+from mathtune.training import model as models
+from mathtune.training.batches import Limits
+from mathtune.training.device import Compute, pick_compute
+from mathtune.training.loss import token_logprobs
+from mathtune.training.run import TrainingResult, fitting, limits, train
+from mathtune.training.tokenizer import train_tokenizer
+
+# Enough text for byte-pair merges to settle; more only takes longer.
+TOKENIZER_SAMPLE = 20_000
+
+
+@dataclass
+class Student:
+    """A model with its tokenizer, on its device, as a recipe holds it."""
+
+    recipe: Recipe
+    model: Any
+    tokenizer: Any
+    compute: Compute
+    console: Console
+
+    @classmethod
+    def load(cls, recipe: Recipe, console: Console, texts: Sequence[Problem] = ()) -> Student:
+        """Load the recipe's base model, or build it with a tokenizer trained on ``texts``.
+
+        Raises:
+            ModelError: If it cannot be loaded or built.
+        """
+        _quiet()
+        compute = pick_compute(recipe.model.dtype, trains_all_weights=recipe.adapter is None)
+        console.print(
+            f"computing in {str(compute.dtype).removeprefix('torch.')} on {compute.name}: "
+            f"{compute.reason}"
+        )
+        if recipe.model.from_config is not None:
+            assert recipe.model.train_tokenizer is not None  # the schema asks for both
+            sample = texts[:: max(1, len(texts) // TOKENIZER_SAMPLE)]
+            tokenizer = train_tokenizer(
+                (f"{problem.question}\n{problem.answer}" for problem in sample),
+                recipe.model.train_tokenizer,
+            )
+            model = models.build_from_config(recipe.model, tokenizer, compute, recipe.seed)
+        else:
+            tokenizer = models.load_tokenizer(
+                recipe.model.name_or_path or "",
+                recipe.model.revision,
+                trust=recipe.model.trust_remote_code,
+            )
+            model = models.load_model(recipe.model, compute)
+        return cls(recipe, model, tokenizer, compute, console)
+
+    @classmethod
+    def load_tuned(cls, recipe: Recipe, run: Run, console: Console) -> Student:
+        """Load what an earlier training of this run has saved."""
+        tuned = recipe.model.model_copy(
+            update={
+                "name_or_path": str(run.model),
+                "revision": None,
+                "from_config": None,
+                "train_tokenizer": None,
+            }
+        )
+        return cls.load(recipe.model_copy(update={"model": tuned}), console)
+
+    def renderer(self, *, completion_only: bool = True, shots: Sequence[Problem] = ()) -> Renderer:
+        """Return the renderer of the recipe's prompt style for this tokenizer."""
+        return Renderer(
+            self.tokenizer,
+            self.recipe.prompt.style,
+            system=self.recipe.prompt.system,
+            completion_only=completion_only,
+            shots=shots,
+        )
+
+    def engine(self) -> Engine:
+        """Return an engine that decodes with the model as it is now."""
+        from mathtune.generation.hf import HFEngine
+
+        return HFEngine(self.model, self.tokenizer, rows=self.recipe.eval.batch_size)
+
+    def score(self, examples: Sequence[Example]) -> Iterator[list[float]]:
+        """Yield the log-probability of each token of each example."""
+        return token_logprobs(self.model, examples, self._limits())
+
+    def train(self, splits: Splits, run: Run) -> TrainingResult:
+        """Train on the splits; afterwards the model holds the weights that validation chose.
+
+        Raises:
+            DataError: If no example fits ``train.max_length``.
+            ModelError: If ``train.max_length`` is beyond the model's context.
+            TrainingStopped: See ``training.run.train``.
+        """
+        recipe = self.recipe
+        context = models.context_length(self.model)
+        if context is not None and recipe.train.max_length > context:
+            raise ModelError(
+                f"train.max_length={recipe.train.max_length} is beyond the model's context of {context} "
+                f"tokens; set train.max_length={context} or less"
+            )
+        renderer = self.renderer(completion_only=recipe.train.completion_only_loss)
+        train_examples, too_long = fitting(
+            [renderer.example(problem) for problem in splits.train.problems],
+            recipe.train.max_length,
+            recipe.train.overlong,
+            "training",
+        )
+        # Validation is always by solutions, so that its loss means the same for every recipe.
+        judge = self.renderer()
+        validation_examples, too_long_to_judge = fitting(
+            [judge.example(problem) for problem in splits.validation.problems],
+            recipe.train.max_length,
+            recipe.train.overlong,
+            "validation",
+        )
+        for what, count in (("training", too_long), ("validation", too_long_to_judge)):
+            if count:
+                self.console.print(
+                    f"{count} {what} examples longer than {recipe.train.max_length} tokens left out"
+                )
+        if recipe.adapter is not None and not hasattr(self.model, "peft_config"):
+            self.model = models.add_adapter(self.model, recipe.adapter, recipe.seed)
+        counts = models.count_parameters(self.model)
+        run.note(
+            parameters=counts.to_json(),
+            device=self.compute.name,
+            dtype=str(self.compute.dtype).removeprefix("torch."),
+            dtype_reason=self.compute.reason,
+            training={"too_long": {"train": too_long, "validation": too_long_to_judge}},
+        )
+        self.console.print(
+            f"training {counts.trainable:,} of {counts.total:,} parameters "
+            f"({counts.trainable_share:.2%}) on {len(train_examples):,} problems"
+        )
+        return train(
+            recipe,
+            model=self.model,
+            tokenizer=self.tokenizer,
+            compute=self.compute,
+            train_examples=train_examples,
+            validation_examples=validation_examples,
+            run_dir=run.folder,
+            console=self.console,
+        )
+
+    def _limits(self) -> Limits:
+        return limits(self.recipe, self.model)
+
+
+def _quiet() -> None:
+    """Keep Transformers' own bars and notices from between ours; errors still come as exceptions."""
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()

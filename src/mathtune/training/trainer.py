@@ -1,0 +1,232 @@
+"""``transformers.Trainer`` with our own batching, loss, validation and checkpoints.
+
+Its arguments, callbacks, schedules, optimisers and trackers keep working. What is replaced:
+
+* A data-loader batch is the whole set of examples of one optimiser step. ``training_step`` cuts it into
+  micro-batches (``batches.cut``), so the cut is free to change and the gradient is not.
+* The loss is summed over supervised tokens and divided by their count in the step (``loss.py``).
+* Validation loss is the token-weighted mean over the validation set, whatever the batch size.
+* Checkpoints are written aside, sealed and renamed into place (``checkpoints.py``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers.trainer_utils import rotate_checkpoints
+
+from mathtune.errors import TrainingStopped
+from mathtune.records import Example
+from mathtune.training import checkpoints
+from mathtune.training.batches import Limits, collate, cut, supervised_count
+from mathtune.training.loss import summed_loss
+
+LOSS_WINDOW = "loss_window.json"
+
+
+class ExampleDataset(torch.utils.data.Dataset[Example]):
+    """Rendered examples by index."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples = examples
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._examples[index]
+
+
+class MathTrainer(Trainer):
+    """Trains on ``Example`` records.
+
+    Args:
+        model: A Transformers or PEFT causal language model.
+        args: With ``per_device_train_batch_size`` counting the examples of a whole optimiser step on one
+            device and ``gradient_accumulation_steps`` 1: the step is cut here.
+        train_examples: Training examples.
+        validation_examples: Validation examples.
+        limits: Bounds of a micro-batch.
+        tokenizer: Saved beside the weights.
+        callbacks: Further callbacks.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: torch.nn.Module,
+        args: TrainingArguments,
+        train_examples: Sequence[Example],
+        validation_examples: Sequence[Example],
+        limits: Limits,
+        tokenizer: Any,
+        callbacks: Sequence[Any] = (),
+    ) -> None:
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=ExampleDataset(train_examples),
+            eval_dataset=ExampleDataset(validation_examples),
+            data_collator=list,
+            processing_class=tokenizer,
+            callbacks=list(callbacks),
+        )
+        self.remove_callback(PrinterCallback)  # ProgressBar says it
+        self.limits = limits
+        self.tokens_seen = 0
+        self._staging: Path | None = None
+
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: Any,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Add the gradient of one step's examples; return their mean loss a supervised token."""
+        examples: list[Example] = inputs
+        model.train()
+        total = self._sum_over_ranks(supervised_count(examples))
+        # DDP averages gradients over ranks, the loss is a mean over all ranks' tokens: undo the average.
+        scale = self.accelerator.num_processes / total
+        step_loss = torch.zeros((), device=self.args.device)
+        micro_batches = list(cut(examples, self.limits))
+        for index, micro in enumerate(micro_batches):
+            last = index == len(micro_batches) - 1
+            sync = contextlib.nullcontext() if last else self.accelerator.no_sync(model)
+            with sync, self.compute_loss_context_manager():
+                batch = collate(micro).to(self.args.device)
+                loss = summed_loss(model, batch, self.args.label_smoothing_factor) * scale
+            if not torch.isfinite(loss):
+                raise TrainingStopped(_not_finite("loss", self.state.global_step + 1, micro))
+            self.accelerator.backward(loss)
+            step_loss += loss.detach()
+        self.tokens_seen += self._sum_over_ranks(sum(len(example.ids) for example in examples))
+        return step_loss
+
+    def _clip_grad_norm(self, model: torch.nn.Module) -> torch.Tensor:
+        norm: torch.Tensor = super()._clip_grad_norm(model)
+        if not math.isfinite(float(norm)):
+            raise TrainingStopped(_not_finite("gradient", self.state.global_step + 1, ()))
+        return norm
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Return loss (nats a supervised token) and perplexity over the whole validation set."""
+        examples = self.eval_dataset if eval_dataset is None else eval_dataset
+        own = [
+            examples[index]
+            for index in range(self.args.process_index, len(examples), self.args.world_size)
+        ]
+        was_training = self.model.training
+        self.model.eval()
+        summed = torch.zeros((), dtype=torch.float64, device=self.args.device)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            for micro in cut(own, self.limits):
+                summed += summed_loss(self.model, collate(micro).to(self.args.device))
+        self.model.train(was_training)
+        loss = self._sum_over_ranks(float(summed)) / self._sum_over_ranks(supervised_count(own))
+        metrics = {
+            f"{metric_key_prefix}_loss": loss,
+            f"{metric_key_prefix}_perplexity": math.exp(min(loss, 700.0)),  # e^710 overflows
+        }
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Return 6 × parameters × tokens (Kaplan et al. 2020), forward and backward."""
+        return 6 * self._parameter_count * sum(len(example.ids) for example in inputs)
+
+    @property
+    def _parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def _sum_over_ranks(self, value: float) -> Any:
+        if self.args.world_size == 1:
+            return value
+        tensor = torch.tensor(value, dtype=torch.float64, device=self.args.device)
+        return type(value)(self.accelerator.reduce(tensor, reduction="sum").item())
+
+    # Checkpoints -----------------------------------------------------------------------------------
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._staging or self.args.output_dir)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """Let Transformers write the checkpoint into a folder aside, then seal and publish it."""
+        output = Path(self.args.output_dir)
+        step = self.state.global_step
+        final = output / f"checkpoint-{step}"
+        if self.state.best_global_step == step:
+            self.state.best_model_checkpoint = str(final)
+        staging = output / checkpoints.STAGING
+        if self.is_world_process_zero():
+            shutil.rmtree(staging, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        best = self.state.best_model_checkpoint
+        try:
+            self._staging = staging
+            super()._save_checkpoint(model, trial)
+        except OSError as error:
+            needed = sum(parameter.numel() for parameter in self.model.parameters()) * 12
+            raise checkpoints.disk_error(error, output, needed) from error
+        finally:
+            self._staging = None
+        self.state.best_model_checkpoint = best  # Transformers noted its place in the staging folder
+        self.accelerator.wait_for_everyone()
+        if not self.is_world_process_zero():
+            return
+        folder = staging / final.name
+        try:
+            self.state.save_to_json(str(folder / "trainer_state.json"))
+            window = {
+                "loss": float(self._tr_loss),
+                "last_logged_step": self._globalstep_last_logged,
+                "tokens_seen": self.tokens_seen,
+            }
+            (folder / LOSS_WINDOW).write_text(json.dumps(window), encoding="utf-8")
+            checkpoints.seal(folder)
+            checkpoints.publish(folder, final)
+        except OSError as error:
+            raise checkpoints.disk_error(error, output, 0) from error
+        shutil.rmtree(staging, ignore_errors=True)
+        rotate_checkpoints(
+            output_dir=str(output),
+            save_total_limit=self.args.save_total_limit,
+            best_model_checkpoint=best,
+        )
+
+    def restore_loss_window(self, checkpoint: Path) -> None:
+        """Continue the running mean of the logged loss where the checkpoint left it."""
+        window = json.loads((checkpoint / LOSS_WINDOW).read_text(encoding="utf-8"))
+        self._tr_loss = torch.tensor(window["loss"], device=self.args.device)
+        self._globalstep_last_logged = window["last_logged_step"]
+        self.tokens_seen = window["tokens_seen"]
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        # A pickle of the arguments: recipe.yaml says the same and opens safely.
+        Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)
+
+
+def _not_finite(what: str, step: int, examples: Sequence[Example]) -> str:
+    named = ", ".join(example.problem_id for example in examples)
+    where = f" on problems {named}" if named else ""
+    return (
+        f"the {what} is not finite at step {step}{where}; the weights of the last checkpoint are "
+        "untouched. Lower train.learning_rate or set train.max_grad_norm=1.0, and give the command again"
+    )
