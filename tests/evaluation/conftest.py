@@ -18,7 +18,7 @@ DECODING: dict[str, Any] = {
 
 @pytest.fixture
 def make_row() -> Callable[..., dict[str, Any]]:
-    """Rows as they stand in a predictions file, without an engine: correct unless said otherwise."""
+    """Rows as they stand in a predictions file; correct unless said otherwise."""
 
     def make(problem_id: str, correct: bool = True, **fields: Any) -> dict[str, Any]:
         samples = fields.pop("samples", 1)

@@ -61,9 +61,7 @@ def test_a_uniform_model_has_its_vocabulary_for_perplexity() -> None:
 def test_the_same_in_any_order_to_the_last_bit() -> None:
     draw = random.Random(0)
     items = [example(str(n), draw.randint(2, 60), 1) for n in range(200)]
-    scores = {
-        e.problem_id: [0.0, *(-draw.expovariate(1) for _ in e.ids[1:])] for e in items
-    }
+    scores = {e.problem_id: [0.0, *(-draw.expovariate(1) for _ in e.ids[1:])] for e in items}
 
     def scorer(examples: Sequence[Example]) -> Iterator[list[float]]:
         return (scores[e.problem_id] for e in examples)
@@ -75,8 +73,8 @@ def test_the_same_in_any_order_to_the_last_bit() -> None:
 
 
 def test_long_examples_weigh_more_than_short_ones() -> None:
-    # 9 tokens at p = 1/2 and 1 at p = 1/1024: exp of (9 ln 2 + 10 ln 2)/10 = 2^1.9, while a mean over
-    # examples would give (2 + 1024)/2 = 513.
+    # 9 tokens at p = 1/2 and 1 at p = 1/1024: exp of (9 ln 2 + 10 ln 2)/10 = 2^1.9, while a mean
+    # over examples would give (2 + 1024)/2 = 513.
     found = perplexity(
         [example("long", 10, 1), example("short", 2, 1)],
         returning([0.0] + [-math.log(2)] * 9, [0.0, -math.log(1024)]),

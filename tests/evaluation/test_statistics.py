@@ -26,7 +26,9 @@ from mathtune.evaluation.statistics import (
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
-@pytest.mark.parametrize(("correct", "n"), [(0, 5), (1, 5), (5, 5), (100, 200), (658, 1319), (0, 1)])
+@pytest.mark.parametrize(
+    ("correct", "n"), [(0, 5), (1, 5), (5, 5), (100, 200), (658, 1319), (0, 1)]
+)
 def test_wilson_agrees_with_statsmodels_and_scipy(correct: int, n: int, confidence: float) -> None:
     ours = wilson(correct, n, confidence)
     low, high = proportion_confint(correct, n, alpha=1 - confidence, method="wilson")
@@ -98,8 +100,8 @@ def test_bootstrap_agrees_with_scipy_resampling_problem_by_problem() -> None:
 
 def test_bootstrap_spreads_as_the_exact_variance_says() -> None:
     # 1000 pairs, 300 gained, 100 lost. Per problem the change is +1, -1 or 0 with mean 0.2 and
-    # variance 0.3 + 0.1 - 0.2^2 = 0.36; over 1000 problems the standard error is 0.6/sqrt(1000) = 0.01897,
-    # so the 95 % interval is 0.2 -+ 1.96 * 0.01897 = 0.1628 to 0.2372.
+    # variance 0.3 + 0.1 - 0.2^2 = 0.36; over 1000 problems the standard error is
+    # 0.6/sqrt(1000) = 0.01897, so the 95 % interval is 0.2 -+ 1.96 * 0.01897 = 0.1628 to 0.2372.
     ours = bootstrap_counts(1000, 300, 100, resamples=50_000)
     assert ours.low == pytest.approx(0.1628, abs=0.0016)
     assert ours.high == pytest.approx(0.2372, abs=0.0016)

@@ -250,12 +250,9 @@ def test_nouns_agree_with_their_number() -> None:
 
 
 def test_no_template_is_a_gsm8k_test_question_in_disguise(
-    samples: dict[str, list[Problem]],
+    samples: dict[str, list[Problem]], real_data: Path
 ) -> None:
-    data = os.environ.get("MATHTUNE_DATA_DIR")
-    if not data:
-        pytest.skip("MATHTUNE_DATA_DIR is not set: no GSM8K test set to compare with")
-    with Path(data, "gsm8k", "test.jsonl").open(encoding="utf-8") as rows:
+    with (real_data / "gsm8k" / "test.jsonl").open(encoding="utf-8") as rows:
         questions = [json.loads(row)["question"] for row in rows]
     test = [Problem(str(i), question, "", "") for i, question in enumerate(questions)]
     assert len(test) == 1319

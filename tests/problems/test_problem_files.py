@@ -64,16 +64,28 @@ def test_lines_before_an_unreadable_one_are_streamed(tmp_path: Path) -> None:
         ("blank.jsonl", b"\n \n", "holds no rows"),
         ("none.json", b"[]", "holds no rows"),
         ("head.csv", b"question,answer\n", "holds no rows"),
-        ("latin.jsonl", '{"question": "a"}\n{"question": "é"}\n'.encode("latin-1"), "line 2: byte 0xe9"),
+        (
+            "latin.jsonl",
+            '{"question": "a"}\n{"question": "é"}\n'.encode("latin-1"),
+            "line 2: byte 0xe9",
+        ),
         ("utf16.jsonl", '{"question": "a"}'.encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
         ("list.jsonl", b'{"question": "a"}\n["a"]\n', 'line 2 is no JSON object but ["a"]'),
         ("items.json", b'[{"question": "a"}, 7]', "item 2 is no JSON object but 7"),
         ("cut.json", b'[{"question": "a"},\n{"question": ', "line 2 is not JSON"),
         ("deep.jsonl", b"[" * 100_000, "line 1 is not JSON (nested too deeply)"),
-        ("more.csv", b"question,answer\na,b\na,b,c\n", "line 3 has 3 fields where the first line names 2"),
+        (
+            "more.csv",
+            b"question,answer\na,b\na,b,c\n",
+            "line 3 has 3 fields where the first line names 2",
+        ),
         ("twice.csv", b"question,question\na,b\n", "must name each column once"),
         ("fake.parquet", b"question,answer\n", "is not a Parquet file"),
-        ("notes.txt", b"question", "ends in '.txt'; problems are read from .jsonl, .json, .csv, .parquet"),
+        (
+            "notes.txt",
+            b"question",
+            "ends in '.txt'; problems are read from .jsonl, .json, .csv, .parquet",
+        ),
     ],
 )
 def test_one_clear_sentence_for_each_fault(

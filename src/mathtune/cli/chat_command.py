@@ -10,7 +10,9 @@ from mathtune.cli.common import progress_console
 @click.command("chat")
 @click.argument("model")
 @click.option("--style", default="qa", help="Prompt style: qa, instruct, orca or chat.")
-@click.option("--calculator/--no-calculator", default=False, help="Let the calculator fill in <<…=.")
+@click.option(
+    "--calculator/--no-calculator", default=False, help="Let the calculator fill in <<…=."
+)
 @click.option("--max-new-tokens", default=256, type=click.IntRange(min=1))
 def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> None:
     """Put questions to MODEL, one a line; an empty line or Ctrl-D ends.

@@ -16,10 +16,19 @@ from mathtune.cli.common import print_json
     multiple=True,
     help="Compare although these differ: problems, prompts, decoding.",
 )
-@click.option("--confidence", default=0.95, type=click.FloatRange(0.5, 1, min_open=True, max_open=True))
+@click.option(
+    "--confidence", default=0.95, type=click.FloatRange(0.5, 1, min_open=True, max_open=True)
+)
 @click.option("--seed", default=42, help="Of the bootstrap.")
-@click.option("--examples", default=0, type=click.IntRange(min=0), help="Show so many problems gained and lost.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object, last line.")
+@click.option(
+    "--examples",
+    default=0,
+    type=click.IntRange(min=0),
+    help="Show so many problems gained and lost.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the figures as one JSON object, last line."
+)
 def command(
     paths: tuple[Path, ...],
     allow_different: tuple[str, ...],

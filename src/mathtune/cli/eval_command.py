@@ -12,13 +12,18 @@ from mathtune.cli.common import print_outcome, progress_console, run_options
 @click.command("eval")
 @click.argument("model")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--data", multiple=True, help="Problem set: a known name, NAME:SPLIT, a hub id or a file.")
+@click.option(
+    "--data", multiple=True, help="Problem set: a known name, NAME:SPLIT, a hub id or a file."
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many problems of each set.")
 @click.option("--style", help="Prompt style: qa, instruct, orca or chat.")
 @click.option("--calculator/--no-calculator", default=None, help="Headline with the calculator.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), help="Longest answer in tokens.")
 @click.option(
-    "--label", default="base", type=click.Choice(["base", "tuned"]), help="Name of its predictions file."
+    "--label",
+    default="base",
+    type=click.Choice(["base", "tuned"]),
+    help="Name of its predictions file.",
 )
 @run_options
 def command(

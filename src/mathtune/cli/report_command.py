@@ -15,6 +15,8 @@ def command(run_dir: Path) -> None:
     from mathtune.errors import RunError
 
     if not (run_dir / "manifest.json").is_file():
-        raise RunError(f"{run_dir} is no run folder (it has no manifest.json); give one, as in runs/demo-…")
+        raise RunError(
+            f"{run_dir} is no run folder (it has no manifest.json); give one, as in runs/demo-…"
+        )
     report.write(run_dir)
     click.echo(f"report: {run_dir}/report.html")

@@ -91,7 +91,11 @@ def knobs(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[s
         if section is not None and section.__name__ not in ("SourceConfig", "TestSetConfig"):
             yield from knobs(section, f"{prefix}{name}.")
         else:
-            default = "required" if field.is_required() else repr(field.get_default(True, {}))
+            default = (
+                "required"
+                if field.is_required()
+                else repr(field.get_default(call_default_factory=True, validated_data={}))
+            )
             yield f"{prefix}{name}", default, " ".join((field.description or "").split())
 
 

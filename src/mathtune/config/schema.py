@@ -336,7 +336,9 @@ class Recipe(Section):
             )
         labels = [test.label for test in self.data.test]
         if len(set(labels)) != len(labels):
-            faults.append(f"data.test has two sets with one label ({', '.join(labels)}); rename one")
+            faults.append(
+                f"data.test has two sets with one label ({', '.join(labels)}); rename one"
+            )
         if faults:
             raise ValueError("\x1e".join(faults))  # taken apart again in loading.py
         return self

@@ -103,7 +103,10 @@ class Comparison:
         return tuple(pair for pair in self.pairs if pair.lost)
 
     def result(self) -> dict[str, Any]:
-        """Return the ``comparisons[]`` object of ``results.json``; the sides go by their labels."""
+        """Return the ``comparisons[]`` object of ``results.json``; the sides go by their labels.
+
+        They also stand, with intervals, as ``before`` and ``after``.
+        """
         before, after = self.labels
         return {
             "set": self.set,
@@ -112,6 +115,8 @@ class Comparison:
             "samples": list(self.samples),
             before: {"exact_match": self.overall.before["value"]},
             after: {"exact_match": self.overall.after["value"]},
+            "before": self.overall.before,
+            "after": self.overall.after,
             **_result(self.overall),
             "confidence": self.confidence,
             "smallest_detectable_difference": self.smallest_detectable_difference,
@@ -131,7 +136,17 @@ class Comparison:
 
 
 def verdict(comparison: Comparison) -> str:
-    """Return what was found in one sentence, a loss or no finding as plainly as a gain."""
+    """Return what was found in one sentence, a loss or no finding as plainly as a gain.
+
+    Where the two sides differ in more than the model, a second sentence says in what.
+    """
+    sentence = _finding(comparison)
+    if not comparison.differing:
+        return sentence
+    return f"{sentence} The two also differ in {', '.join(comparison.differing)}."
+
+
+def _finding(comparison: Comparison) -> str:
     c, found = comparison, comparison.overall
     before, after = c.labels
     tuned = c.labels == ("base", "tuned")
@@ -139,7 +154,7 @@ def verdict(comparison: Comparison) -> str:
     measure = "exact match" if c.samples == (1, 1) else "the majority answer's exact match"
     numbers = (
         f"{points(found.difference)} points, {100 * c.confidence:g} % interval "
-        f"{100 * found.low:.1f} to {100 * found.high:.1f}; {_p_value(c)}"
+        f"{_hundredfold(found.low)} to {_hundredfold(found.high)}; {_p_value(c)}"
     )
     level = 1 - c.confidence
     if found.holm_p < level:
@@ -151,7 +166,7 @@ def verdict(comparison: Comparison) -> str:
         )
     detectable = (
         "with so many, a true difference under about "
-        f"{100 * c.smallest_detectable_difference:.1f} points is likely to go unseen"
+        f"{_hundredfold(c.smallest_detectable_difference)} points may well go unseen"
     )
     if found.gained == found.lost == 0:
         return (
@@ -181,7 +196,7 @@ def table(comparisons: Sequence[Comparison]) -> str:
         d = c.overall
         lines.append(
             f"| {c.labels[1]} | {d.n} | {percent(d.after['value'])} | {points(d.difference)} "
-            f"| {100 * d.low:.1f} to {100 * d.high:.1f} | {d.gained} | {d.lost} "
+            f"| {_hundredfold(d.low)} to {_hundredfold(d.high)} | {d.gained} | {d.lost} "
             f"| {d.mcnemar_p:.2g} | {d.holm_p:.2g} |"
         )
     return "\n".join([*lines, "", *(verdict(c) for c in comparisons)])
@@ -189,12 +204,16 @@ def table(comparisons: Sequence[Comparison]) -> str:
 
 def percent(share: float) -> str:
     """Return a share as for example ``"81.5 %"``."""
-    return f"{100 * share:.1f} %"
+    return f"{_hundredfold(share)} %"
 
 
 def points(difference: float) -> str:
     """Return a difference of shares in signed percentage points, for example ``"+80.5"``."""
-    return f"{100 * difference:+.1f}"
+    return _hundredfold(difference, "+.1f")
+
+
+def _hundredfold(share: float, form: str = ".1f") -> str:
+    return format(round(100 * share, 1) + 0.0, form)  # + 0.0 turns -0.0 into 0.0
 
 
 def _p_value(comparison: Comparison) -> str:

@@ -12,10 +12,10 @@ from mathtune.config.schema import EvalConfig
 from mathtune.evaluation.compare import compare
 from mathtune.evaluation.evaluate import Evaluation, evaluate
 from mathtune.evaluation.perplexity import perplexity
-from mathtune.evaluation.rows import Row, read_rows
+from mathtune.evaluation.rows import read_rows
 from mathtune.generation.engine import Decoding, Engine
 from mathtune.prompts.render import Renderer
-from mathtune.records import Completion, Example, ProblemSet
+from mathtune.records import Completion, Example, ProblemSet, Row
 from mathtune.runs import Run
 
 

@@ -59,7 +59,9 @@ class Results:
                 rate = evaluation["exact_match"]
                 figures["n"] = evaluation["n"]
                 figures[evaluation["model"]] = {
-                    "exact_match": rate["value"], "low": rate["low"], "high": rate["high"]
+                    "exact_match": rate["value"],
+                    "low": rate["low"],
+                    "high": rate["high"],
                 }
                 figures[f"{evaluation['model']}.exact_match"] = rate["value"]
         keys = ("difference", "difference_low", "difference_high", "mcnemar_p", "gained", "lost")
@@ -73,4 +75,4 @@ class Results:
 
 
 def _is_at(figures: dict[str, Any], where: dict[str, Any]) -> bool:
-    return figures["set"] == where["set"] and figures["calculator"] == where["calculator"]
+    return all(figures[key] == where[key] for key in ("set", "calculator"))

@@ -91,14 +91,14 @@ _FILLER = frozenset(
     "about approximately around exactly just only simply therefore thus so is equal equals to the an "
     "total of answer final usd us rs".split()
 )
-_ANSWER = tuple(
-    re.compile(
-        rf"""{word} [*_"')\]]* (?: \s? [*_]* (?: : | = )
+_ANSWER = {
+    word: re.compile(
+        rf"""{word} {plural}? [*_"')\]]* (?: \s? [*_]* (?: : | = )
            | (?i: \s (?: is | are | was | would\ be | will\ be ) \b ) | [ ]? \n )""",
         re.VERBOSE,
     )
-    for word in ("nswer (?:s\\b)?", "NSWER (?:S\\b)?")
-)
+    for word, plural in (("nswer", "s"), ("NSWER", "S"))
+}
 
 
 def candidates(text: str) -> Iterator[Candidate]:
@@ -148,7 +148,12 @@ def _hash(text: str) -> Candidate | None:
 
 
 def _answer_is(text: str) -> Candidate | None:
-    ends = [marker.end() for pattern in _ANSWER for marker in deque(pattern.finditer(text), maxlen=1)]
+    ends = [
+        marker.end()
+        for word, pattern in _ANSWER.items()
+        if word in text
+        for marker in deque(pattern.finditer(text), maxlen=1)
+    ]
     return _after_marker("answer_is", text, max(ends)) if ends else None
 
 

@@ -20,6 +20,7 @@ class Columns:
         gold: Final answer; None where it is the end of the solution.
         type: Category.
         equation: Stands in for the solution where a set has an equation and no words.
+        optional: Fields whose column a row may leave out.
     """
 
     question: tuple[str, ...] = ("question",)
@@ -27,6 +28,7 @@ class Columns:
     gold: str | None = None
     type: str | None = None
     equation: str | None = None
+    optional: frozenset[str] = frozenset()
 
 
 class SplitFiles(NamedTuple):

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import decimal
 import enum
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mathtune.errors import DataError, did_you_mean
+from mathtune.errors import DataError
 from mathtune.problems.files import Row, read_rows
 from mathtune.problems.generate import BASE_TYPES, NEW_TYPES, facts, generate
-from mathtune.problems.gold import Faults, final_answer, gold_fault
+from mathtune.problems.gold import Faults, gold_fault
 from mathtune.problems.hub import hub_rows
 from mathtune.problems.known import Columns, KnownSet, find_known
+from mathtune.problems.rows import own_columns, to_problem, with_fields
 from mathtune.records import Problem, content_id
 
 if TYPE_CHECKING:  # pydantic is slow to import, and only a recipe needs it
@@ -24,12 +24,6 @@ if TYPE_CHECKING:  # pydantic is slow to import, and only a recipe needs it
 
 DATA_DIR = "MATHTUNE_DATA_DIR"
 """Environment variable: a folder whose copies of known sets are read instead of the hub."""
-
-# Names that other sets use for a column; a message proposes them, nothing is guessed in silence.
-_USUAL = {
-    "question": ("prompt", "problem", "instruction", "input", "query"),
-    "answer": ("response", "solution", "output", "completion", "gold", "final_answer", "target"),
-}
 
 
 class Role(enum.Enum):
@@ -86,7 +80,7 @@ def read_source(config: SourceConfig, role: Role, seed: int) -> Loaded:
     rows, origin = hub_rows(name, config.subset, split, revision=revision or None)
     label = f"{name}{f'/{config.subset}' if config.subset else ''}:{split} ({origin})"
     first, rows = _peek(rows, label)
-    return _problems(rows, _own_columns(config, first), label, BadRows.DROP)
+    return _problems(rows, own_columns(first, config.fields), label, BadRows.DROP)
 
 
 def _known_set(known: KnownSet, config: SourceConfig, role: Role, revision: str | None) -> Loaded:
@@ -116,7 +110,7 @@ def _known_set(known: KnownSet, config: SourceConfig, role: Role, revision: str 
             local_file=f"{known.folder}/{known.splits[split].files[0]}",
         )
     label = f"{known.label(split)} ({origin})"
-    columns = _with_fields(known.columns, config.fields)
+    columns = with_fields(known.columns, config.fields)
     return _problems(rows, columns, label, bad_rows, known)
 
 
@@ -150,7 +144,7 @@ def _own_file(config: SourceConfig) -> Loaded:
         )
     assert config.path is not None  # the schema asks for one origin
     first, rows = _peek(read_rows(Path(config.path).expanduser()), config.path)
-    return _problems(rows, _own_columns(config, first), config.path, BadRows.REFUSE)
+    return _problems(rows, own_columns(first, config.fields), config.path, BadRows.REFUSE)
 
 
 def _peek(rows: Iterator[Row], label: str) -> tuple[Row, Iterator[Row]]:
@@ -158,26 +152,6 @@ def _peek(rows: Iterator[Row], label: str) -> tuple[Row, Iterator[Row]]:
     if first is None:
         raise DataError(f"{label} holds no rows; name another split or file")
     return first, itertools.chain([first], rows)
-
-
-def _own_columns(config: SourceConfig, first: Row) -> Columns:
-    """Columns as the recipe maps them; else those called question, answer, gold and type."""
-
-    def column(field: str) -> str | None:
-        return field if field in first.values else None
-
-    columns = Columns(("question",), column("answer"), column("gold"), column("type"))
-    columns = _with_fields(columns, config.fields)
-    if columns.answer is None and columns.gold is None:
-        raise DataError(_missing(first, "answer", "answer"))
-    return columns
-
-
-def _with_fields(columns: Columns, fields: Mapping[Any, str]) -> Columns:
-    changes: dict[str, Any] = dict(fields)
-    if "question" in changes:
-        changes["question"] = (changes["question"],)
-    return replace(columns, **changes)
 
 
 def _problems(
@@ -190,7 +164,7 @@ def _problems(
     problems: list[Problem] = []
     faults = Faults()
     for row in rows:
-        problem = _problem(row, columns, label, known)
+        problem = to_problem(row, columns, label, known)
         reason = gold_fault(problem) if problem.question else "no question"
         if reason is None:
             problems.append(problem)
@@ -204,74 +178,6 @@ def _problems(
             f"{label} has not one usable problem ({counts or 'no rows'}); use another source"
         )
     return Loaded(tuple(problems), faults.dropped())
-
-
-def _problem(row: Row, columns: Columns, label: str, known: KnownSet | None) -> Problem:
-    question = " ".join(_text(row, column, "question").strip() for column in columns.question)
-    answer = _text(row, columns.answer, "answer").strip() if columns.answer else ""
-    published = _text(row, columns.gold, "gold").strip() if columns.gold else ""
-    if published and known is not None:
-        published = known.gold(published)
-    gold = final_answer(answer, published or None) if answer or published else ""
-    steps = None
-    if not answer:
-        answer = _answer_from(
-            gold, _text(row, columns.equation, "equation") if columns.equation else ""
-        )
-    elif "####" in answer:
-        steps = sum(1 for line in answer.partition("####")[0].splitlines() if line.strip())
-    kind = _text(row, columns.type, "type") if columns.type else ""
-    try:
-        name = content_id(question, answer)
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"{row.place} holds \\u{ord(error.object[error.start]):04x}, half of a surrogate pair "
-            "and no character; repair or remove the row"
-        ) from error
-    return Problem(name, question.strip(), answer, gold, label, kind or None, steps)
-
-
-def _answer_from(gold: str, equation: str) -> str:
-    """Write a set's equation and final answer the way GSM8K writes a solution."""
-    if not equation:
-        return f"#### {gold}"
-    return f"{equation if '=' in equation else f'{equation} = {gold}'}\n#### {gold}"
-
-
-def _text(row: Row, column: str, field: str) -> str:
-    """Return a cell as text; an empty cell is ``""``.
-
-    Raises:
-        DataError: There is no such column, or it holds a list, an object or a truth value.
-    """
-    try:
-        value = row.values[column]
-    except KeyError:
-        raise DataError(_missing(row, column, field)) from None
-    if isinstance(value, str):
-        return value
-    if value is None or value != value:  # NaN stands for an empty cell in Parquet
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return f"{value:.0f}"
-    if isinstance(value, (int, float, decimal.Decimal)) and not isinstance(value, bool):
-        return str(value)
-    raise DataError(
-        f"{row.place}: column {column!r} holds {type(value).__name__} where a text or a number is "
-        f"needed; name another column for {field} (fields: {{{field}: …}})"
-    )
-
-
-def _missing(row: Row, column: str, field: str) -> str:
-    names = [str(name) for name in row.values]
-    usual = next((name for name in _USUAL.get(field, ()) if name in names), "…")
-    guess = did_you_mean(column, names)
-    example = guess.split("'")[1] if guess else usual
-    return (
-        f"{row.place} has no column {column!r}{guess or '.'} Columns there: "
-        f"{', '.join(names) or 'none'}. Say which one holds the {field}, for example "
-        f"fields: {{{field}: {example}}}"
-    )
 
 
 def _generated(config: SourceConfig, role: Role, seed: int) -> tuple[Problem, ...]:

@@ -155,7 +155,9 @@ class Renderer:
         if after and after[0][1] == start:
             return after
         # A token straddles the border: encode the solution alone.
-        return [(token, low + start, high + start) for token, low, high in self._encode(completion_text)]
+        return [
+            (token, low + start, high + start) for token, low, high in self._encode(completion_text)
+        ]
 
     def _encode(self, text: str) -> Tokens:
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)

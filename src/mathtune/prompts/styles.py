@@ -31,9 +31,7 @@ class Style:
 
 
 # lm-evaluation-harness' gsm8k task (v3), prompt and stop strings to the letter.
-QA = Style(
-    "qa", "Question: ", "\nAnswer:", " ", stop=("Question:", "</s>", "<|im_end|>")
-)
+QA = Style("qa", "Question: ", "\nAnswer:", " ", stop=("Question:", "</s>", "<|im_end|>"))
 
 # Stanford Alpaca's prompt without input.
 INSTRUCT = Style(

@@ -17,7 +17,7 @@ from mathtune.report import wording
 Point = tuple[float, float]
 
 WIDTH, HEIGHT = 400, 250  # user units; the page scales the picture to its column
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 30, 42
+LEFT, RIGHT, TOP, BOTTOM = 60, 14, 30, 42
 LOG_FROM = 20.0
 """A value axis turns logarithmic when its largest value is this many times the smallest."""
 POINTS_SHOWN = 160
@@ -127,6 +127,8 @@ def line_chart(
         _text(svg, x + (-5 if end else 5), TOP + 11, mark[1], "end" if end else "start", "mark")
     for index, one in enumerate(series):
         _draw_series(svg, one, x_axis, y_axis, x_label)
+        if len(series) == 1:
+            continue  # the chart's title says what the only curve is
         x = LEFT + 150 * index
         _add(svg, "line", x1=x, x2=x + 22, y1=12, y2=12, class_=f"curve {one.role}")
         if one.markers:
@@ -141,20 +143,27 @@ def _draw_axes(
     for tick in y_axis.ticks:
         y = _y(y_axis, tick)
         _add(svg, "line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid")
-        _text(svg, LEFT - 6, y + 4, wording.significant(tick), "end", "tick")
+        _text(svg, LEFT - 6, y + 4, _tick_text(y_axis, tick), "end", "tick")
     for tick in x_axis.ticks:
         x = _x(x_axis, tick)
         _add(svg, "line", x1=x, x2=x, y1=HEIGHT - BOTTOM, y2=HEIGHT - BOTTOM + 4, class_="axis")
-        text = wording.count(tick) if tick == round(tick) else wording.significant(tick)
-        _text(svg, x, HEIGHT - BOTTOM + 17, text, "middle", "tick")
+        _text(svg, x, HEIGHT - BOTTOM + 17, _tick_text(x_axis, tick), "middle", "tick")
     base = HEIGHT - BOTTOM
     _add(svg, "line", x1=LEFT, x2=WIDTH - RIGHT, y1=base, y2=base, class_="axis")
     _text(svg, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, x_label, "middle", "label")
     middle = (TOP + base) / 2
     label = _text(
-        svg, 11, middle, y_label + (" (log scale)" if y_axis.log else ""), "middle", "label"
+        svg, 10, middle, y_label + (" (log scale)" if y_axis.log else ""), "middle", "label"
     )
-    label.set("transform", f"rotate(-90 11 {_coordinate(middle)})")
+    label.set("transform", f"rotate(-90 10 {_coordinate(middle)})")
+
+
+def _tick_text(axis: Scale, tick: float) -> str:
+    """Write all ticks of a linear axis with the same number of decimals."""
+    step = axis.ticks[1] - axis.ticks[0]
+    if axis.log or step < 1e-4 or step >= 1e6:
+        return wording.significant(tick)
+    return wording.number(tick, max(0, -math.floor(math.log10(step) + 1e-9)))
 
 
 def _draw_series(

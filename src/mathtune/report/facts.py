@@ -255,22 +255,22 @@ def _sources(value: Any) -> str:
 
 
 def _source(value: Any) -> str:
-    """Name a source; a mapping is written as its name and then ``key value`` for what is set."""
+    """Name a source; a mapping is written as its name and then ``(key=value)`` for what is set."""
     if not isinstance(value, Mapping):
         return str(value)
     name = next((value[key] for key in ("name", "path", "source", "label") if value.get(key)), "")
     if not name and value.get("generated"):
         name = f"generated {value['generated']}"
     skip = {"name", "path", "source", "label", "generated", "fields"}
-    rest = [f"{key} {item}" for key, item in value.items() if key not in skip and item is not None]
-    return ", ".join([str(name), *rest] if name else rest)
+    rest = [f"{key}={item}" for key, item in value.items() if key not in skip and item is not None]
+    return f"{name} ({', '.join(rest)})" if rest else str(name)
 
 
 def _dropped(part: Mapping[str, Any], too_long: Any) -> str:
     """List what was dropped by reason, then what was kept in spite of a doubt."""
     reasons = {**_mapping(part.get("dropped")), "longer than max_length": too_long}
-    lost = [f"{wording.count(n)} {reason}" for reason, n in reasons.items() if n]
-    kept = [f"{wording.count(n)} {why}" for why, n in _mapping(part.get("kept")).items() if n]
+    lost = [f"{reason}: {wording.count(n)}" for reason, n in reasons.items() if n]
+    kept = [f"{why}: {wording.count(n)}" for why, n in _mapping(part.get("kept")).items() if n]
     return "; ".join([*lost, *kept]) or "none"
 
 

@@ -258,7 +258,9 @@ def _breakdown(
     for label in sorted({label for part in parts.values() for label in part}):
         rates = {model: part[label] for model, part in parts.items() if label in part}
         n = next((rate.get("n") for rate in rates.values()), None)
-        groups.append(_group(label, f"{wording.count(n)} problems", rates, run))
+        groups.append(
+            _group(label, f"{wording.count(n)} problem{'' if n == 1 else 's'}", rates, run)
+        )
     return groups
 
 

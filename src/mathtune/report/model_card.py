@@ -22,7 +22,10 @@ TOY_MODEL = "tiny-base"
 """The base model inside the package; it has no id on the hub."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?")
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~=$^:@.-])")
+# What Markdown and GitHub's extensions act on anywhere in a line; bare addresses would become links.
+_INLINE = re.compile(r"[\\`*\[\]|~$@]|(?<!\w)_|_(?!\w)|(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
+# What they act on at the start of a line: list items, headings, rules.
+_BLOCK = re.compile(r"^(\d*)([.)+-](?=\s|$)|#|=|--)")
 
 
 def build_card(run: RunFiles) -> str:
@@ -37,14 +40,14 @@ def escape(text: object) -> str:
     """Return ``text`` on one line, so that Markdown and HTML show it as it is written."""
     line = " ".join(str(text).split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKDOWN.sub(r"\\\1", line)
+    return _BLOCK.sub(r"\1\\\2", _INLINE.sub(r"\\\g<0>", line))
 
 
-def fenced(text: str) -> list[str]:
+def fenced(text: str, language: str = "text") -> list[str]:
     """Return ``text`` as a code block whose fence is longer than any run of backticks in it."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return [f"{fence}text", *text.splitlines(), fence]
+    return [f"{fence}{language}", *text.splitlines(), fence]
 
 
 def _metadata(run: RunFiles) -> dict[str, Any]:
@@ -124,6 +127,7 @@ def _body(run: RunFiles) -> Iterable[str]:
         yield from ("## What is missing", "", *(f"- {escape(note)}" for note in run.notes), "")
     yield from _results(run)
     yield from _training(run)
+    yield from _use(run)
     yield from _example(run)
     making = [*facts.making_facts(run), *facts.measuring_facts(run)]
     if making:
@@ -208,6 +212,16 @@ def _training(run: RunFiles) -> Iterable[str]:
     if parts:
         rows = [[part.name, part.n, part.sources, part.dropped] for part in parts]
         yield from _table(["Data", "Problems", "Sources", "Dropped"], rows)
+
+
+def _use(run: RunFiles) -> Iterable[str]:
+    """Say how to put questions to the tuned model, prompted as it was trained."""
+    if not (run.training or run.validation or (run.manifest.get("training") or {}).get("steps")):
+        return
+    style = (run.recipe.get("prompt") or {}).get("style") or "qa"
+    what = "adapter" if run.recipe.get("adapter") else "model"
+    yield from ("## Use", "", f"The tuned {what} is in `model/`. In this folder:", "")
+    yield from (*fenced(f"mathtune chat model --style {style}", "sh"), "")
 
 
 def _example(run: RunFiles) -> Iterable[str]:

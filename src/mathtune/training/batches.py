@@ -96,6 +96,4 @@ def collate(examples: Sequence[Example], *, every_token: bool = False) -> MicroB
                 rows.append(row)
                 columns.append(position - 1)
                 targets.append(example.ids[position])
-    return MicroBatch(
-        input_ids, torch.tensor(rows), torch.tensor(columns), torch.tensor(targets)
-    )
+    return MicroBatch(input_ids, torch.tensor(rows), torch.tensor(columns), torch.tensor(targets))

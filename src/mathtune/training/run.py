@@ -216,7 +216,7 @@ def _arguments(
             adam_beta2=train.adam_beta2,
             max_grad_norm=train.max_grad_norm,
             label_smoothing_factor=train.label_smoothing_factor,
-            gradient_checkpointing=train.gradient_checkpointing,
+            activation_checkpointing=train.gradient_checkpointing,
             bf16=compute.autocast_bf16,
             use_cpu=compute.device == "cpu",
             eval_strategy=train.eval_strategy,

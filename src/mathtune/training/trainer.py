@@ -186,7 +186,9 @@ class MathTrainer(Trainer):
             raise checkpoints.disk_error(error, output, needed) from error
         finally:
             self._staging = None
-        self.state.best_model_checkpoint = best  # Transformers noted its place in the staging folder
+        self.state.best_model_checkpoint = (
+            best  # Transformers noted its place in the staging folder
+        )
         self.accelerator.wait_for_everyone()
         if not self.is_world_process_zero():
             return
@@ -217,7 +219,9 @@ class MathTrainer(Trainer):
         self._globalstep_last_logged = window["last_logged_step"]
         self.tokens_seen = window["tokens_seen"]
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
+    ) -> None:
         super()._save(output_dir, state_dict)
         # A pickle of the arguments: recipe.yaml says the same and opens safely.
         Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)

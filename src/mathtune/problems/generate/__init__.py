@@ -24,7 +24,8 @@ end::
 The framework does the rest: it puts the question last, first or behind an "If", adds a fact that
 is not needed to one problem in five, writes ``<<3*4=12>>`` and ``#### 12``, and refuses a result
 that is not positive or has no short exact decimal. Draw numbers so that they work out (a quotient
-first, then its multiple). Tests check every template, also against the GSM8K test questions.
+first, then its multiple). A new theme is a module, listed below, with a few lines in
+``asides.py``. Tests check every template, also against the GSM8K test questions.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ T = TypeVar("T")
 QUESTION_FIRST = 0.12  # share of problems that ask before they tell
 QUESTION_IF = 0.2  # share that may fold the last fact into the question: "If ..., how many ...?"
 DISTRACTED = 0.2  # share with one fact that the answer does not need
-PRONOUNS = 0.6  # share that says "he" or "she" where the name was just said
+PRONOUNS = 0.8  # share that says "he" or "she" where the name was just said
 
 # First words that may follow "If" in lower case. Names may follow it as they are.
 _LOWERED = frozenset(
@@ -63,6 +63,10 @@ class Draw:
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed).random
+
+    def unit(self) -> float:
+        """A number from 0 up to, not including, 1."""
+        return self._random()
 
     def chance(self, probability: float) -> bool:
         """True with the given probability."""
@@ -167,7 +171,7 @@ class Template:
         story = self.tell(draw)
         facts = _with_pronouns(story.facts) if draw.chance(PRONOUNS) else list(story.facts)
         question = story.question
-        position = draw._random()
+        position = draw.unit()
         if position < QUESTION_FIRST:
             parts = [question, *facts]
         else:
@@ -179,7 +183,7 @@ class Template:
             parts = [*facts, question]
         if draw.chance(DISTRACTED):
             # Between two sentences: a story opens with its own subject and ends with its own fact.
-            place = 1 + int(draw._random() * (len(parts) - 1)) if len(parts) > 1 else 0
+            place = draw.one_of(range(1, len(parts))) if len(parts) > 1 else 0
             parts.insert(place, story.aside or self._aside(draw))
         text = " ".join(parts)
         gold = story.answer.text

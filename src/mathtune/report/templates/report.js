@@ -175,7 +175,7 @@
     }
 
     function detail(row) {
-      const gold = make("div", { class: "answer gold" }, make("p", {}, "Gold solution"), solution(row.answer));
+      const gold = make("div", { class: "answer solution" }, make("p", {}, "Gold solution"), solution(row.answer));
       const given = models.filter((model) => row[model]).map((model) =>
         make("div", { class: `answer ${model}` },
           make("p", {}, make("span", { class: `model ${model}` }, model)),

@@ -8,12 +8,13 @@ from mathtune.problems.generate.words import DAY, KILOGRAM, WEEK, nouns
 
 PETS = nouns("cat, dog, hamster, parrot, guinea pig, turtle, ferret")
 ZOO = nouns("monkey, penguin, seal, flamingo, zebra, camel, meerkat, wolf/wolves, otter")
+FISH_EATERS = nouns("seal, penguin, otter, pelican, sea lion, heron, dolphin, polar bear")
 SUPPLIES = nouns("leash/leashes, toy mouse/toy mice, brush/brushes, bowl, blanket, collar")
 
 
 @template("unit_convert", steps=3)
 def dozens_of_fish(d: Draw) -> Story:
-    seal = d.one_of(ZOO)
+    seal = d.one_of(FISH_EATERS)
     dozens, each = d.number(2, 12), d.pick(2, 3, 4, 6)
     fish = dozens * 12
     fed = fish / each

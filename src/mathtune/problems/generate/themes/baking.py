@@ -110,13 +110,15 @@ def dough_mix(d: Draw) -> Story:
         ),
         question=d.pick(
             f"How many grams of {flour} does {tom} use?",
-            f"How much {flour} does {tom} need, in grams?",
+            f"What weight of {flour} does {tom} need, in grams?",
             f"What is the weight of {tom}'s {flour} in grams?",
         ),
         solution=(
             f"There are {parts:=} parts.",
             f"Each part is {one:=} grams.",
-            d.pick(f"{tom} uses {amount:=} grams of {flour}.", f"The {flour} is {amount:=} grams."),
+            d.pick(
+                f"{tom} uses {amount:=} grams of {flour}.", f"That is {amount:=} grams of {flour}."
+            ),
         ),
         answer=amount,
     )

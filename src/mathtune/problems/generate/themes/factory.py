@@ -52,8 +52,8 @@ def order_from_a_shop(d: Draw) -> Story:
 
 @template("rectangle", steps=3, held_out=True)
 def tiles_on_the_floor(d: Draw) -> Story:
-    length, width, each = d.number(4, 40), d.number(3, 30), d.pick(2, 4, 5, 8, 9, 10, 16, 25)
-    price = d.number(1, 9)
+    width, each, price = d.number(3, 30), d.pick(2, 4, 5, 8, 9, 10, 16, 25), d.number(1, 9)
+    length = width + d.number(1, 15)
     area = length * width
     tiles = area * each
     cost = tiles * price

@@ -193,7 +193,8 @@ def hay_bales_before(d: Draw) -> Story:
 @template("rectangle", steps=3)
 def pasture_fence(d: Draw) -> Story:
     tom, price = d.person(), d.price(2, 20)
-    length, width = d.number(20, 90), d.number(8, 60)
+    width = d.number(8, 60)
+    length = width + d.number(2, 40)
     half = length + width
     around = half * 2
     cost = around * price

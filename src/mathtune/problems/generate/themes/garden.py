@@ -11,7 +11,8 @@ TREES = nouns("oak, birch/birches, maple, fir, cherry tree, willow, palm")
 
 @template("rectangle", steps=1)
 def area_of_a_lawn(d: Draw) -> Story:
-    tom, length, width = d.person(), d.number(4, 60), d.number(3, 40)
+    tom, width = d.person(), d.number(3, 40)
+    length = width + d.number(1, 20)
     area = length * width
     return Story(
         facts=(

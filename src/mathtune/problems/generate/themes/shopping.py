@@ -115,7 +115,7 @@ def shirts_and_caps(d: Draw) -> Story:
         facts=(
             d.pick(
                 f"A store sells {shirt.many} at {p:$} and {cap.many} at {q:$}.",
-                f"The price of {shirt.a} is {p:$} and {cap.a} is {q:$}.",
+                f"In a store {shirt.a} costs {p:$} and {cap.a} costs {q:$}.",
             ),
             d.pick(
                 f"{tom} buys {shirt(n)} and {cap(m)}.",
@@ -230,7 +230,7 @@ def discount_then_tax(d: Draw) -> Story:
             ),
             d.pick(
                 f"After that a tax of {tax_rate}% is added.",
-                f"The lower price goes up by a tax of {tax_rate}%.",
+                f"Then a tax of {tax_rate}% is added to the lower price.",
             ),
         ),
         question=d.pick(

@@ -7,7 +7,7 @@ from mathtune.problems.generate.framework import Draw, Story, template
 from mathtune.problems.generate.numbers import total
 from mathtune.problems.generate.words import DAY, KM, METER, MINUTE, WEEK, nouns
 
-EXERCISES = nouns("push-up, squat, sit-up, jump, lap, serve, free throw")
+EXERCISES = nouns("push-up, squat, sit-up, jump, serve, free throw")
 GAMES = ("soccer", "basketball", "handball", "hockey", "rugby", "volleyball")
 
 
@@ -144,8 +144,9 @@ def season_ticket(d: Draw) -> Story:
 
 @template("rectangle", steps=2)
 def laps_around_the_pitch(d: Draw) -> Story:
-    tom, game = d.person(), d.one_of(GAMES)
-    length, width, laps = d.number(20, 110, 5), d.number(10, 70, 5), d.number(2, 12)
+    tom, game = d.person(), d.pick("soccer", "hockey", "rugby", "football")
+    width, laps = d.number(10, 60), d.number(2, 12)
+    length = width + d.number(5, 50, 5)
     around = 2 * (length + width).inline
     run = around * laps
     return Story(

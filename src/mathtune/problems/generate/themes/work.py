@@ -86,7 +86,7 @@ def tasks_in_minutes(d: Draw) -> Story:
         facts=(
             d.pick(
                 f"{tom} is at work for {HOUR(hours)} with a break of {MINUTE(pause)}.",
-                f"A shift of {tom} has {HOUR(hours)}, and {MINUTE(pause)} of it are a break.",
+                f"{tom}'s shift lasts {HOUR(hours)}, with a break of {MINUTE(pause)}.",
             ),
             d.pick(
                 f"Each {form} takes {tom} {MINUTE(each)}.",

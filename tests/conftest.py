@@ -1,0 +1,25 @@
+"""Fixtures for every room."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # helpers shared by test modules
+
+# Nothing in the tests may reach for the network, and two cores are shared by the workers.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder with real GSM8K and SVAMP; tests that need it skip with a reason without it."""
+    folder = os.environ.get("MATHTUNE_DATA_DIR")
+    if not folder or not (Path(folder) / "gsm8k" / "train.jsonl").is_file():
+        pytest.skip("MATHTUNE_DATA_DIR names no folder with gsm8k/train.jsonl")
+    return Path(folder)
