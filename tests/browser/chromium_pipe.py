@@ -50,12 +50,13 @@ class Page:
         self._session: str | None = None
         self.errors: list[str] = []
         self.requests: list[str] = []
-        self.loaded = False
+        self._loaded: set[str] = set()
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """Send a command and return its result."""
@@ -74,7 +75,6 @@ class Page:
 
     def open(self, url: str, *, width: int = 1200, height: int = 900) -> None:
         """Load a page in a window of that many CSS pixels and wait until it has loaded."""
-        self.errors, self.requests, self.loaded = [], [], False
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -82,11 +82,14 @@ class Page:
             deviceScaleFactor=1,
             mobile=width < 500,
         )
-        self.call("Page.navigate", url="about:blank")
-        self.loaded = False
-        self.call("Page.navigate", url=url)
+        self._go("about:blank")  # an address that differs in its # alone would not load again
+        self.errors, self.requests = [], []
+        self._go(url)
+
+    def _go(self, url: str) -> None:
+        loader = self.call("Page.navigate", url=url)["loaderId"]
         deadline = time.monotonic() + 30
-        while not self.loaded:
+        while loader not in self._loaded:
             self._receive(deadline)
 
     def run(self, script: str) -> Any:
@@ -116,8 +119,8 @@ class Page:
         return message
 
     def _note(self, method: str | None, params: dict[str, Any]) -> None:
-        if method == "Page.loadEventFired":
-            self.loaded = True
+        if method == "Page.lifecycleEvent" and params["name"] == "load":
+            self._loaded.add(params["loaderId"])
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
         elif method == "Runtime.exceptionThrown":
@@ -133,11 +136,11 @@ def browser(profile: Path) -> Iterator[Page]:
     """Start a browser with an empty profile and give its page; end it afterwards."""
     path = executable()
     assert path is not None
+    command = [path, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
     commands_read, commands_write = os.pipe()
     answers_read, answers_write = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-c", _LAUNCH, str(commands_read), str(answers_write)]
-        + [path, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+        [sys.executable, "-c", _LAUNCH, str(commands_read), str(answers_write), *command],
         pass_fds=(commands_read, answers_write),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

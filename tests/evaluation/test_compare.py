@@ -104,7 +104,12 @@ def test_few_problems_prove_little(make_sides: Any) -> None:
     assert verdict(found).startswith("Undecided with 5 problems: exact match on test set is 0.0 %")
     more = compare(*make_sides(gained=6))  # 2 / 2^6 = 0.03125
     assert verdict(more).endswith("a real gain.")
-    assert "real" not in verdict(compare(*make_sides(gained=6), confidence=0.99))
+    stricter = compare(*make_sides(gained=6), confidence=0.99)
+    assert "real" not in verdict(stricter)
+    assert "99 % interval" in verdict(stricter)
+    before, after = make_sides(both=40, gained=30, lost=10, neither=20)
+    wider = compare(before, after, confidence=0.99).smallest_detectable_difference
+    assert wider > compare(before, after).smallest_detectable_difference
 
 
 def test_by_type_with_holm(make_row: MakeRow) -> None:

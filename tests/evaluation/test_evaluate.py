@@ -101,7 +101,25 @@ def test_rows_say_all_there_is_to_know(tmp_path: Path) -> None:
     assert rows[0]["published"]["openai"] is True
     assert rows[0]["error"] is None
     assert (wrong["outcome"], wrong["published"]["openai"]) == ("wrong", False)
-    assert wrong["error"] in ("reasoning", "format", "arithmetic_slip")
+
+
+def test_what_went_wrong_is_named(tmp_path: Path) -> None:
+    ids = [p.id for p in PROBLEMS.problems]
+    wrong = {
+        ids[0]: "0+3=4\n#### 4",  # gold 3
+        ids[1]: "1+4=5\n#### 5",  # gold 4
+        ids[2]: "no idea",
+        ids[3]: "3+3=7, no: 3+3=6\n#### 6",  # gold 6: correct, whatever stood before
+    }
+    rows = run(tmp_path / "rows.jsonl", ScriptedEngine({**answers(), **wrong})).rows
+    assert [row["error"] for row in rows[:4]] == ["arithmetic_slip", "reasoning", "format", None]
+
+
+def test_published_graders_get_the_final_answer_of_a_solution_in_prose(tmp_path: Path) -> None:
+    prose = ProblemSet("prose", (Problem("x", "2+2?", "Two and two make 4 in all.", "4"),))
+    row = run(tmp_path / "rows.jsonl", ScriptedEngine({"x": "#### 4"}), problems=prose).rows[0]
+    assert row["published"]["openai"] is True
+    assert row["published"]["lm_eval_strict"] is True
 
 
 def test_a_completion_at_the_token_limit_is_told_from_a_wrong_one(tmp_path: Path) -> None:
@@ -308,6 +326,19 @@ def test_calculator_on_takes_over_what_never_opened_an_annotation(tmp_path: Path
     assert (tmp_path / "on.jsonl").read_bytes() == (tmp_path / "alone.jsonl").read_bytes()
     assert on.timing.completions == 4  # what was taken over was never timed
     assert alone.timing.completions == 12
+
+
+def test_reuse_leaves_alone_what_is_saved(tmp_path: Path) -> None:
+    off, on = tmp_path / "off.jsonl", tmp_path / "on.jsonl"
+    earlier = run(off)
+    decoding = replace(GREEDY, calculator=True)
+    with pytest.raises(KeyboardInterrupt):
+        run(on, Backwards(answers(), dies_after=5), decoding)
+    writes: list[Any] = []
+    assert run(on, decoding=decoding, reuse=earlier, on_row=writes.append).counts == Counts(
+        resumed=5, reused=7
+    )
+    assert len(writes) == 12
 
 
 def test_calculator_off_takes_over_what_nothing_was_inserted_into(tmp_path: Path) -> None:

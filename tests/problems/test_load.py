@@ -140,6 +140,13 @@ def test_near_copies_can_be_kept_and_reported(near_copy: dict[str, Any]) -> None
     assert list(found["kept"].values()) == [1]
 
 
+def test_short_sums_are_no_near_copies(jsonl: Write) -> None:
+    """Masked, each of them reads "what is #"."""
+    rows = [{"question": f"What is {i} + 1?", "answer": f"#### {i + 1}"} for i in range(30)]
+    splits = data(train=jsonl("train.jsonl", rows[:20]), test=[jsonl("test.jsonl", rows[20:])])
+    assert len(splits.train) + len(splits.validation) == 20
+
+
 def test_generated_test_sets_are_kept_apart_by_part_not_by_wording() -> None:
     """Problems of one template share all windows of 13 words, and must not drop each other."""
     new = {"generated": "problems", "types": "new", "n": 300}

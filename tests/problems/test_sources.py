@@ -150,6 +150,20 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     assert "no set is called 'gsm8'; did you mean 'gsm8k'?" in text and "orca-math" in text
 
 
+def test_an_unknown_subset_is_answered_with_those_there_are() -> None:
+    text = message(name="gsm8k", subset="socratc")
+    assert "gsm8k has no subset 'socratc'; did you mean 'socratic'?" in text
+    assert find_known("orca-math", "default") is KNOWN_SETS["orca-math"]
+    assert (
+        find_known("MU-NLPC/Calc-mawps", "original-splits") is None
+    )  # the hub knows more than we do
+
+
+def test_a_revision_has_no_meaning_for_a_local_file(jsonl: Write) -> None:
+    path = jsonl("a.jsonl", [solved(1)])
+    assert "asks for a revision on the hub" in message(name="gsm8k@v1", path=path)
+
+
 def test_an_unknown_split_is_answered_with_those_there_are() -> None:
     text = message(name="gsm8k", split="tset")
     assert "gsm8k has no split 'tset'; did you mean 'test'?" in text

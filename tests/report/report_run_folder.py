@@ -42,7 +42,8 @@ def build(
         recipe = _recipe(model, {"r": 32, "lora_alpha": 64} if adapter is None else adapter)
         (folder / "recipe.yaml").write_text(json.dumps(recipe, indent=1), "utf-8")  # JSON is YAML
     if "manifest" in parts:
-        (folder / "manifest.json").write_text(json.dumps(_manifest(hostile)), "utf-8")
+        manifest = _manifest(hostile, "metrics" in parts)
+        (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
     if "metrics" in parts:
         lines = [json.dumps(line) + "\n" for line in _metrics(draw)]
         (folder / "metrics.jsonl").write_text("".join(lines), "utf-8")
@@ -293,8 +294,8 @@ def _recipe(model: str, adapter: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _manifest(hostile: bool) -> dict[str, Any]:
-    return {
+def _manifest(hostile: bool, trained: bool) -> dict[str, Any]:
+    manifest: dict[str, Any] = {
         "mathtune": "0.1.0",
         "versions": {"torch": "2.9.1", "transformers": "5.3.0", "peft": "0.18.1"},
         "python": "3.11.2",
@@ -327,6 +328,12 @@ def _manifest(hostile: bool) -> dict[str, Any]:
                 for label, n in SETS
             ],
         },
+    }
+    if not trained:
+        del manifest["data"]["train"], manifest["data"]["validation"]
+        return manifest
+    return {
+        **manifest,
         "parameters": {"total": 3_400_000, "trainable": 212_992, "trainable_share": 0.0626},
         "training": {
             "steps": 300,

@@ -9,11 +9,20 @@ from typing import Any
 from mathtune.errors import DataError, RunError
 from mathtune.evaluation.rows import prompt_hash
 from mathtune.generation.engine import Decoding
-from mathtune.grading import classify, grade, published_grades
+from mathtune.grading import grade, published_grades
+from mathtune.grading.steps import ErrorKind, classify
 from mathtune.records import Completion, Problem, ProblemSet, Prompt, Row, StopReason
 
 Key = tuple[str, int]
 """Problem id and sample."""
+
+ERROR_NAMES = {
+    ErrorKind.NONE: None,
+    ErrorKind.ARITHMETIC: "arithmetic_slip",
+    ErrorKind.REASONING: "reasoning",
+    ErrorKind.FORMAT: "format",
+}
+"""What a row's ``error`` says."""
 
 
 def decoding_fields(decoding: Decoding) -> dict[str, Any]:
@@ -158,6 +167,8 @@ class Plan:
 
 def verdict_fields(completion: str, gold: str, answer: str, stop_reason: str) -> dict[str, Any]:
     """Grade a completion and return what a row says of it."""
+    # Their own gold parsing knows only GSM8K's marker; a solution in prose would never match.
+    published_gold = answer if "####" in answer else gold
     verdict = grade(completion, gold, finished=stop_reason != StopReason.LENGTH.value)
     return {
         "outcome": verdict.outcome.value,
@@ -165,6 +176,6 @@ def verdict_fields(completion: str, gold: str, answer: str, stop_reason: str) ->
         "extracted": verdict.extracted,
         "method": verdict.method,
         "reason": verdict.reason,
-        "error": None if verdict.correct else classify(verdict, completion).value,
-        "published": published_grades(completion, answer),
+        "error": ERROR_NAMES[classify(verdict, completion)],
+        "published": published_grades(completion, published_gold),
     }

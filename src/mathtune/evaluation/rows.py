@@ -17,7 +17,7 @@ A row says all that is needed to check it without the model:
 ``outcome``         ``correct``, ``wrong``, ``no_answer``, ``truncated`` or ``ungradable``.
 ``correct``         True for the first of these only.
 ``extracted``       The text taken for the final answer; ``method`` and ``reason`` say how.
-``error``           ``arithmetic_slip``, ``reasoning`` or ``format`` where not correct, else null.
+``error``           ``arithmetic_slip``, ``reasoning``, ``format``; null if correct or ungradable.
 ``published``       Verdict of each published grader by its name.
 =================== ==============================================================================
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from mathtune.errors import DataError
 from mathtune.evaluation.perplexity import Perplexity
+from mathtune.evaluation.plan import ERROR_NAMES
 from mathtune.evaluation.statistics import majority, pass_at_k, wilson
 from mathtune.evaluation.timing import Timing
-from mathtune.grading import ErrorKind
 from mathtune.grading.numbers import read_number
 from mathtune.records import Outcome, Row
 
@@ -135,7 +135,8 @@ def summarise(
         },
         "outcomes": _counts((row["outcome"] for row in everything), (o.value for o in Outcome)),
         "errors": _counts(
-            (row["error"] for row in everything if row["error"]), (kind.value for kind in ErrorKind)
+            (row["error"] for row in everything if row["error"]),
+            (name for name in ERROR_NAMES.values() if name),
         ),
         "methods": _counts(row["method"] or "none" for row in everything),
         "stop_reasons": _counts(row["stop_reason"] for row in everything),

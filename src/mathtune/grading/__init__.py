@@ -1,14 +1,28 @@
-"""Grading: is a completion's final answer right, how do the published graders see it, which step slipped."""
+"""Grading: is the final answer right, what do the published graders say, which step slipped."""
 
 from mathtune.grading.extract import gold_from_answer
 from mathtune.grading.grade import grade
 from mathtune.grading.published import PUBLISHED_GRADERS, published_grades
+from mathtune.grading.steps import (
+    CheckedEquation,
+    ErrorKind,
+    StepReport,
+    Verdict,
+    check_steps,
+    classify,
+)
 from mathtune.records import Grade, Outcome
 
 __all__ = [
     "PUBLISHED_GRADERS",
+    "CheckedEquation",
+    "ErrorKind",
     "Grade",
     "Outcome",
+    "StepReport",
+    "Verdict",
+    "check_steps",
+    "classify",
     "gold_from_answer",
     "grade",
     "published_grades",

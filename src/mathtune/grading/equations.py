@@ -1,37 +1,40 @@
-r"""Find the equations that a solution states: ``48/2 = <<48/2=24>>24``, ``16 - 3 = 13``, ``5 x 12 = $60``.
+r"""Find the equations that a solution states.
 
-Two kinds are found: calculator annotations (``<<48/2=24>>``) and equations in the running text, which is
-read with the annotations blanked out. In running text the left side is the longest arithmetic
-expression that ends at the equals sign, the right side the longest that begins there. Units after a
-number are read over: ``3 apples + 4 apples = 7 apples``, ``160 pencils / 20 pencils/box = 8 boxes``.
+Two kinds are found: calculator annotations (``48/2 = <<48/2=24>>24``) and equations in the running
+text (``16 - 3 = 13``, ``5 x 12 = $60``), which is read with the annotations blanked out. In running
+text the left side is the longest arithmetic expression that ends at the equals sign, the right side
+the longest that begins there. Units after a number are read over: ``3 apples + 4 apples = 7
+apples``, ``160 pencils / 20 pencils/box = 8 boxes``.
 
-An equation is left out, never guessed at, where its context makes it something else: a variable stands
-in it (``2x + 3 = 13``), a power, a root or a time of day touches it, numbers stand side by side
-(``2 1/2 * 4``, ``100 000 + 5``), or the right side goes on in another unit (``2 and 1/2``, ``2 million``).
+An equation is left out, never guessed at, where its context makes it something else: a variable
+stands in it (``2x + 3 = 13``), words stand in the place of a number (``cost - 5 = 10``), a power, a
+root or a time of day touches it, or the right side goes on (``2 and 1/2``, ``2 million``).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 
 class Equation(NamedTuple):
-    """One equation as stated.
+    """One equation as stated, both sides in the grammar of ``mathtune.arithmetic``.
 
     Attributes:
-        expression: The left side, in the grammar of ``mathtune.arithmetic``.
-        stated: Readings of the right side in that grammar, the longest first: in ``2+3 = 5+4 = 9`` the
-            first right side is ``5 + 4``, and ``5`` to those who write equations as they go.
+        left: Readings of the left side, the plain one first. ``2 cups / 1/4 cup`` is also read as
+            ``2 / (1/4)``.
+        right: Readings of the right side, the longest first. ``2+3 = 5+4 = 9`` states ``5 + 4``,
+            and ``5`` to those who write equations as they go.
         unit: The word after the right side in lower case, or "".
         annotation: True for ``<<…>>``.
         start: Where the left side begins in the solution.
         end: Where the right side ends.
     """
 
-    expression: str
-    stated: tuple[str, ...]
+    left: tuple[str, ...]
+    right: tuple[str, ...]
     unit: str
     annotation: bool
     start: int
@@ -46,10 +49,11 @@ class _Token(NamedTuple):
 
 
 _ANNOTATION = re.compile(r"<<([^<>\n]{1,400})>>")
+_COPY = re.compile(r" ?\\?[$€£¥]? ?(-?[0-9][0-9,]*(?:\.[0-9]+)?)(?P<goes_on>\s?[0-9/%])?")
 _TOKEN = re.compile(
     r"""
       (?P<number> (?: (?: [0-9]{1,3}(?:,[0-9]{3})+(?![0-9]) | [0-9]+ ) (?:\.[0-9]+)? | \.[0-9]+ )
-                  (?: \ ? \\?% )? )
+                  (?: (?: \.{2,3} | … )? \ ? \\?% )? )
     | (?P<fraction> \\[dt]?frac \s? \{ [0-9.]{1,20} \} \s? \{ [0-9.]{1,20} \} )
     | (?P<per> / [ ]? [A-Za-z][A-Za-z.]* )
     | (?P<operator> // | [-+/×÷·−–] | \*(?!\*) | \\times\b | \\cdot\b | \\div\b
@@ -64,16 +68,32 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _FRACTION = re.compile(r"\\[dt]?frac\s?\{([0-9.]+)\}\s?\{([0-9.]+)\}")
-_ARITHMETIC = frozenset({"number", "fraction", "operator", "open", "close"})
-_OPERAND_END = frozenset({"number", "fraction", "close"})
+_NESTED_QUOTIENT = re.compile(r"/ (\S+) / (\S+)")
+_ELLIPSIS = re.compile(r"\.{2,}|…|\\")
+_CODE = re.compile(r"0[0-9]")  # 0730: a time or a number plate
+
+_OPERAND = frozenset({"number", "fraction"})
+_OPERAND_END = _OPERAND | {"close"}
+_ARITHMETIC = _OPERAND_END | {"operator", "open"}
 _TOUCHING = frozenset("^_}]{[!|√²³<>~≈≤≥≠&#π°'\\")
-_FACTOR_WORDS = frozenset(
-    {"twice", "thrice", "double", "triple", "half", "times", "minus", "plus", "and", "squared", "per"}
-)
-_SCALE = frozenset(
-    "remainder rem r k m thousand thousands million billion hundred hundreds dozen dozens".split()
-)
 _MAX_UNIT_WORDS = 4
+
+_SCALES = frozenset(
+    {"remainder", "rem", "thousand", "thousands", "million", "billion", "hundred", "hundreds"}
+    | {"dozen", "dozens"}
+)
+_FACTORS = frozenset({"twice", "thrice", "double", "triple", "half", "times", "minus", "plus"})
+_LABELS = frozenset(  # ``Weeks 1-2``, ``day 1 * 2``
+    {"day", "days", "week", "weeks", "month", "months", "year", "years", "step", "steps"}
+    | {"page", "pages", "chapter", "chapters", "part", "parts"}
+)
+_NO_UNITS = (
+    _SCALES
+    | _FACTORS
+    | {"squared", "and", "or", "so", "then", "because", "is", "are", "was", "were", "be", "if"}
+    | {"which", "that", "we", "he", "she", "they", "it", "get", "gets", "gives", "have", "has"}
+    | {"to", "than", "from", "with"}
+)
 
 
 def find_equations(text: str) -> Iterator[Equation]:
@@ -81,7 +101,7 @@ def find_equations(text: str) -> Iterator[Equation]:
     if "=" not in text:
         return
     for match in _ANNOTATION.finditer(text):
-        yield from _in_annotation(match)
+        yield from _in_annotation(match, text)
     masked = _ANNOTATION.sub(lambda match: " " * len(match.group()), text)
     line: list[_Token] = []
     for match in _TOKEN.finditer(masked):
@@ -90,93 +110,151 @@ def find_equations(text: str) -> Iterator[Equation]:
             yield from _in_line(line, masked)
             line = []
         elif kind != "blank":
-            token = _Token(kind, match.group(), match.start(), match.end())
-            if token.text == "of" and _is_share(line):
-                token = token._replace(kind="operator")
-            line.append(token)
+            _append(line, _Token(kind, match.group(), match.start(), match.end()), masked)
     yield from _in_line(line, masked)
 
 
-def _is_share(tokens: Sequence[_Token]) -> bool:
+def _in_annotation(match: re.Match[str], text: str) -> Iterator[Equation]:
+    start = match.start(1)
+    members = match[1].split("=")
+    for left, right in pairwise(members):
+        end = start + len(left) + 1 + len(right)
+        yield Equation((left.strip(),), (right.strip(),), "", True, start, end)
+        start += len(left) + 1
+    # After ``<<48/2=24>>`` the text repeats 24; anything else is a statement that 24 equals it.
+    copy = _COPY.match(text, match.end())
+    if copy and not copy["goes_on"] and len(members) > 1:
+        result, repeated = members[-1].strip(), copy[1].rstrip(",")
+        if result != repeated:
+            yield Equation((result,), (repeated,), "", True, start, copy.end())
+
+
+# --- Tokens --------------------------------------------------------------------------------------
+
+
+def _append(line: list[_Token], token: _Token, text: str) -> None:
+    """Add a token, and write out what its neighbours make of it.
+
+    ``50% of 80`` and ``2(16)`` are products; ``2 1/2`` is one number.
+    """
+    last = line[-1] if line else None
+    if token.kind == "fraction":
+        token = token._replace(text=_FRACTION.sub(r"(\1/\2)", token.text))
+    elif token.kind == "number":
+        token = token._replace(text=_ELLIPSIS.sub("", token.text))
+    elif token.text == "of" and last and _is_share(line):
+        token = token._replace(kind="operator")
+    if last and last.end == token.start and last.kind in _OPERAND_END:
+        implied = token.kind == "open" or (last.kind == "close" and token.kind in _OPERAND)
+        if implied:
+            line.append(_Token("operator", "*", token.start, token.start))
+    line.append(token)
+    if len(line) >= 4 and token.kind == "number":
+        whole, top, slash, bottom = line[-4:]
+        if (
+            slash.text == "/"
+            and whole.kind == top.kind == "number"
+            and whole.text.isdigit()
+            and top.end == slash.start
+            and slash.end == bottom.start
+            and text[whole.end : top.start] == " "
+        ):
+            mixed = f"({whole.text} + {top.text}/{bottom.text})"
+            line[-4:] = [_Token("number", mixed, whole.start, bottom.end)]
+
+
+def _is_share(line: Sequence[_Token]) -> bool:
     """True after ``50%`` or ``1/4``, where "of" means times."""
-    if not tokens or tokens[-1].kind not in ("number", "fraction"):
-        return False
-    return (
-        tokens[-1].kind == "fraction"
-        or tokens[-1].text.endswith("%")
-        or (len(tokens) > 1 and tokens[-2].text == "/")
+    last = line[-1]
+    return last.kind == "fraction" or (
+        last.kind == "number"
+        and (last.text.endswith("%") or (len(line) > 1 and line[-2].text == "/"))
     )
 
 
-def _in_annotation(match: re.Match[str]) -> Iterator[Equation]:
-    start = match.start(1)
-    members = match[1].split("=")
-    for left, right in zip(members, members[1:], strict=False):
-        end = start + len(left) + 1 + len(right)
-        yield Equation(left.strip(), (right.strip(),), "", True, start, end)
-        start += len(left) + 1
+# --- One line ------------------------------------------------------------------------------------
 
 
-def _in_line(tokens: Sequence[_Token], text: str) -> Iterator[Equation]:
-    signs = [index for index, token in enumerate(tokens) if token.kind == "equals"]
+def _in_line(line: Sequence[_Token], text: str) -> Iterator[Equation]:
+    signs = [index for index, token in enumerate(line) if token.kind == "equals"]
     floors = [0, *(sign + 1 for sign in signs)]
-    ends = [*signs[1:], len(tokens)]
+    ends = [*signs[1:], len(line)]
     for floor, sign, end in zip(floors, signs, ends, strict=False):
-        left = _left_side(tokens, floor, sign, text)
-        right = _right_side(tokens, sign + 1, end) if left else []
-        if left and right:
-            shorter = [
-                right[:index]
-                for index, token in enumerate(right)
-                if token.kind == "operator" and index and right[index - 1].kind in _OPERAND_END
-            ]
-            after = tokens.index(right[-1]) + 1
-            unit = tokens[after].text.lower() if after < len(tokens) else ""
-            yield Equation(
-                _written(left),
-                tuple(_written(side) for side in [right, *reversed(shorter)]),
-                unit,
-                False,
-                left[0].start,
-                right[-1].end,
-            )
+        if text[line[sign].start - 1] in "<>!~≈":
+            continue
+        left = _left_side(line, floor, sign, text)
+        if left:
+            right, unit = _right_side(line, sign + 1, end)
+            if right:
+                yield Equation(
+                    _left_readings(left),
+                    _right_readings(right),
+                    unit,
+                    False,
+                    left[0].start,
+                    right[-1].end,
+                )
 
 
-def _left_side(
-    tokens: Sequence[_Token], floor: int, sign: int, text: str
-) -> Sequence[_Token]:
-    """Give the expression that ends at the equals sign; nothing where it is not clear."""
-    if text[tokens[sign].start - 1] in "<>!~≈":
-        return []
-    side: list[_Token] = []  # backwards
+def _left_side(line: Sequence[_Token], floor: int, sign: int, text: str) -> list[_Token]:
+    """Give the expression before the equals sign, units left out; empty where it is not clear."""
+    side: list[_Token] = []  # from right to left
     words = 0
     index = sign
     while index > floor:
-        token = tokens[index - 1]
+        token = line[index - 1]
         if token.kind in ("word", "per"):
-            # A unit stands after its number; before one, words end the expression.
-            if (side and side[-1].kind not in ("operator", "close")) or words == _MAX_UNIT_WORDS:
+            # A unit stands after its number: words before a number end the expression.
+            after = side[-1].kind if side else "operator"
+            if after not in ("operator", "close") or words == _MAX_UNIT_WORDS:
                 break
-            if token.text.lower() in _SCALE or token.text.lower() in _FACTOR_WORDS - {"per"}:
+            if token.text.lower() in _NO_UNITS or len(token.text) == 1:
                 return []
             words += 1
         elif token.kind in _ARITHMETIC:
             if words and token.kind not in _OPERAND_END:
-                return []  # words in the place of a number
+                return []
+            rate = token.text == "/" and index > 1 and line[index - 2].kind == "word"
+            if rate and line[index - 2].end == token.start:
+                return []  # ``5 minutes/100 meters``
             words = 0
             side.append(token)
         else:
             break
         index -= 1
-    if words:
+    if words or not side:
         return []
     side.reverse()
-    return _trimmed(side, tokens[index - 1] if index > floor else None, index == 0, text)
+    if not _begins_clearly(line, index, side[0], text):
+        return []
+    return _balanced(side, begins_line=index == 0)
 
 
-def _trimmed(side, context, begins_line, text):
-    if not side: return []
-    # ``(16 - 3 = 13)`` and ``2) 16 - 3 = 13``: a parenthesis without its partner is not part of it.
+def _begins_clearly(line: Sequence[_Token], index: int, first: _Token, text: str) -> bool:
+    """Tell whether nothing before an expression changes what it says."""
+    if index == 0:
+        return True
+    before = line[index - 1]
+    if before.kind == "word":
+        if before.end == first.start or before.text.lower() in _FACTORS | _LABELS:
+            return False
+        if before.text == "and" and index > 1 and line[index - 2].kind == "number":
+            return False  # ``1 and 1/4``
+        while index and line[index - 1].kind == "word":
+            index -= 1
+        # ``adults + Shonda (1) + 2 = 10``
+        return not (index and line[index - 1].kind == "operator")
+    if before.end == first.start:
+        digit = before.start > 0 and text[before.start - 1].isdigit()
+        return before.text not in _TOUCHING and not (before.text in ":.," and digit)
+    # ``14, 400 / 80`` and ``.8 + . 84 + .82``
+    if before.text == "," and len(first.text) == 3:
+        return False
+    return before.text not in "√^" and not (index > 1 and line[index - 2].kind == "operator")
+
+
+def _balanced(side: list[_Token], *, begins_line: bool) -> list[_Token]:
+    """Drop a list's bullet and parentheses without a partner: ``2) 5 + 3 = 8``, ``(5 + 3 = 8)``."""
     opened: list[int] = []
     start = 0
     for index, token in enumerate(side):
@@ -188,56 +266,103 @@ def _trimmed(side, context, begins_line, text):
             else:
                 start = index + 1
     if opened:
-        if opened != list(range(start, start+len(opened))): return []
+        if opened != list(range(start, start + len(opened))):
+            return []  # it opens in the middle: ``100 + (100 * 0.1 = 110``
         start = opened[-1] + 1
-    if start: context = None
     side = side[start:]
     if side and side[0].kind == "operator":
         touches = len(side) > 1 and side[0].end == side[1].start
-        if begins_line and not touches:
+        if start == 0 and begins_line and not touches:
             side = side[1:]
-        elif side[0].text not in "-−" or not touches:
+        elif side[0].text not in ("-", "−") or not touches:
             return []
-    if not side: return []
-    if context and _changes_meaning(context, side[0], text):
-        return []
-    return side if any(token.kind == "operator" for token in side[1:]) else []
+    return side if _is_calculation(side) else []
 
 
-def _changes_meaning(before: _Token, first: _Token, text: str) -> bool:
-    if before.kind == "word":
-        return before.end == first.start or before.text.lower() in _FACTOR_WORDS
-    if before.end != first.start:
-        return before.text in "√∑^" or (before.text in ".," and False)
-    return before.text in _TOUCHING or (before.text in ":.," and text[before.start - 1].isdigit())
+def _is_calculation(side: Sequence[_Token]) -> bool:
+    if not any(token.kind == "operator" for token in side[1:]):
+        return False
+    if any(_CODE.match(token.text) for token in side if token.kind == "number"):
+        return False
+    return not any(
+        one.kind == two.kind == "operator" and two.text not in ("-", "−")
+        for one, two in pairwise(side)
+    )
 
 
-def _right_side(tokens: Sequence[_Token], start: int, end: int) -> Sequence[_Token]:
-    """Give the expression that begins after the equals sign; nothing where it is not clear."""
-    stop = start
-    depth = 0
-    while stop < end and tokens[stop].kind in _ARITHMETIC:
-        depth += (tokens[stop].kind == "open") - (tokens[stop].kind == "close")
-        if depth < 0:
+def _right_side(line: Sequence[_Token], start: int, end: int) -> tuple[list[_Token], str]:
+    """Give the expression after the equals sign and the word after it; empty where not clear."""
+    side: list[_Token] = []
+    index = start
+    while index < end:
+        token = line[index]
+        follows_operand = bool(side) and side[-1].kind in _OPERAND_END
+        if token.kind in ("word", "per"):
+            words = index
+            while index < end and line[index].kind in ("word", "per"):
+                if len(line[index].text.strip("/ .")) == 1 and line[index].text != "a":
+                    return [], ""  # ``90/x``, ``2x + 5``
+                index += 1
+            if not follows_operand or index == end or line[index].kind != "operator":
+                index = words
+                break
+        elif token.kind not in _ARITHMETIC or (
+            follows_operand and token.kind not in ("operator", "close")  # ``5 $10 bills``
+        ):
             break
-        stop += 1
-    full = stop
-    while stop > start and tokens[stop - 1].kind in ("operator", "open"):
-        stop -= 1
-    if stop == start:
-        return []
-    after = tokens[full] if full < len(tokens) else None
-    if after and after.kind == "word":
-        if full != stop or after.text.lower() in _SCALE:
-            return []
-        if len(after.text) == 1 and after.start == tokens[stop - 1].end:
-            return []
-        if after.text == "and" and any(t.text == "/" for t in tokens[full + 1 : full + 5]):
-            return []
-    elif after and after.start == tokens[stop - 1].end and after.text in "^_√²³/:":
-        return []
-    return tokens[start:stop]
+        else:
+            side.append(token)
+            index += 1
+    dangling = False
+    while side and side[-1].kind in ("operator", "open"):
+        side.pop()
+        dangling = True
+    after = line[index] if index < len(line) else None
+    if not side or (after and _goes_on(side[-1], after, line[index + 1 : index + 5], dangling)):
+        return [], ""
+    return side, after.text.lower() if after and after.kind == "word" else ""
 
 
-def _written(tokens: Sequence[_Token]) -> str:
-    return " ".join(_FRACTION.sub(r"(\1/\2)", token.text) for token in tokens)
+def _goes_on(last: _Token, after: _Token, next_ones: Sequence[_Token], dangling: bool) -> bool:
+    """Tell whether the right side is more than was read of it."""
+    touches = last.end == after.start
+    if after.kind == "word":
+        return (
+            dangling  # ``32 + x``
+            or after.text.lower() in _SCALES
+            or (touches and len(after.text) == 1)  # ``2x``
+            or (after.text == "and" and any(token.text == "/" for token in next_ones))  # 2 and 1/2
+        )
+    if after.kind == "number":
+        return len(after.text) == 3  # ``3 000``
+    return touches and after.text in "^_√²³:"
+
+
+def _left_readings(side: Sequence[_Token]) -> tuple[str, ...]:
+    plain = _written(side)
+    if plain.count("/") < 2:
+        return (plain,)
+    # ``2 cups / 1/4 cup``: a fraction written without blanks is one number.
+    texts = [token.text for token in side]
+    for index in range(len(side) - 3, 0, -1):
+        top, slash, bottom = side[index : index + 3]
+        if (
+            slash.text == "/"
+            and top.end == slash.start
+            and slash.end == bottom.start
+            and side[index - 1].end < top.start
+        ):
+            texts[index : index + 3] = [f"({top.text}/{bottom.text})"]
+    return plain, " ".join(texts), _NESTED_QUOTIENT.sub(r"/ (\1 / \2)", plain)
+
+
+def _right_readings(side: Sequence[_Token]) -> tuple[str, ...]:
+    operators = [i for i, token in enumerate(side) if i and token.kind == "operator"]
+    ends = [len(side), *operators[:1]]
+    if len(operators) > 1 and side[operators[0]].text == "/":
+        ends.insert(1, operators[1])  # ``1/3 of 150`` begins with a third
+    return tuple(_written(side[:end]) for end in ends)
+
+
+def _written(side: Sequence[_Token]) -> str:
+    return " ".join(token.text for token in side)

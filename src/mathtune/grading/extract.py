@@ -1,7 +1,7 @@
 r"""Where in a completion the final answer stands.
 
-Every search here is a ``find`` for fixed text or a pattern with a fixed beginning, so that a megabyte of
-hostile text costs milliseconds.
+Every search here is a ``find`` for fixed text or a pattern with a fixed beginning, so that a
+megabyte of hostile text costs milliseconds.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from mathtune.errors import DataError
 from mathtune.grading.numbers import WINDOW, Number, find_last_number, find_number
+from mathtune.records import Grade, Outcome
 
 
 class Candidate(NamedTuple):
@@ -29,22 +30,20 @@ class Candidate(NamedTuple):
     number: Number | None
 
 
-# --- The next question -------------------------------------------------------------------------------
+# --- The next question ---------------------------------------------------------------------------
 
 
 def _sign_of_turn(word: str, *, anywhere: bool = False) -> re.Pattern[str]:
     """Match ``word:`` at the start of a line, or ``word`` in a Markdown heading.
 
     With ``anywhere`` the word with its colon also counts within a line, unless another word stands
-    before it (``Understanding the Question:``). The word comes first in the pattern and its context in
-    look-behinds, because a fixed beginning is what makes the search fast.
+    before it (``Understanding the Question:``). The word comes first in the pattern and its context
+    in look-behinds, because a fixed beginning is what makes the search fast.
     """
     heading = rf"(?:(?<=\#\#\ {word})|(?<=\#\#{word}))\b"
     line = rf"(?:(?<=\n{word})|(?<=\n\*\*{word})|(?<=\n\#\ {word}))"
     free = rf"(?<!\w{word})(?<![A-Za-z]\ {word})"
-    return re.compile(
-        rf"{word}(?:{heading}|{free if anywhere else line}(?:\ ?[0-9]{{1,4}})?\**:)"
-    )
+    return re.compile(rf"{word}(?:{heading}|{free if anywhere else line}(?:\ ?[0-9]{{1,4}})?\**:)")
 
 
 _NEXT_QUESTION = (
@@ -59,8 +58,8 @@ _NEXT_QUESTION = (
 def cut_next_question(text: str) -> tuple[str, bool]:
     """Cut a completion where the model goes on to a question of its own, or to another turn.
 
-    A sign at the very beginning of the text is passed over: a model that repeats the question before it
-    answers has not gone on to another one.
+    A sign at the very beginning of the text is passed over: a model that repeats the question
+    before it answers has not gone on to another one.
 
     Returns:
         The text up to the first such sign, and whether there was one.
@@ -72,12 +71,11 @@ def cut_next_question(text: str) -> tuple[str, bool]:
             match = sign.search(text, match.end(), end)
         if match:
             end = match.start()
-    return (text[:end], True) if end < len(text) else (text, False)
+    return (text[:end].rstrip("#* \n"), True) if end < len(text) else (text, False)
 
 
-# --- Candidates --------------------------------------------------------------------------------------
+# --- Candidates ----------------------------------------------------------------------------------
 
-_BLANK = re.compile(r"\s*")
 _LINE_MARKUP = re.compile(r"[\s*_:=~]*")
 _LEADING_DASH = re.compile(r"[-−] (?=[0-9.$\\])")
 _DIGIT = re.compile(r"[0-9]")
@@ -88,8 +86,9 @@ _COMMAND_OR_WORD = re.compile(r"\\[A-Za-z]+|[A-Za-z]+")
 
 # Between a marker and its number, these words do not make it anything else than the answer.
 _FILLER = frozenset(
-    "about approximately around exactly just only simply therefore thus so is equal equals to the an "
-    "total of answer final usd us rs".split()
+    {"about", "approximately", "around", "exactly", "just", "only", "simply", "therefore", "thus"}
+    | {"so", "is", "equal", "equals", "to", "the", "an", "total", "of", "answer", "final"}
+    | {"usd", "us", "rs"}
 )
 _ANSWER = {
     word: re.compile(
@@ -104,8 +103,8 @@ _ANSWER = {
 def candidates(text: str) -> Iterator[Candidate]:
     r"""Give the places where the final answer may stand, best first.
 
-    They are the last ``\boxed{…}``; the last ``####``; the last "answer is", "answer:" or "answer" heading;
-    the last number of the text. Only the last of each kind is looked at.
+    They are the last ``\boxed{…}``; the last ``####``; the last "answer is", "answer:" or "answer"
+    heading; the last number of the text. Only the last of each kind is looked at.
     """
     for find in (_boxed, _hash, _answer_is):
         candidate = find(text)
@@ -128,7 +127,7 @@ def _boxed(text: str) -> Candidate | None:
 
 
 def _braced(text: str) -> str:
-    """What stands in the braces that ``text`` begins with; to the end of the line if none close them."""
+    """Give what the braces at the beginning hold, or the line where nothing closes them."""
     if not text.startswith("{"):
         return text.split("\n", 1)[0].strip(" $.")
     depth = 0
@@ -161,10 +160,11 @@ def _after_marker(method: str, text: str, start: int) -> Candidate:
     """Read the line after a marker.
 
     The number must follow directly, filler such as "about $" aside. Where other words come between
-    ("Answer: Janet makes $18 a day") it is taken only as plain number in the last sentence that holds
-    any digit; otherwise the words are a solution, and its last number says more than its first.
+    ("Answer: Janet makes $18 a day") it is taken only as a plain number in the last sentence that
+    holds a digit: else the words are a solution, and its last number says more than its first.
     """
-    start = _LINE_MARKUP.match(text, start).end()  # type: ignore[union-attr]  # it can match nothing
+    markup = _LINE_MARKUP.match(text, start)
+    start = markup.end() if markup else start
     line = text[start : start + WINDOW].split("\n", 1)[0].strip()
     number = find_number(_joined_dash(line))
     if number is None:
@@ -191,12 +191,21 @@ def _is_filler(gap: str) -> bool:
     )
 
 
+def grade_no_answer(text: str, *, finished: bool) -> Grade:
+    """Grade a completion in which no answer was found."""
+    if not finished:
+        return Grade(Outcome.TRUNCATED, reason="the token limit was hit before an answer was given")
+    if not text.strip():
+        return Grade(Outcome.NO_ANSWER, reason="the completion is empty")
+    return Grade(Outcome.NO_ANSWER, reason="the completion holds no answer")
+
+
 def gold_from_answer(answer: str) -> str:
     r"""Final answer as written in a gold solution.
 
-    It is looked for where a completion's answer is looked for: the content of the last ``\boxed{…}``; else
-    what follows the last ``####``; else the number after the last "answer is"; else, for free prose
-    such as Orca-Math's, the last number of the text.
+    It is looked for where a completion's answer is looked for: the content of the last
+    ``\boxed{…}``; else what follows the last ``####``; else the number after the last "answer is";
+    else, for free prose such as Orca-Math's, the last number of the text.
 
     Args:
         answer: The gold solution as published.

@@ -3,11 +3,13 @@ r"""mathtune's own grader: is the final answer of a completion the gold answer?
 One function serves evaluation, sample filtering and rewards. Its rules, in order:
 
 1. The text is cut where the model goes on to a question of its own (``extract.cut_next_question``).
-2. The answer is taken from the last ``\boxed{…}``, else the last ``####``, else the last "answer is", else
-   it is the last number of the text. A place without a number is passed over.
-3. Numbers are read exactly (``numbers``).
-4. They are compared exactly. Where the gold is written with decimals, an answer that rounds to it (half
-   up, that is away from zero) is equal too. A percentage stands for either of its values.
+2. The answer is taken from the last ``\boxed{…}``, else the last ``####``, else the last "answer
+   is", else it is the last number of the text. A place without a number is passed over.
+3. Numbers are read exactly (``numbers``). What follows one is a unit: ``3 hours and 20 minutes``
+   reads 3. A range, a time, a list or an unevaluated expression is an answer, and never right.
+4. They are compared exactly. Where the gold is written with decimals, an answer that rounds to it
+   at as many (halves away from zero) is equal too: ``"18.0"`` takes 17.96, ``"18"`` does not. A
+   percentage stands for either of its values.
 5. A gold answer that is no number goes to math-verify in a process of its own (``symbolic``).
 6. No number at all is ``NO_ANSWER``; a completion that hit the token limit and marks no answer is
    ``TRUNCATED``: the last number of an unfinished text is an intermediate result.
@@ -18,7 +20,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from mathtune.grading import symbolic
-from mathtune.grading.extract import candidates, cut_next_question
+from mathtune.grading.extract import candidates, cut_next_question, grade_no_answer
 from mathtune.grading.numbers import Number, read_number
 from mathtune.records import Grade, Outcome
 
@@ -30,9 +32,9 @@ def grade(completion: str, gold: str | Fraction, *, finished: bool = True) -> Gr
 
     Args:
         completion: What the model wrote after the prompt.
-        gold: The final answer: a number exactly, or as written in the source (``"1,450"``, ``"$5.00"``,
-            ``"33.33"``); decimals written there allow rounding to as many. Any other text is taken for
-            LaTeX. A gold answer without content makes every grade ``UNGRADABLE``.
+        gold: The final answer: an exact number, or as written in the source (``"1,450"``,
+            ``"$5.00"``, ``"33.33"``). Text that is no number is taken for LaTeX or words; a gold
+            answer without content makes every grade ``UNGRADABLE``.
         finished: False where the completion ended because it hit the token limit.
 
     Returns:
@@ -63,16 +65,7 @@ def grade(completion: str, gold: str | Fraction, *, finished: bool = True) -> Gr
         else:
             outcome, reason = Outcome.WRONG, f"{number.text} is not the gold answer {wanted.text}"
         return Grade(outcome, number.text, number.value, candidate.method, reason)
-    return no_answer(text, finished=finished)
-
-
-def no_answer(text: str, *, finished: bool) -> Grade:
-    """Grade a completion in which no answer was found."""
-    if not finished:
-        return Grade(Outcome.TRUNCATED, reason="the token limit was hit before an answer was given")
-    if not text.strip():
-        return Grade(Outcome.NO_ANSWER, reason="the completion is empty")
-    return Grade(Outcome.NO_ANSWER, reason="the completion holds no answer")
+    return grade_no_answer(text, finished=finished)
 
 
 def _equal(answer: Number, gold: Number) -> bool:
@@ -81,7 +74,7 @@ def _equal(answer: Number, gold: Number) -> bool:
         return False
     values = [answer.value]
     golds = [gold.value]
-    # Two percentages are compared as such: of 50% and 5000% neither means the other's other value.
+    # Two percentages are compared as such: of 50% and 5000% neither means the other.
     if answer.percent and not gold.percent:
         values.append(answer.value / 100)
     elif gold.percent and not answer.percent:

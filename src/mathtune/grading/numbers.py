@@ -1,14 +1,15 @@
 r"""Numbers as people and models write them, read exactly.
 
-Understood are a sign before or after a currency sign (``-$5``, ``$-5``, ``\$5``), thousands separated
-by commas, ``{,}`` or thin spaces, decimals (``.5``, ``18.``), ``3/4``, ``3 1/2``, ``\frac{1}{2}``,
-``1.8e1``, ``1.8 \times 10^1``, the Unicode minus, and a percentage.
+Understood are a sign before or after a currency sign (``-$5``, ``$-5``, ``\$5``), thousands
+separated by commas, ``{,}`` or thin spaces, decimals (``.5``, ``18.``), ``3/4``, ``3 1/2``,
+``\frac{1}{2}``, ``1.8e1``, ``1.8 \times 10^1``, the Unicode minus, and a percentage.
 
 What only begins like a number is not one: a range (``10-12``), a time (``12:30``), a date
 (``5/6/2024``), a list (``1,2``), an unevaluated expression (``3 + 4``, ``2\sqrt{3}``). Such text is
 found, so that it can be shown, and has no value.
 
-Every pattern here runs on a window of at most ``WINDOW`` characters, so that reading takes constant time.
+Every pattern here runs on a window of at most ``WINDOW`` characters, so that reading takes constant
+time.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from typing import NamedTuple
 WINDOW = 400
 """Characters looked at for one number."""
 
-MAX_DIGITS = 200
-"""A longer number has no value; it is below WINDOW, so that a number cut by the window has none."""
+MAX_LENGTH = 200
+"""A number written with more characters has no value."""
 
 MAX_EXPONENT = 100
 """Largest power of ten read in ``1.8e1``: above it a number has no value."""
@@ -55,8 +56,9 @@ _NUMBER = re.compile(
     (?P<percent> (?: {_SPACE} | \\, )? (?: \\?% | per{_SPACE}?cent\b ) )?
     (?P<rest>                                        # what makes it something else than a number
         (?: [{_MINUS}:/,.] \\? [$]? [0-9]+ )+        # 12:30  5/6/2024  1,2  1.2.3  10-12
-      | {_SPACE}? (?: \^ (?! \s? \{{? \s? \\circ ) | \\(?: sqrt | pi | cdot | times | div )\b | [π√] )
-      | {_SPACE}? (?: [+×÷·/x] | \* (?! \* ) | {_SPACE} [-−] ) {_SPACE}? [0-9($\\]
+      | {_SPACE}? (?: \^ (?! \s? \{{? \s? \\circ ) | [π√]       # 2^3, but 90^\circ
+                  | \\(?: sqrt | pi | cdot | times | div )\b )
+      | {_SPACE}? (?: [+×÷·/x] | \* (?! \* ) | {_SPACE} [-−] ) {_SPACE}? [0-9($\\]     # 3 + 4
     )?
     """,
     re.VERBOSE,
@@ -64,6 +66,11 @@ _NUMBER = re.compile(
 _EQUATION = re.compile(
     rf"(?: [{_MINUS}0-9\s.,$€£¥%+*/x×÷·()] | \\(?:times|cdot|div|%|\$) ){{1,{WINDOW}}}"
     r"(?: = | ≈ | \\approx )",
+    re.VERBOSE,
+)
+# What may follow the number in a gold answer: a full stop, a closing dollar sign, units.
+_UNIT = re.compile(
+    r"[.!]{0,3} (?: \$ | [ ]? \\text\{[^{}\\$]{0,60}\} | [ ][A-Za-z]{2}[A-Za-z. '-]{0,60} )? [.!$]{0,3}",
     re.VERBOSE,
 )
 _NOT_DIGITS = re.compile(r"[^0-9.]")
@@ -93,7 +100,8 @@ class Number(NamedTuple):
 def find_number(text: str) -> Number | None:
     """Find the first number within the first ``WINDOW`` characters of ``text``.
 
-    Where an equation starts there (``3 x 6 = $18``), the number is the one after its last equals sign.
+    Where an equation starts there (``3 x 6 = $18``), the number is the one after its last equals
+    sign.
     """
     match = _NUMBER.search(text, 0, WINDOW)
     if match is None:
@@ -111,7 +119,7 @@ def find_last_number(text: str) -> Number | None:
     last_digit = _LAST_DIGIT.match(text)
     if last_digit is None:
         return None
-    # Back over three words: ``3 1/2`` and ``1.8 x 10^3`` hold blanks, and nothing holds a line break.
+    # Back over three words, for ``3 1/2`` and ``1.8 x 10^3``; no number holds a line break.
     end = last_digit.end()
     floor = max(0, end - WINDOW // 2)
     start = end
@@ -133,24 +141,21 @@ def read_number(text: str) -> Number | None:
 
     ``"18 dollars"`` and ``"$5.00"`` are; ``"2x"``, ``"(3, 4)"`` and ``"x = 5"`` are not.
     """
-    if text.isdecimal() and text.isascii() and len(text) <= MAX_DIGITS:
+    if text.isdecimal() and text.isascii() and len(text) <= MAX_LENGTH:
         return Number(text, Fraction(int(text)), False, 0, 0, len(text))
     match = _NUMBER.match(text, 0, WINDOW)
-    if match is None or not _UNIT.fullmatch(text, match.end()):
+    if match is None or len(text) > WINDOW or not _UNIT.fullmatch(text, match.end()):
         return None
     number = _read(match)
     return None if number.value is None else number
 
 
-_UNIT = re.compile(
-    r"(?: [.!]* | \$ | [ ]? \\text\{[^{}\\$]{0,60}\} | [ ][A-Za-z]{2}[A-Za-z. '-]{0,60} ){0,3}",
-    re.VERBOSE,
-)
-
-
 def _read(match: re.Match[str]) -> Number:
     text = match.group()
-    value, decimals = (None, 0) if match["rest"] or len(text) > MAX_DIGITS else _value(match)
+    is_cut = match.end() == match.endpos < len(match.string)
+    value, decimals = None, 0
+    if not match["rest"] and len(text) <= MAX_LENGTH and not is_cut:
+        value, decimals = _value(match)
     return Number(
         text if len(text) <= 80 else text[:79] + "…",
         value,
@@ -163,39 +168,40 @@ def _read(match: re.Match[str]) -> Number:
 
 def _value(match: re.Match[str]) -> tuple[Fraction | None, int]:
     """Give the exact value, and how many decimals are shown."""
-    decimals = 0
     number = match["number"]
+    exponent = match["exponent"] or match["power"]
+    decimals = 0
+    value: Fraction | None
     if number is None:
-        value = _quotient(match["top"] or match["top_digit"], match["bottom"] or match["bottom_digit"])
-        if value is None:
-            return None, 0
-        if match["whole"]:
-            value += int(match["whole"])
-        negative = match["top_sign"] is not None
+        value = _mixed(
+            match["whole"],
+            match["top"] or match["top_digit"],
+            match["bottom"] or match["bottom_digit"],
+        )
+    elif match["mixed"]:
+        value = None if "." in number else _mixed(number, *match["mixed"].split("/"))
+    elif match["divisor"]:
+        value = _mixed(None, number, match["divisor"])
     else:
-        negative = False
-        if match["mixed"]:
-            value = _quotient(*match["mixed"].split("/"))
-            if value is None or "." in number:
-                return None, 0
-            value += _plain(number)
-        elif match["divisor"]:
-            value = _quotient(number, match["divisor"])
-            if value is None:
-                return None, 0
-        else:
-            value = _plain(number)
-            decimals = len(number) - number.find(".") - 1 if "." in number else 0
-            exponent = match["exponent"] or match["power"]
-            if exponent:
-                power = int(exponent.replace("−", "-"))
-                if abs(power) > MAX_EXPONENT:
-                    return None, 0
-                value *= Fraction(10) ** power
-                decimals = max(0, decimals - power)
-    for sign in (match["sign"], match["inner_sign"]):
-        negative ^= sign is not None and sign != "+"
-    return (-value if negative else value), decimals
+        value = _plain(number)
+        decimals = len(number) - number.index(".") - 1 if "." in number else 0
+        if exponent:
+            power = int(exponent.replace("−", "-"))
+            value = value * Fraction(10) ** power if abs(power) <= MAX_EXPONENT else None
+            decimals = max(0, decimals - power)
+    if value is None:
+        return None, 0
+    signs = (match["sign"], match["inner_sign"], match["top_sign"])
+    negative = sum(sign is not None and sign != "+" for sign in signs) % 2 == 1
+    return -value if negative else value, decimals
+
+
+def _mixed(whole: str | None, top: str, bottom: str) -> Fraction | None:
+    """Value of ``whole top/bottom``, or None where the bottom is zero."""
+    divisor = _plain(bottom)
+    if not divisor:
+        return None
+    return (_plain(whole) if whole else 0) + _plain(top) / divisor
 
 
 def _plain(digits: str) -> Fraction:
@@ -205,8 +211,3 @@ def _plain(digits: str) -> Fraction:
     digits = _NOT_DIGITS.sub("", digits)
     whole, _, part = digits.partition(".")
     return Fraction(int(whole + part), 10 ** len(part))
-
-
-def _quotient(top: str, bottom: str) -> Fraction | None:
-    divisor = _plain(bottom)
-    return _plain(top) / divisor if divisor else None

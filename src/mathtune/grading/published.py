@@ -1,18 +1,19 @@
 r"""The graders that published results were scored with, reproduced to the letter, quirks included.
 
-Sources: ``dataset.py`` of openai/grade-school-math (Cobbe et al. 2021) and, of lm-evaluation-harness 0.4.13,
-``gsm8k.yaml`` (version 3), ``gsm8k-cot.yaml`` (version 3), ``filters/extraction.py`` and the
-``exact_match`` metric.
+Sources: ``dataset.py`` of openai/grade-school-math (Cobbe et al. 2021); ``gsm8k.yaml`` (version 3),
+``gsm8k-cot.yaml`` (version 3), ``filters/extraction.py`` and the ``exact_match`` metric of
+lm-evaluation-harness 0.4.13.
 
 What they compare with:
 
-- ``openai`` extracts the gold from the gold solution with the expression it uses on the completion. Where
-  that finds nothing the original stops with an assertion; here no completion is then correct.
-- ``lm_eval_strict`` and ``lm_eval_flexible`` take the whole gold solution (``doc_to_target: {{answer}}``) and
-  let the normalisation cut it down to what follows ``####``.
+- ``openai`` extracts the gold from the gold solution with the expression it uses on the completion.
+  Where that finds nothing the original stops with an assertion; here no completion is then correct.
+- ``lm_eval_strict`` and ``lm_eval_flexible`` take the whole gold solution and let the normalisation
+  cut it down to what follows ``####``.
 - ``lm_eval_cot_strict`` takes what follows the last ``####`` of it, stripped.
 
-A gold text without ``####`` is a bare final answer (SVAMP): it is graded as the solution ``#### <it>``.
+A gold text without ``####`` is a bare final answer, as in SVAMP: it is graded as the solution that
+consists of ``####``, a blank and that answer.
 
 The harness also stops generation at a next question, so its published scores never saw text past
 ``Question:``; these graders see the completion as given.
@@ -29,14 +30,14 @@ _ANSWER_IS = re.compile(r"The answer is (\-?[0-9\.\,]+).")
 _FULL_STOP_AT_END = re.compile(r"\.$")
 _NO_ANSWER = "[invalid]"
 
-# The harness takes the last match of (-?[$0-9.,]{2,})|(-?[0-9]+). A match is a whole run of the class, of two
-# characters or a single digit, with a minus before it; so the last match is the first one of this
-# expression in the reversed text, which need not be searched to its other end.
+# The harness takes the last match of (-?[$0-9.,]{2,})|(-?[0-9]+). A match is a whole run of the
+# class of at least two characters, or a single digit, with a minus before it; so the last match is the
+# first one of this expression in the reversed text, which need not be searched to its other end.
 _LAST_NUMBER_REVERSED = re.compile(r"(?:[$0-9.,]{2,}|[0-9])-?")
 
 
 def openai(completion: str, gold: str) -> bool:
-    """Grade as openai/grade-school-math: first ``#### <number>``, commas dropped, equal as strings."""
+    """Grade as openai/grade-school-math: first ``#### <number>``, commas dropped, as strings."""
     wanted = _HASH.search(gold)
     found = _HASH.search(completion)
     if wanted is None or found is None:
@@ -51,7 +52,7 @@ def lm_eval_strict(completion: str, gold: str) -> bool:
 
 
 def lm_eval_flexible(completion: str, gold: str) -> bool:
-    """Grade as lm-evaluation-harness gsm8k, filter ``flexible-extract``: the last number-like run."""
+    """Grade as lm-evaluation-harness gsm8k, filter ``flexible-extract``: the last such run."""
     found = _LAST_NUMBER_REVERSED.search(completion[::-1])
     return _normalised(found[0][::-1] if found else _NO_ANSWER) == _normalised(gold)
 
@@ -59,8 +60,8 @@ def lm_eval_flexible(completion: str, gold: str) -> bool:
 def lm_eval_cot_strict(completion: str, gold: str) -> bool:
     """Grade as lm-evaluation-harness gsm8k_cot, filter ``strict-match``.
 
-    The dot that ends its expression stands for any character, so at the end of a text without a full
-    stop the last digit is lost.
+    The dot that ends its expression stands for any character, so at the end of a text without a
+    full stop the last digit is lost.
     """
     found = _ANSWER_IS.search(completion)
     target = gold.split("####")[-1].strip()
@@ -75,7 +76,7 @@ PUBLISHED_GRADERS: Mapping[str, Callable[[str, str], bool]] = MappingProxyType(
         "lm_eval_cot_strict": lm_eval_cot_strict,
     }
 )
-"""Name to grader; each takes a completion and a gold solution that holds ``#### <final answer>``."""
+"""Name to grader; each takes a completion and a gold solution that holds ``####``."""
 
 
 def published_grades(completion: str, gold_answer_text: str) -> dict[str, bool]:
@@ -83,7 +84,8 @@ def published_grades(completion: str, gold_answer_text: str) -> dict[str, bool]:
 
     Args:
         completion: What the model wrote after the prompt.
-        gold_answer_text: The gold solution as published (GSM8K's ``answer``), or a bare final answer.
+        gold_answer_text: The gold solution as published (GSM8K's ``answer``), or a bare final
+            answer.
 
     Returns:
         Name of the grader to its verdict, in the order of ``PUBLISHED_GRADERS``.
@@ -95,8 +97,8 @@ def published_grades(completion: str, gold_answer_text: str) -> dict[str, bool]:
 def _normalised(text: str) -> str:
     r"""Apply the harness' ``regexes_to_ignore`` in their order, then its ``ignore_case``.
 
-    Its third, ``(?s).*####[ ]``, drops everything up to the last such marker. Written as an expression it
-    takes quadratic time on a text without one.
+    Its third, ``(?s).*####[ ]``, drops everything up to the last such marker. Written as an
+    expression it takes quadratic time on a text without one.
     """
     text = text.replace(",", "").replace("$", "")
     text = text[text.rfind("#### ") + len("#### ") :] if "#### " in text else text

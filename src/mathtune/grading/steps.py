@@ -1,33 +1,226 @@
-"""draft"""
+"""Check the arithmetic a solution states, and name the kind of error in a wrong one.
+
+An equation holds where its two sides are equal exactly, or where the right side is the left side
+rounded:
+
+- to the decimals shown, by rounding or by cutting off: ``100/3 = 33.33``, ``2/3 = 0.67``, ``2/3 =
+  0.66``;
+- to a whole number, where the left side divides: ``100/3 = 33``, ``17/5 = 4`` boxes;
+- or carried on: ``100/3 = 33.33`` and later ``33.33*3 = 100``.
+
+Read the way that makes it true are a percentage (``10/40 = 25%``, ``100 - 53 = 47%``), an amount in
+cents (``$0.05 * 5 = 25 cents``) and a chain written as one goes (``2+3 = 5+4 = 9``).
+
+What follows an annotation must repeat its result: ``<<48/2=24>>25`` is wrong.
+
+On GSM8K train no annotation is called wrong. Of the 23,904 equations read from its running text 28
+are:
+26 are false as printed (``so it cost 192*100=$1920``), two are misread (a sum begun in words;
+pounds minus ounces). Of 1,000 wrong results planted in annotations all are found, of 1,000 planted
+in solutions without annotations 95 %: the others stand in no equation between numbers ("120 - 60 =
+$68 million").
+"""
+
 from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
 from mathtune.arithmetic import ExpressionError, evaluate
+from mathtune.grading.equations import Equation, find_equations
+from mathtune.records import Grade, Outcome
 
-_ANNOTATION = re.compile(r"<<([^<>=\n]{1,200}(?:=[^<>=\n]{1,200}){1,8})>>")
-_TOKEN = re.compile(
-    r"""
-      (?P<number> (?: [0-9]{1,3}(?:,[0-9]{3})+(?![0-9]) | [0-9]+ ) (?:\.[0-9]+)? | \.[0-9]+ )
-        (?P<percent> \s? \\?% )?
-    | (?P<fraction> \\[dt]?frac \s? \{ [0-9.,]{1,20} \} \s? \{ [0-9.,]{1,20} \} )
-    | (?P<operator> // | [-+*/×÷·−–] | \\times\b | \\cdot\b | \\div\b
-                  | [xX] (?= \s* \\? [$€£¥(.0-9] ) | of (?= \s+ \\? [$€£¥]? [0-9] ) )
-    | (?P<open> \( ) | (?P<close> \) )
-    | (?P<equals> = )
-    | (?P<line> \n )
-    | (?P<blank> (?: [ \t\r\f\v\u00a0\u2009] | \\?[$€£¥] | \\[,;!()\[\]] | \*\* | \\left\b | \\right\b )+ )
-    | (?P<word> [A-Za-z][A-Za-z'-]* | \\text\s?\{[^{}\n]{0,60}\} )
-    | (?P<other> . )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-class Token(NamedTuple):
-    kind: str
-    text: str
+_NUMBER = re.compile(r"(?:- ?)?[0-9,]*(?:\.(?P<decimals>[0-9]+))?(?P<percent> ?\\?%)?")
+
+
+class Verdict(enum.Enum):
+    """Whether an equation holds."""
+
+    EXACT = "exact"
+    ROUNDED = "rounded"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedEquation:
+    """One equation of a solution.
+
+    Attributes:
+        start: Where it begins in the solution.
+        end: Where it ends; ``text[start:end]`` shows it.
+        expression: Its left side.
+        stated: The value its right side states.
+        exact: The value of its left side.
+        verdict: Whether it holds.
+        annotation: True for a calculator annotation, False for running text.
+    """
+
     start: int
     end: int
+    expression: str
+    stated: Fraction
+    exact: Fraction
+    verdict: Verdict
+    annotation: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """The equations of one solution.
+
+    Attributes:
+        equations: Those that could be read: annotations first, each group in the order of the text.
+        unread: How many more look like equations between numbers and could not be evaluated.
+    """
+
+    equations: tuple[CheckedEquation, ...]
+    unread: int = 0
+
+    @property
+    def wrong(self) -> tuple[CheckedEquation, ...]:
+        """The equations that do not hold."""
+        return tuple(e for e in self.equations if e.verdict is Verdict.WRONG)
+
+
+class ErrorKind(enum.Enum):
+    """Why a completion got no credit."""
+
+    NONE = "none"
+    """It is correct, or could not be graded."""
+    ARITHMETIC = "arithmetic"
+    """Some equation it states is false."""
+    REASONING = "reasoning"
+    """All equations it states hold, and the answer is wrong."""
+    FORMAT = "format"
+    """No single plain number was given for an answer."""
+
+
+def check_steps(text: str) -> StepReport:
+    """Check every equation that a solution states, in time linear in its length."""
+    checked: list[CheckedEquation] = []
+    unread = 0
+    carried: dict[str, Fraction] = {}  # a rounded result as written -> what it was rounded from
+    for equation in find_equations(text):
+        result = _check(equation, carried)
+        if result is None:
+            unread += 1
+        else:
+            checked.append(result)
+            if result.verdict is Verdict.ROUNDED:
+                carried[equation.right[-1]] = result.exact
+    return StepReport(tuple(checked), unread)
+
+
+def classify(grade: Grade, completion: str) -> ErrorKind:
+    """Name the kind of error of a graded completion.
+
+    Args:
+        grade: What ``mathtune.grading.grade`` said of it.
+        completion: The completion that was graded.
+
+    Returns:
+        ``FORMAT`` where no number could be taken for the answer (``NO_ANSWER``, ``TRUNCATED``, or
+        something like ``12:30``); of the other wrong ones ``ARITHMETIC`` where a stated equation is
+        false, else ``REASONING``; ``NONE`` for a correct one and for one that could not be graded.
+    """
+    if grade.outcome in (Outcome.CORRECT, Outcome.UNGRADABLE):
+        return ErrorKind.NONE
+    if grade.outcome is not Outcome.WRONG or (grade.value is None and grade.method != "symbolic"):
+        return ErrorKind.FORMAT
+    return ErrorKind.ARITHMETIC if check_steps(completion).wrong else ErrorKind.REASONING
+
+
+class _Stated(NamedTuple):
+    """A value the right side may state, and how exactly: decimals are None for an expression."""
+
+    value: Fraction
+    decimals: int | None
+
+
+def _check(equation: Equation, carried: Mapping[str, Fraction]) -> CheckedEquation | None:
+    values = list(_left_values(equation))
+    stated = list(_stated_values(equation))
+    if not values or not stated:
+        return None
+
+    def result(exact: Fraction, right: _Stated, verdict: Verdict) -> CheckedEquation:
+        return CheckedEquation(
+            equation.start,
+            equation.end,
+            equation.left[0],
+            right.value,
+            exact,
+            verdict,
+            equation.annotation,
+        )
+
+    for value in values:
+        for right in stated:
+            if value == right.value:
+                return result(value, right, Verdict.EXACT)
+    divides = "/" in equation.left[0] or "÷" in equation.left[0] or "\\div" in equation.left[0]
+    if carried and (value_before := _carried_on(equation.left[0], carried)) is not None:
+        values.append(value_before)
+    for value in values:
+        for right in stated:
+            if value == right.value or _is_rounded(value, right, divides=divides):
+                return result(value, right, Verdict.ROUNDED)
+    return result(values[0], stated[0], Verdict.WRONG)
+
+
+def _left_values(equation: Equation) -> Iterator[Fraction]:
+    for text in equation.left:
+        if (value := _value(text)) is not None:
+            yield value
+    # ``12/18 * 100% = 66.67``: the sign only names the unit.
+    unsigned = equation.left[0].replace("%", "")
+    if unsigned != equation.left[0] and (value := _value(unsigned)) is not None:
+        yield value
+
+
+def _stated_values(equation: Equation) -> Iterator[_Stated]:
+    for text in equation.right:
+        value = _value(text)
+        if value is None:
+            continue
+        number = _NUMBER.fullmatch(text)
+        decimals = len(number["decimals"] or "") if number else None
+        if number and number["percent"]:
+            yield _Stated(value * 100, decimals)
+            yield _Stated(value, len(number["decimals"] or "") + 2)
+        else:
+            yield _Stated(value, decimals)
+            if number and equation.unit in ("cent", "cents"):
+                yield _Stated(value / 100, len(number["decimals"] or "") + 2)
+
+
+def _is_rounded(exact: Fraction, stated: _Stated, *, divides: bool) -> bool:
+    """Tell whether the stated number is the exact one, rounded or cut off where its digits end."""
+    if stated.decimals is None:
+        return False
+    scale = 10**stated.decimals
+    if (exact * scale).denominator == 1 or abs(exact - stated.value) * scale >= 1:
+        return False
+    return stated.decimals > 0 or (divides and abs(exact) >= 1)
+
+
+def _carried_on(expression: str, carried: Mapping[str, Fraction]) -> Fraction | None:
+    """Evaluate with numbers that were rounded before put back to what they were rounded from."""
+
+    def put_back(match: re.Match[str]) -> str:
+        exact = carried.get(match[0])
+        return match[0] if exact is None else f"({exact})"
+
+    restored = _NUMBER.sub(put_back, expression)
+    return None if restored == expression else _value(restored)
+
+
+def _value(expression: str) -> Fraction | None:
+    try:
+        return evaluate(expression)
+    except ExpressionError:
+        return None

@@ -2,13 +2,13 @@ r"""Gold answers that are no number (``\frac{\pi}{2}``, ``(3, 4)``, ``Monday``).
 
 Equal text is equal, and words are compared as words. Anything else goes to math-verify.
 
-math-verify stops a comparison that never ends with ``SIGALRM``, which works in a main thread only and
-reports the time-out as "not equal". Here it runs in one worker process instead, started at first use and
-ended after a time-out: grading then works from any thread, sympy is never imported into the program
-itself, and a comparison without an end is ``UNGRADABLE``.
+math-verify stops a comparison that never ends with ``SIGALRM``, which works in a main thread only
+and reports the time-out as "not equal". Here it runs in one worker process instead, started at
+first use and ended after a time-out: grading then works from any thread, sympy is never imported
+into the program itself, and a comparison without an end is ``UNGRADABLE``.
 
-The worker is a plain subprocess that speaks JSON lines; ``multiprocessing`` would import the caller's
-main module a second time.
+The worker is a plain subprocess that speaks JSON lines; ``multiprocessing`` would import the
+caller's main module a second time.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 
 from mathtune.errors import MathtuneError
-from mathtune.grading.extract import Candidate, candidates
+from mathtune.grading.extract import candidates, grade_no_answer
 from mathtune.records import Grade, Outcome
 
 TIMEOUT_SECONDS = 5.0
@@ -35,12 +34,13 @@ START_SECONDS = 120.0
 MAX_LENGTH = 400
 """Longest gold or answer, in characters, that is handed to math-verify."""
 
-_INLINE_MATH = re.compile(r"\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_INLINE_MATH = re.compile(r"(?<!\\)\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _COMMAND = re.compile(r"\\(?:text|mathrm|mathbf|operatorname)\s?\{[^{}]*\}|\\[A-Za-z]+")
-_PROSE = re.compile(r"[A-Za-z]{3,}")
-_WORDS = re.compile(r"[A-Za-z][A-Za-z' -]+")
 _TEXT = re.compile(r"\\(?:text|mathrm|mathbf)\s?\{([^{}]*)\}")
 _LAYOUT = re.compile(r"\\left|\\right|\\[,;!]|[\s$]")
+_WORD = re.compile(r"[A-Za-z]{3,}")
+_WORDS = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ,.'-]+")
+_FUNCTIONS = frozenset({"sqrt", "sin", "cos", "tan", "log", "exp", "pi"})
 _TAIL = 2000
 
 
@@ -49,91 +49,84 @@ def grade_symbolic(text: str, gold: str, *, finished: bool) -> Grade:
 
     Args:
         text: The completion, cut before any next question.
-        gold: The gold answer.
+        gold: The gold answer, without blanks around it.
         finished: False where the completion hit the token limit.
 
     Returns:
-        A grade with method ``symbolic``, or ``UNGRADABLE`` where the gold is empty or the comparison
-        did not come to an end.
+        A grade with method ``symbolic``, or ``UNGRADABLE`` where the gold is empty or the
+        comparison did not come to an end.
     """
-    gold = gold.strip()
     if not gold:
         return Grade(Outcome.UNGRADABLE, reason="the gold answer is empty")
     words = _TEXT.sub(r"\1", gold).strip(" .$")
-    if _WORDS.fullmatch(words):
+    if _WORDS.fullmatch(words) and _is_prose(words):
         return _grade_words(text, words, finished=finished)
-    answer = next(_expressions(text, finished=finished), None)
+    answer = _expression(text, finished=finished)
     if answer is None:
-        if not finished:
-            reason = "the token limit was hit before an answer was given"
-            return Grade(Outcome.TRUNCATED, reason=reason)
-        return Grade(Outcome.NO_ANSWER, reason="the completion holds no answer")
+        return grade_no_answer(text, finished=finished)
     shown = answer if len(answer) <= 80 else answer[:79] + "…"
-
-    def verdict(outcome: Outcome, reason: str) -> Grade:
-        return Grade(outcome, shown, None, "symbolic", reason)
-
     if _bare(answer) == _bare(gold):
-        return verdict(Outcome.CORRECT, f"{shown} is the gold answer")
-    if max(len(answer), len(gold)) > MAX_LENGTH:
-        return verdict(Outcome.UNGRADABLE, f"it is longer than {MAX_LENGTH} characters")
-    reply = _MATH_VERIFY.compare(gold, answer)
-    if isinstance(reply, str):
-        return verdict(Outcome.UNGRADABLE, reply)
-    if reply:
-        return verdict(Outcome.CORRECT, f"{shown} equals the gold answer {gold}")
-    return verdict(Outcome.WRONG, f"{shown} is not the gold answer {gold}")
+        outcome, reason = Outcome.CORRECT, f"{shown} is the gold answer"
+    elif max(len(answer), len(gold)) > MAX_LENGTH:
+        outcome, reason = Outcome.UNGRADABLE, f"it is longer than {MAX_LENGTH} characters"
+    else:
+        reply = _MATH_VERIFY.compare(gold, answer)
+        if isinstance(reply, str):
+            outcome, reason = Outcome.UNGRADABLE, reply
+        elif reply:
+            outcome, reason = Outcome.CORRECT, f"{shown} equals the gold answer {gold}"
+        else:
+            outcome, reason = Outcome.WRONG, f"{shown} is not the gold answer {gold}"
+    return Grade(outcome, shown, None, "symbolic", reason)
 
 
 def _grade_words(text: str, words: str, *, finished: bool) -> Grade:
     """Compare words whatever their case; the answer may go on after them."""
+    pattern = re.compile(re.escape(words) + r"(?![A-Za-z0-9])", re.IGNORECASE)
     for candidate in candidates(text):
+        answer = _TEXT.sub(r"\1", candidate.text).strip(" .$*\"'")
         if candidate.method == "last_number":
             break
-        answer = _TEXT.sub(r"\1", candidate.text).strip(" .$*\"'")
-        if not answer:
-            continue
-        same = re.match(re.escape(words) + r"(?![A-Za-z])", answer, re.IGNORECASE) is not None
-        reason = f"the answer {'is' if same else 'is not'} {words}"
-        outcome = Outcome.CORRECT if same else Outcome.WRONG
-        return Grade(outcome, answer[:80], None, "symbolic", reason)
-    if not finished:
-        return Grade(Outcome.TRUNCATED, reason="the token limit was hit before an answer was given")
-    return Grade(Outcome.NO_ANSWER, reason="the completion marks no answer")
+        if answer:
+            correct = pattern.match(answer) is not None
+            outcome = Outcome.CORRECT if correct else Outcome.WRONG
+            reason = f"the answer {'is' if correct else 'is not'} {words}"
+            return Grade(outcome, answer[:80], None, "symbolic", reason)
+    return grade_no_answer(text, finished=finished)
 
 
-def _expressions(text: str, *, finished: bool) -> Iterator[str]:
-    """Give the LaTeX that may be the answer, best first."""
+def _is_prose(text: str) -> bool:
+    return any(word.lower() not in _FUNCTIONS for word in _WORD.findall(text))
+
+
+def _expression(text: str, *, finished: bool) -> str | None:
+    """Find the LaTeX that is the answer: the marked one, else the last formula or number."""
+    last_number = None
     for candidate in candidates(text):
-        if candidate.method == "boxed" and candidate.text:
-            yield candidate.text
-        elif candidate.method in ("hash", "answer_is"):
-            yield from _expression(candidate)
-        elif candidate.method == "last_number" and finished:
-            yield from _last_inline_math(text)
-            yield candidate.text
-            return
-    if finished:
-        yield from _last_inline_math(text)
+        if candidate.method == "last_number":
+            last_number = candidate.text
+        elif candidate.method == "boxed":
+            if candidate.text:
+                return candidate.text
+        elif formula := _formulas(candidate.text):
+            return formula[0]
+        elif candidate.text and not _is_prose(_COMMAND.sub("", candidate.text)):
+            return candidate.text.strip(" .*")
+    if not finished:
+        return None
+    formulas = _formulas(text[-_TAIL:])
+    return formulas[-1] if formulas else last_number
 
 
-def _expression(candidate: Candidate) -> Iterator[str]:
-    math = _INLINE_MATH.search(candidate.text)
-    if math:
-        yield next(group for group in math.groups() if group).strip()
-    elif candidate.text and not _PROSE.search(_COMMAND.sub("", candidate.text)):
-        yield candidate.text.strip(" .*")
-
-
-def _last_inline_math(text: str) -> Iterator[str]:
-    found = _INLINE_MATH.findall(text[-_TAIL:])
-    if found:
-        yield next(group for group in found[-1] if group).strip()
+def _formulas(text: str) -> list[str]:
+    found = _INLINE_MATH.findall(text)
+    return [next(group for group in groups if group).strip() for groups in found]
 
 
 def _bare(text: str) -> str:
-    """Drop what changes the look of an expression only."""
-    return _LAYOUT.sub("", text).replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").rstrip(".")
+    """Drop what changes only the look of an expression."""
+    text = _LAYOUT.sub("", text).rstrip(".")
+    return text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
 
 
 class _MathVerify:
@@ -153,7 +146,7 @@ class _MathVerify:
                 self._process = None
                 process.kill()
                 process.wait()
-                return f"the comparison with {gold} took over {TIMEOUT_SECONDS:g} seconds or too much memory"
+                return f"comparing took over {TIMEOUT_SECONDS:g} seconds, or too much memory"
         reply = json.loads(line)
         return str(reply["error"]) if "error" in reply else bool(reply["equal"])
 

@@ -1,8 +1,8 @@
 """The process that runs math-verify for ``mathtune.grading.symbolic``.
 
-It prints ``ready`` or why it cannot start, then answers each line ``{"gold", "answer", "seconds"}`` with
-``{"equal": bool}`` or ``{"error": why}``. It ends with its input, and by itself should its parent be
-gone in the middle of a comparison.
+It prints ``ready`` or why it cannot start, then answers each line ``{"gold", "answer", "seconds"}``
+with ``{"equal": bool}`` or ``{"error": why}``. It ends with its input, and by itself should its
+parent be gone in the middle of a comparison.
 """
 
 from __future__ import annotations

@@ -208,22 +208,23 @@ def find_known(name: str, subset: str | None = None) -> KnownSet | None:
     A subset picks among sets of one repository: ``gsm8k`` with ``socratic`` is ``gsm8k-socratic``.
 
     Raises:
-        DataError: It is neither a known name nor of the form ``owner/name``.
+        DataError: It is neither a known name nor of the form ``owner/name``, or the known set has
+            no such subset.
     """
     named = KNOWN_SETS.get(name)
-    siblings = [
-        known
-        for known in KNOWN_SETS.values()
-        if known.hub_id.lower() == (named.hub_id if named else name).lower()
-    ]
-    if subset is not None and siblings:
-        siblings = [known for known in siblings if known.subset == subset]
-        return siblings[0] if siblings else None
-    if named or siblings:
-        return named or siblings[0]
-    if "/" not in name:
+    if named is None and "/" not in name:
         raise DataError(
             f"no set is called {name!r}{did_you_mean(name, KNOWN_SETS) or '.'} Known sets: "
             f"{', '.join(KNOWN_SETS)}; any other set by its hub id (owner/name) or with path"
         )
-    return None
+    hub_id = (named.hub_id if named else name).lower()
+    siblings = [known for known in KNOWN_SETS.values() if known.hub_id.lower() == hub_id]
+    if subset is None:
+        return named or next(iter(siblings), None)
+    by_subset = {known.subset or "default": known for known in siblings}
+    if named is not None and subset not in by_subset:
+        raise DataError(
+            f"{name} has no subset {subset!r}{did_you_mean(subset, by_subset) or '.'} "
+            f"Set subset to one of: {', '.join(by_subset)}"
+        )
+    return by_subset.get(subset)

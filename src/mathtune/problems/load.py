@@ -31,7 +31,11 @@ if TYPE_CHECKING:  # pydantic is slow to import, and only a recipe needs it
 WINDOW = 13
 """Words in a window of the contamination check."""
 
-KEPT = "kept, though "
+SHORTEST = 8
+"""A question shorter than a window counts where all its words are shared and are at least so
+many: the lower bound of Brown et al. 2020, appendix C. Else ``What is 3 + 4?`` matches any sum."""
+
+KEPT = "kept: "
 """Begins a reason in ``ProblemSet.dropped`` whose problems were counted and not dropped."""
 
 _SHARES = f"shares {WINDOW} words with a test problem, numbers aside"
@@ -207,7 +211,11 @@ class _Pool:
             DataError: There are some and ``action`` is ``error``.
         """
         questions = {test.id: test for pool in tests for test in pool.from_outside}
-        found = {hit.train_id: hit for hit in overlap(self.problems, questions.values(), n=WINDOW)}
+        found = {
+            hit.train_id: hit
+            for hit in overlap(self.problems, questions.values(), n=WINDOW)
+            if len(hit.shared.split()) >= SHORTEST
+        }
         if not found:
             return
         if action == "error":

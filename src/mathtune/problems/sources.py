@@ -68,6 +68,11 @@ def read_source(config: SourceConfig, role: Role, seed: int) -> Loaded:
     if config.name is None:
         return _own_file(config)
     name, _, revision = config.name.partition("@")
+    if revision and config.path is not None:
+        raise DataError(
+            f"{config.name} asks for a revision on the hub and path={config.path} for a local "
+            "file; leave one of them out"
+        )
     known = find_known(name, config.subset)
     if known is not None:
         return _known_set(known, config, role, revision or None)

@@ -217,7 +217,7 @@ def rate_bar(name: str, role: str, rate: Mapping[str, Any], confidence: str = ""
 
 def _whisker(x1: float, x2: float) -> str:
     a, b = _coordinate(x1), _coordinate(x2)
-    return f"M{a} 7H{b}M{a} 4V10M{b} 4V10"
+    return f"M{a} 7H{b}M{a} 3V11M{b} 3V11"
 
 
 def _finite(points: Sequence[Point]) -> tuple[Point, ...]:

@@ -61,6 +61,12 @@ def base_model(run: RunFiles) -> str | None:
     return None
 
 
+def is_trained(run: RunFiles) -> bool:
+    """Return whether the folder holds signs of training, and not only of an evaluation."""
+    noted = run.manifest.get("training") or run.manifest.get("parameters")
+    return bool(run.training or run.validation or noted)
+
+
 def method(run: RunFiles) -> str:
     """Say how the model was trained: full, LoRA or QLoRA, with the adapter's settings."""
     if not run.recipe:
@@ -124,20 +130,24 @@ def verdict(run: RunFiles) -> str:
     """Return the outcome of the run in one sentence."""
     first = headline(run)
     if first is None:
-        trained = "has been trained but" if run.training or run.validation else "has"
-        return f"This run {trained} not been evaluated, so nothing is known about its answers."
+        state = "has been trained but not evaluated" if is_trained(run) else "was not evaluated"
+        return f"This run {state}, so nothing is known about its answers."
     if first.comparison and first.comparison.get("verdict"):
         return str(first.comparison["verdict"])
+    level = confidence(run)
     measured = [
         f"the {model} model answers {wording.percent(rate.get('value'))} of "
-        f"{wording.count(rate.get('n'))} problems right ({wording.rate_interval(rate)})"
+        f"{wording.count(rate.get('n'))} problems right "
+        f"({level}interval {wording.rate_interval(rate)})"
         for model, evaluation in first.evaluations.items()
         for rate in (_mapping(evaluation.get("exact_match")),)
     ]
     if not measured:
         return f"Neither model has been evaluated on the headline set, “{first.set}”."
-    text = f"On “{first.set}” {' and '.join(measured)}; the two have not been compared."
-    return text if len(measured) > 1 else text.replace("the two have", "it has")
+    ending = (
+        "the two were not compared" if len(measured) > 1 else "there is no other to compare with"
+    )
+    return f"On “{first.set}” {' and '.join(measured)}; {ending}."
 
 
 def confidence(run: RunFiles) -> str:
@@ -156,10 +166,11 @@ def training_facts(run: RunFiles) -> list[Fact]:
 def _training_facts(run: RunFiles) -> Iterator[tuple[str, str]]:
     manifest, training = run.manifest, _mapping(run.manifest.get("training"))
     yield "Base model", base_model(run) or ""
-    yield "Method", method(run) if run.recipe else ""
-    yield from _parameter_facts(_mapping(manifest.get("parameters")))
-    yield "Optimisation", _optimisation(run)
-    yield "Loss on", _supervised(run)
+    if is_trained(run):
+        yield "Method", method(run) if run.recipe else ""
+        yield from _parameter_facts(_mapping(manifest.get("parameters")))
+        yield "Optimisation", _optimisation(run)
+        yield "Loss on", _supervised(run)
     yield "Seed", str(manifest.get("seed", run.recipe.get("seed", "")))
     yield "Device", str(manifest.get("device") or "")
     yield "Number type", _joined(manifest.get("dtype"), manifest.get("dtype_reason"))

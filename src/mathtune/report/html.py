@@ -69,8 +69,10 @@ def build_html(run: RunFiles) -> str:
         headline=first,
         comparison=_comparison(first.comparison) if first and first.comparison else None,
         confidence=facts.confidence(run),
+        samples=_samples(first) if first else 1,
         key_bars=_group("", "", _exact_match(first.evaluations), run) if first else None,
         overview=_overview(run),
+        trained=facts.is_trained(run),
         training=facts.training_facts(run),
         data=facts.data_parts(run),
         curves=_curves(run),
@@ -113,6 +115,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["calculator"] = wording.calculator
+    environment.globals["missing"] = wording.MISSING
     return environment
 
 
@@ -129,6 +132,10 @@ def _content_policy(style: str, script: str) -> str:
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _samples(first: facts.Headline) -> int:
+    return max((int(e.get("samples") or 1) for e in first.evaluations.values()), default=1)
 
 
 def _comparison(comparison: Mapping[str, Any]) -> dict[str, str]:

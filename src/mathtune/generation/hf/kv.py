@@ -40,7 +40,7 @@ class UnsupportedModel(Exception):
 
 @dataclass(slots=True)
 class LayerKV:
-    """One layer: the prefix ``[1, G, P, D]`` and the rows ``[R + 1, C, G, D]`` (one row is a spare)."""
+    """One layer: the prefix ``[1, G, P, D]`` and the rows ``[R + 1, G, C, D]`` (one is a spare)."""
 
     prefix_keys: Tensor | None = None
     prefix_values: Tensor | None = None
@@ -54,17 +54,19 @@ class Step:
 
     Attributes:
         positions_T: Position of each token in its row's whole text, prefix included.
-        write_T: Where its key goes in a layer's ``[(R + 1) * C]`` slots; None: it is the prefix.
-        lengths_R: Own tokens of each decoding row, the new one included.
-        span: Longest of ``lengths_R``; 0 where no row decodes.
+        rows_T: Its row.
+        columns_T: Its place among the row's own tokens.
+        lengths: Own tokens of each decoding row, the new one included.
         starts: Tokens of each row that starts in this step; they follow the decoding rows' tokens.
+        is_prefix: The tokens are the shared prefix, and belong to no row.
     """
 
     positions_T: Tensor
-    write_T: Tensor | None
-    lengths_R: Tensor
-    span: int
-    starts: tuple[int, ...]
+    rows_T: Tensor
+    columns_T: Tensor
+    lengths: Sequence[int]
+    starts: Sequence[int]
+    is_prefix: bool = False
 
 
 @dataclass(slots=True)
@@ -73,7 +75,7 @@ class PackedMask:
 
     prefix: Tensor | None
     blind_T: Tensor | None  # tokens that see nothing of the prefix
-    rows: Tensor
+    groups: tuple[tuple[int, int, Tensor], ...]  # decoding rows: first, end, bias [rows, 1, 1, span]
     starts: tuple[Tensor | None, ...]  # None: plain causal
 
 
