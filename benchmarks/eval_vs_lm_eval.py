@@ -3,13 +3,14 @@
     python benchmarks/eval_vs_lm_eval.py --problems 256 --rounds 3
 
 Prints one JSON line a measurement and a last one with the ratios. All engines decode the same
-14M-parameter Llama shape (8k vocabulary, fp32) on the same prompts, in turn within each round, and their
-outputs are compared. Needs ``MATHTUNE_DATA_DIR`` and ``pip install "mathtune[bench]"``.
+14M-parameter Llama shape (8k vocabulary, fp32) on the same prompts, in turn within each round, and
+their outputs are compared. Needs ``MATHTUNE_DATA_DIR`` and ``pip install "mathtune[bench]"``.
 
-The weights are random, since speed does not depend on what is said but on how much: they are drawn wide
-enough that greedy output varies instead of falling into a loop, and the output layer's row for the end of
-text is scaled so that the model ends its answers at lengths whose mean is that of GSM8K's own
-solutions, cut at ``--new-tokens``. That is a property of the weights, so every engine sees the same.
+The weights are random, since speed does not depend on what is said but on how much of it: drawn wide
+enough that greedy output varies instead of falling into a loop. ``EndingLlama`` adds to the logit of the
+end of text a term that grows with the position, so answers end at lengths that vary from problem to
+problem, with the mean of GSM8K's own solutions. The term is part of the model's forward pass, so
+every engine gets it.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers import logging as transformers_logging
+from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_utils import slice_logits_to_keep
 
 from mathtune.generation.engine import Decoding
 from mathtune.generation.hf import HFEngine
@@ -35,6 +39,7 @@ from mathtune.records import Prompt
 
 STOP = ("Question:", "<|im_end|>")
 VOCABULARY = 8192
+SHOTS = slice(45, 50)  # of the train split: 709 tokens, about what five typical examples have
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -59,10 +64,37 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """Return the model with random weights, before its answers' lengths are set."""
+class EndingLlama(LlamaForCausalLM):
+    """A Llama that is the likelier to end its text the further it is."""
+
+    ends_at = 0.0  # position at which the end of text gets no bonus and no malus
+    _per_token = 0.03  # of the logits' standard deviation
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        output = super().forward(
+            input_ids=input_ids,
+            position_ids=position_ids,
+            logits_to_keep=logits_to_keep,
+            **kwargs,
+        )
+        if position_ids is None:
+            position_ids = torch.arange(input_ids.shape[1])[None]
+        kept = slice_logits_to_keep(position_ids[..., None], logits_to_keep)[..., 0]
+        bonus = (kept - self.ends_at) * (self._per_token * self.logit_scale)
+        output.logits[..., self.config.eos_token_id] += bonus
+        return output
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast) -> EndingLlama:
+    """Return the model with random weights."""
     torch.manual_seed(0)
-    model = LlamaForCausalLM(
+    model = EndingLlama(
         LlamaConfig(
             vocab_size=VOCABULARY,
             hidden_size=384,
@@ -71,27 +103,30 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
             num_attention_heads=6,
             num_key_value_heads=6,
             max_position_embeddings=2048,
+            tie_word_embeddings=True,
             initializer_range=0.08,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-    )
-    return model.eval()
+    ).eval()
+    model.logit_scale = 0.0
+    ids = torch.randint(VOCABULARY, (1, 64))
+    with torch.no_grad():
+        model.logit_scale = model(ids).logits.std().item()
+    return model
 
 
 def set_lengths(
-    model: LlamaForCausalLM, engine: HFEngine, prompts: list[Prompt], new_tokens: int, mean: float
+    model: EndingLlama, engine: HFEngine, prompts: list[Prompt], new_tokens: int, mean: float
 ) -> None:
-    """Scale the output row of the end-of-text token until answers are ``mean`` tokens long."""
-    row = model.lm_head.weight.data[model.config.eos_token_id]
-    direction = row.clone()
-    low, high = 0.0, 4.0
-    for _ in range(8):
-        scale = (low + high) / 2
-        row.copy_(direction * scale)
+    """Move the position around which answers end until they are ``mean`` tokens long."""
+    low, high = 0.0, 2048.0
+    for _ in range(12):
+        model.ends_at = (low + high) / 2
         lengths = [len(c.ids) for c in engine.generate(prompts, Decoding(new_tokens))]
-        low, high = (scale, high) if statistics.mean(lengths) > mean else (low, scale)
+        longer = statistics.mean(lengths) > mean
+        low, high = (low, model.ends_at) if longer else (model.ends_at, high)
 
 
 def run_mathtune(engine: HFEngine, prompts: list[Prompt], new_tokens: int) -> list[str]:
@@ -102,7 +137,7 @@ def run_mathtune(engine: HFEngine, prompts: list[Prompt], new_tokens: int) -> li
 
 
 def run_generate(
-    model: LlamaForCausalLM,
+    model: EndingLlama,
     tokenizer: PreTrainedTokenizerFast,
     prompts: list[Prompt],
     new_tokens: int,
@@ -123,7 +158,7 @@ def run_generate(
 
 
 def run_harness(
-    model: LlamaForCausalLM,
+    model: EndingLlama,
     tokenizer: PreTrainedTokenizerFast,
     prompts: list[Prompt],
     new_tokens: int,
@@ -142,9 +177,7 @@ def run_harness(
     return harness.generate_until(requests, disable_tqdm=True)
 
 
-def run_transformers_batching(
-    model: LlamaForCausalLM, prompts: list[Prompt], new_tokens: int
-) -> int:
+def run_transformers_batching(model: EndingLlama, prompts: list[Prompt], new_tokens: int) -> int:
     """Run Transformers' own continuous batching and return the number of answers."""
     from transformers import GenerationConfig
 
@@ -207,7 +240,7 @@ def main() -> None:
     tokenizer = train_tokenizer(
         [f"Question: {r['question']}\nAnswer: {r['answer']}" for r in train]
     )
-    shots = "".join(f"Question: {r['question']}\nAnswer: {r['answer']}\n\n" for r in train[:5])
+    shots = "".join(f"Question: {r['question']}\nAnswer: {r['answer']}\n\n" for r in train[SHOTS])
     prompts = []
     for i, row in enumerate(test):
         text = f"{shots}Question: {row['question']}\nAnswer:"
@@ -219,7 +252,7 @@ def main() -> None:
 
     model = build_model(tokenizer)
     engine = HFEngine(model, tokenizer, rows=options.rows)
-    set_lengths(model, engine, prompts[:96], options.new_tokens, mean)
+    set_lengths(model, engine, prompts[:64], options.new_tokens, mean)
     lengths = sorted(len(c.ids) for c in engine.generate(prompts, Decoding(options.new_tokens)))
     shape = {
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from chromium_pipe import Page, browser, executable
 from report_run_folder import build
 

@@ -267,7 +267,8 @@ def _metrics(draw: random.Random) -> list[dict[str, Any]]:
 
 
 def _recipe(model: str, adapter: dict[str, Any] | None) -> dict[str, Any]:
-    generated = {"name": None, "path": None, "generated": "problems", "types": "new"}
+    generated = {"name": None, "path": None, "generated": "problems"}
+    generated |= {"types": "new", "templates": "train"}
     return {
         "name": "demo",
         "description": "Tunes the toy base model on problem types it has not seen solved.",
@@ -275,7 +276,10 @@ def _recipe(model: str, adapter: dict[str, Any] | None) -> dict[str, Any]:
         "model": {"name_or_path": model, "revision": None, "load_in_4bit": False},
         "adapter": {**adapter, "target_modules": "all-linear"} if adapter else None,
         "data": {
-            "train": [{**generated, "n": 4000}, {"name": "gsm8k", "split": "train"}],
+            "train": [
+                {**generated, "n": 4000},
+                {"name": "gsm8k", "split": "train", "templates": "train"},
+            ],
             "validation": [{**generated, "n": 200}],
             "validation_fraction": 0.05,
             "test": [{"label": label, "sources": [{**generated, "n": n}]} for label, n in SETS],

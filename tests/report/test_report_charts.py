@@ -58,9 +58,7 @@ def test_a_chart_says_what_it_shows():
     tree = ElementTree.fromstring(svg)
     assert tree.get("role") == "img"
     assert tree.findtext("title") == "Loss by step"
-    assert "training: 2 values of loss, from 2 at step 10 to 1 at step 20." in (
-        tree.findtext("desc") or ""
-    )
+    assert "training: 2 values, from 2 at step 10 to 1 at step 20." in (tree.findtext("desc") or "")
     titles = [title.text for title in tree.iter("title")]
     assert "validation: 1.5 at step 20" in titles
     texts = [text.text for text in tree.iter("text")]

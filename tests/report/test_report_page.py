@@ -15,7 +15,7 @@ from report_run_folder import HOSTILE, build
 
 from mathtune import report
 from mathtune.errors import DiskError
-from mathtune.report import html
+from mathtune.report import facts, html
 
 NBSP = "\u00a0"
 
@@ -79,6 +79,7 @@ def test_the_page_says_what_was_found(page, tmp_path):
         "212,992, 6.26 % of 3,400,000",  # 212992 / 3400000 = 0.06264
         "duplicate question: 112; gold answer not found in its solution: 8",
         "longer than max_length: 3",
+        "generated problems (types=new, templates=train, n=4000); gsm8k (split=train)",
         "step 250, validation loss 0.4738",
         "lm-eval gsm8k, flexible",
         "held-out templates",
@@ -108,10 +109,8 @@ def test_packed_and_true_shares_of_parameters_are_both_named(tmp_path):
         "total_packed": 1_525_268_480,
     }
     path.write_text(json.dumps(manifest))
-    facts = {
-        fact.term: fact.text for fact in report.html.facts.training_facts(report.read(tmp_path))
-    }
-    assert facts["Trainable parameters"].replace(NBSP, " ") == (
+    found = {fact.term: fact.text for fact in facts.training_facts(report.read(tmp_path))}
+    assert found["Trainable parameters"].replace(NBSP, " ") == (
         "9,805,824, 0.39 % of 2,515,978,240 (true count); 0.64 % of the 1,525,268,480 that a "
         "4-bit-packed count shows"
     )

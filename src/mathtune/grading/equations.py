@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from mathtune.grading.tokens import OPERAND_END, Token, token_lines
+
 
 class Equation(NamedTuple):
     """One equation as stated, both sides in the grammar of ``mathtune.arithmetic``.
@@ -41,40 +43,12 @@ class Equation(NamedTuple):
     end: int
 
 
-class _Token(NamedTuple):
-    kind: str
-    text: str
-    start: int
-    end: int
-
-
 _ANNOTATION = re.compile(r"<<([^<>\n]{1,400})>>")
-_COPY = re.compile(r" ?\\?[$€£¥]? ?(-?[0-9][0-9,]*(?:\.[0-9]+)?)(?P<goes_on>\s?[0-9/%])?")
-_TOKEN = re.compile(
-    r"""
-      (?P<number> (?: (?: [0-9]{1,3}(?:,[0-9]{3})+(?![0-9]) | [0-9]+ ) (?:\.[0-9]+)? | \.[0-9]+ )
-                  (?: (?: \.{2,3} | … )? \ ? \\?% )? )
-    | (?P<fraction> \\[dt]?frac \s? \{ [0-9.]{1,20} \} \s? \{ [0-9.]{1,20} \} )
-    | (?P<per> / [ ]? [A-Za-z][A-Za-z.]* )
-    | (?P<operator> // | [-+/×÷·−–] | \*(?!\*) | \\times\b | \\cdot\b | \\div\b
-                  | [xX] (?= \s{0,9} \\? [$€£¥(.0-9] ) )
-    | (?P<open> \( ) | (?P<close> \) )
-    | (?P<equals> = )
-    | (?P<line> \n )
-    | (?P<blank> (?: [^\S\n] | \\?[$€£¥] | \\[,;!()\[\]] | \*\* | \\left\b | \\right\b )+ )
-    | (?P<word> [A-Za-z][A-Za-z'-]* | \\text\s?\{[^{}\n]{0,60}\} )
-    | (?P<other> . )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_FRACTION = re.compile(r"\\[dt]?frac\s?\{([0-9.]+)\}\s?\{([0-9.]+)\}")
+_COPY = re.compile(r" ?\\?[$€£¥]? ?(-?[0-9][0-9,]*(?:\.[0-9]+)?)(?P<goes_on>\s?[0-9%]|/[0-9])?")
 _NESTED_QUOTIENT = re.compile(r"/ (\S+) / (\S+)")
-_ELLIPSIS = re.compile(r"\.{2,}|…|\\")
 _CODE = re.compile(r"0[0-9]")  # 0730: a time or a number plate
 
-_OPERAND = frozenset({"number", "fraction"})
-_OPERAND_END = _OPERAND | {"close"}
-_ARITHMETIC = _OPERAND_END | {"operator", "open"}
+_ARITHMETIC = OPERAND_END | {"operator", "open"}
 _TOUCHING = frozenset("^_}]{[!|√²³<>~≈≤≥≠&#π°'\\")
 _MAX_UNIT_WORDS = 4
 
@@ -103,15 +77,8 @@ def find_equations(text: str) -> Iterator[Equation]:
     for match in _ANNOTATION.finditer(text):
         yield from _in_annotation(match, text)
     masked = _ANNOTATION.sub(lambda match: " " * len(match.group()), text)
-    line: list[_Token] = []
-    for match in _TOKEN.finditer(masked):
-        kind = match.lastgroup or ""
-        if kind == "line":
-            yield from _in_line(line, masked)
-            line = []
-        elif kind != "blank":
-            _append(line, _Token(kind, match.group(), match.start(), match.end()), masked)
-    yield from _in_line(line, masked)
+    for line in token_lines(masked):
+        yield from _in_line(line, masked)
 
 
 def _in_annotation(match: re.Match[str], text: str) -> Iterator[Equation]:
@@ -129,53 +96,7 @@ def _in_annotation(match: re.Match[str], text: str) -> Iterator[Equation]:
             yield Equation((result,), (repeated,), "", True, start, copy.end())
 
 
-# --- Tokens --------------------------------------------------------------------------------------
-
-
-def _append(line: list[_Token], token: _Token, text: str) -> None:
-    """Add a token, and write out what its neighbours make of it.
-
-    ``50% of 80`` and ``2(16)`` are products; ``2 1/2`` is one number.
-    """
-    last = line[-1] if line else None
-    if token.kind == "fraction":
-        token = token._replace(text=_FRACTION.sub(r"(\1/\2)", token.text))
-    elif token.kind == "number":
-        token = token._replace(text=_ELLIPSIS.sub("", token.text))
-    elif token.text == "of" and last and _is_share(line):
-        token = token._replace(kind="operator")
-    if last and last.end == token.start and last.kind in _OPERAND_END:
-        implied = token.kind == "open" or (last.kind == "close" and token.kind in _OPERAND)
-        if implied:
-            line.append(_Token("operator", "*", token.start, token.start))
-    line.append(token)
-    if len(line) >= 4 and token.kind == "number":
-        whole, top, slash, bottom = line[-4:]
-        if (
-            slash.text == "/"
-            and whole.kind == top.kind == "number"
-            and whole.text.isdigit()
-            and top.end == slash.start
-            and slash.end == bottom.start
-            and text[whole.end : top.start] == " "
-        ):
-            mixed = f"({whole.text} + {top.text}/{bottom.text})"
-            line[-4:] = [_Token("number", mixed, whole.start, bottom.end)]
-
-
-def _is_share(line: Sequence[_Token]) -> bool:
-    """True after ``50%`` or ``1/4``, where "of" means times."""
-    last = line[-1]
-    return last.kind == "fraction" or (
-        last.kind == "number"
-        and (last.text.endswith("%") or (len(line) > 1 and line[-2].text == "/"))
-    )
-
-
-# --- One line ------------------------------------------------------------------------------------
-
-
-def _in_line(line: Sequence[_Token], text: str) -> Iterator[Equation]:
+def _in_line(line: Sequence[Token], text: str) -> Iterator[Equation]:
     signs = [index for index, token in enumerate(line) if token.kind == "equals"]
     floors = [0, *(sign + 1 for sign in signs)]
     ends = [*signs[1:], len(line)]
@@ -196,9 +117,9 @@ def _in_line(line: Sequence[_Token], text: str) -> Iterator[Equation]:
                 )
 
 
-def _left_side(line: Sequence[_Token], floor: int, sign: int, text: str) -> list[_Token]:
+def _left_side(line: Sequence[Token], floor: int, sign: int, text: str) -> list[Token]:
     """Give the expression before the equals sign, units left out; empty where it is not clear."""
-    side: list[_Token] = []  # from right to left
+    side: list[Token] = []  # from right to left
     words = 0
     index = sign
     while index > floor:
@@ -209,10 +130,12 @@ def _left_side(line: Sequence[_Token], floor: int, sign: int, text: str) -> list
             if after not in ("operator", "close") or words == _MAX_UNIT_WORDS:
                 break
             if token.text.lower() in _NO_UNITS or len(token.text) == 1:
+                if len(side) > 1 and _is_sign(token, side[-1], side[-2]):
+                    break
                 return []
             words += 1
         elif token.kind in _ARITHMETIC:
-            if words and token.kind not in _OPERAND_END:
+            if words and token.kind not in OPERAND_END:
                 return []
             rate = token.text == "/" and index > 1 and line[index - 2].kind == "word"
             if rate and line[index - 2].end == token.start:
@@ -230,7 +153,14 @@ def _left_side(line: Sequence[_Token], floor: int, sign: int, text: str) -> list
     return _balanced(side, begins_line=index == 0)
 
 
-def _begins_clearly(line: Sequence[_Token], index: int, first: _Token, text: str) -> bool:
+def _is_sign(before: Token, operator: Token, first: Token) -> bool:
+    """Tell ``is -5`` from ``is - 5``."""
+    return (
+        operator.text in ("-", "−") and before.end < operator.start and operator.end == first.start
+    )
+
+
+def _begins_clearly(line: Sequence[Token], index: int, first: Token, text: str) -> bool:
     """Tell whether nothing before an expression changes what it says."""
     if index == 0:
         return True
@@ -253,7 +183,7 @@ def _begins_clearly(line: Sequence[_Token], index: int, first: _Token, text: str
     return before.text not in "√^" and not (index > 1 and line[index - 2].kind == "operator")
 
 
-def _balanced(side: list[_Token], *, begins_line: bool) -> list[_Token]:
+def _balanced(side: list[Token], *, begins_line: bool) -> list[Token]:
     """Drop a list's bullet and parentheses without a partner: ``2) 5 + 3 = 8``, ``(5 + 3 = 8)``."""
     opened: list[int] = []
     start = 0
@@ -279,7 +209,7 @@ def _balanced(side: list[_Token], *, begins_line: bool) -> list[_Token]:
     return side if _is_calculation(side) else []
 
 
-def _is_calculation(side: Sequence[_Token]) -> bool:
+def _is_calculation(side: Sequence[Token]) -> bool:
     if not any(token.kind == "operator" for token in side[1:]):
         return False
     if any(_CODE.match(token.text) for token in side if token.kind == "number"):
@@ -290,13 +220,14 @@ def _is_calculation(side: Sequence[_Token]) -> bool:
     )
 
 
-def _right_side(line: Sequence[_Token], start: int, end: int) -> tuple[list[_Token], str]:
+def _right_side(line: Sequence[Token], start: int, end: int) -> tuple[list[Token], str]:
     """Give the expression after the equals sign and the word after it; empty where not clear."""
-    side: list[_Token] = []
+    side: list[Token] = []
     index = start
+    depth = 0
     while index < end:
         token = line[index]
-        follows_operand = bool(side) and side[-1].kind in _OPERAND_END
+        follows_operand = bool(side) and side[-1].kind in OPERAND_END
         if token.kind in ("word", "per"):
             words = index
             while index < end and line[index].kind in ("word", "per"):
@@ -311,6 +242,9 @@ def _right_side(line: Sequence[_Token], start: int, end: int) -> tuple[list[_Tok
         ):
             break
         else:
+            depth += (token.kind == "open") - (token.kind == "close")
+            if depth < 0:
+                break  # ``(16 - 3 = 13)``
             side.append(token)
             index += 1
     dangling = False
@@ -323,7 +257,7 @@ def _right_side(line: Sequence[_Token], start: int, end: int) -> tuple[list[_Tok
     return side, after.text.lower() if after and after.kind == "word" else ""
 
 
-def _goes_on(last: _Token, after: _Token, next_ones: Sequence[_Token], dangling: bool) -> bool:
+def _goes_on(last: Token, after: Token, next_ones: Sequence[Token], dangling: bool) -> bool:
     """Tell whether the right side is more than was read of it."""
     touches = last.end == after.start
     if after.kind == "word":
@@ -338,7 +272,7 @@ def _goes_on(last: _Token, after: _Token, next_ones: Sequence[_Token], dangling:
     return touches and after.text in "^_√²³:"
 
 
-def _left_readings(side: Sequence[_Token]) -> tuple[str, ...]:
+def _left_readings(side: Sequence[Token]) -> tuple[str, ...]:
     plain = _written(side)
     if plain.count("/") < 2:
         return (plain,)
@@ -356,7 +290,7 @@ def _left_readings(side: Sequence[_Token]) -> tuple[str, ...]:
     return plain, " ".join(texts), _NESTED_QUOTIENT.sub(r"/ (\1 / \2)", plain)
 
 
-def _right_readings(side: Sequence[_Token]) -> tuple[str, ...]:
+def _right_readings(side: Sequence[Token]) -> tuple[str, ...]:
     operators = [i for i, token in enumerate(side) if i and token.kind == "operator"]
     ends = [len(side), *operators[:1]]
     if len(operators) > 1 and side[operators[0]].text == "/":
@@ -364,5 +298,5 @@ def _right_readings(side: Sequence[_Token]) -> tuple[str, ...]:
     return tuple(_written(side[:end]) for end in ends)
 
 
-def _written(side: Sequence[_Token]) -> str:
+def _written(side: Sequence[Token]) -> str:
     return " ".join(token.text for token in side)

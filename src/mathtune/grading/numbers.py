@@ -70,9 +70,11 @@ _EQUATION = re.compile(
 )
 # What may follow the number in a gold answer: a full stop, a closing dollar sign, units.
 _UNIT = re.compile(
-    r"[.!]{0,3} (?: \$ | [ ]? \\text\{[^{}\\$]{0,60}\} | [ ][A-Za-z]{2}[A-Za-z. '-]{0,60} )? [.!$]{0,3}",
+    r"""[.!]{0,3} (?: \$ | [ ]? \\text\{[^{}\\$]{0,60}\} | [ ][A-Za-z]{2}[A-Za-z. '-]{0,60} )?
+        [.!$]{0,3}""",
     re.VERBOSE,
 )
+_PART_OF_EXPRESSION = re.compile(r"(?:[\^_√]\{?|\\sqrt\{)\Z")
 _NOT_DIGITS = re.compile(r"[^0-9.]")
 _LAST_DIGIT = re.compile(r".*[0-9]", re.DOTALL)
 
@@ -132,7 +134,13 @@ def find_last_number(text: str) -> Number | None:
     # Every run of digits is part of a match, so one of them reaches the last digit.
     for match in _NUMBER.finditer(text, start, end + WINDOW // 2):
         if match.end() >= end:
-            return _read(match)
+            number = _read(match)
+            begins_before = 0 < floor == match.start()
+            if begins_before or _PART_OF_EXPRESSION.search(
+                text, max(0, match.start() - 6), match.start()
+            ):
+                number = number._replace(value=None)
+            return number
     return None
 
 

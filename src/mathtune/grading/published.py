@@ -31,8 +31,8 @@ _FULL_STOP_AT_END = re.compile(r"\.$")
 _NO_ANSWER = "[invalid]"
 
 # The harness takes the last match of (-?[$0-9.,]{2,})|(-?[0-9]+). A match is a whole run of the
-# class of at least two characters, or a single digit, with a minus before it; so the last match is the
-# first one of this expression in the reversed text, which need not be searched to its other end.
+# class if it has two characters or more, else a single digit, with a minus before it; so the last
+# match is the first of this expression in the reversed text, which need not be searched further.
 _LAST_NUMBER_REVERSED = re.compile(r"(?:[$0-9.,]{2,}|[0-9])-?")
 
 

@@ -29,7 +29,7 @@ class Series:
     """One curve.
 
     Attributes:
-        name: For the legend.
+        name: For the legend; empty where the chart's title says enough.
         role: CSS class that gives it its colour.
         points: ``(step, value)`` in the order of the steps.
         markers: Draw a dot at each point.
@@ -99,7 +99,7 @@ def line_chart(
     y_label: str,
     mark: tuple[float, str] | None = None,
 ) -> str | None:
-    """Draw curves over one x axis.
+    """Draw curves over one x axis that starts at zero.
 
     Args:
         title: Read out by screen readers.
@@ -115,7 +115,7 @@ def line_chart(
     series = [s for s in series if s.points]
     if not series:
         return None
-    x_values = [x for s in series for x, _ in s.points] + ([mark[0]] if mark else [])
+    x_values = [0.0, *(x for s in series for x, _ in s.points), *([mark[0]] if mark else [])]
     x_axis = linear_scale(x_values)
     y_axis = value_scale([y for s in series for _, y in s.points])
     svg = _svg(f"0 0 {WIDTH} {HEIGHT}", title, _description(series, x_label, y_label), "chart")
@@ -127,8 +127,8 @@ def line_chart(
         _text(svg, x + (-5 if end else 5), TOP + 11, mark[1], "end" if end else "start", "mark")
     for index, one in enumerate(series):
         _draw_series(svg, one, x_axis, y_axis, x_label)
-        if len(series) == 1:
-            continue  # the chart's title says what the only curve is
+        if not one.name:
+            continue
         x = LEFT + 150 * index
         _add(svg, "line", x1=x, x2=x + 22, y1=12, y2=12, class_=f"curve {one.role}")
         if one.markers:
@@ -182,7 +182,8 @@ def _draw_series(
         if series.markers or len(points) == 1:
             _add(group, "circle", **place, r=3.2, class_=f"dot {series.role}")
         _add(group, "circle", **place, r=7, class_=f"target {series.role}")
-        text = f"{series.name}: {wording.significant(y)} at {x_label} {wording.significant(x, 6)}"
+        name = f"{series.name}: " if series.name else ""
+        text = f"{name}{wording.significant(y)} at {x_label} {wording.significant(x, 6)}"
         _add(group, "title").text = text + mean
 
 
@@ -238,7 +239,7 @@ def _description(series: Sequence[Series], x_label: str, y_label: str) -> str:
     for one in series:
         (x0, y0), (x1, y1) = one.points[0], one.points[-1]
         parts.append(
-            f"{one.name}: {len(one.points)} values of {y_label}, from {wording.significant(y0)} at "
+            f"{one.name or y_label}: {len(one.points)} values, from {wording.significant(y0)} at "
             f"{x_label} {wording.significant(x0, 6)} to {wording.significant(y1)} at "
             f"{x_label} {wording.significant(x1, 6)}."
         )

@@ -19,17 +19,6 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One part of the data as it was used: training, validation or a test set."""
-
-    name: str
-    n: str
-    sources: str
-    dropped: str
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
 class Headline:
     """The set and calculator setting that the report leads with.
 
@@ -53,11 +42,11 @@ def title(run: RunFiles) -> str:
 
 def base_model(run: RunFiles) -> str | None:
     """Return the base model's name or path, a description of random weights, or None."""
-    model = _mapping(run.recipe.get("model"))
+    model = mapping(run.recipe.get("model"))
     if model.get("name_or_path"):
         return str(model["name_or_path"])
     if model.get("from_config"):
-        return f"random weights ({_mapping(model['from_config']).get('model_type', 'unknown')})"
+        return f"random weights ({mapping(model['from_config']).get('model_type', 'unknown')})"
     return None
 
 
@@ -71,7 +60,7 @@ def method(run: RunFiles) -> str:
     """Say how the model was trained: full, LoRA or QLoRA, with the adapter's settings."""
     if not run.recipe:
         return wording.MISSING
-    model, adapter = _mapping(run.recipe.get("model")), _mapping(run.recipe.get("adapter"))
+    model, adapter = mapping(run.recipe.get("model")), mapping(run.recipe.get("adapter"))
     if not adapter:
         return "full fine-tuning: all weights are trained"
     name = "DoRA" if adapter.get("use_dora") else "LoRA"
@@ -89,7 +78,7 @@ def method(run: RunFiles) -> str:
 def headline(run: RunFiles) -> Headline | None:
     """Return the headline: as ``results.json`` names it, else its first evaluation."""
     evaluations = run.results.get("evaluations") or []
-    named = _mapping(run.results.get("headline")) or (evaluations[0] if evaluations else {})
+    named = mapping(run.results.get("headline")) or (evaluations[0] if evaluations else {})
     if not named:
         return None
     name, calculator = str(named.get("set")), bool(named.get("calculator"))
@@ -111,7 +100,7 @@ def comparison_of(run: RunFiles, name: str, calculator: bool) -> Mapping[str, An
     """Return the comparison of one set and calculator setting, or None."""
     for comparison in run.results.get("comparisons") or ():
         if str(comparison.get("set")) == name and bool(comparison.get("calculator")) == calculator:
-            return _mapping(comparison)
+            return mapping(comparison)
     return None
 
 
@@ -140,7 +129,7 @@ def verdict(run: RunFiles) -> str:
         f"{wording.count(rate.get('n'))} problems right "
         f"({level}interval {wording.rate_interval(rate)})"
         for model, evaluation in first.evaluations.items()
-        for rate in (_mapping(evaluation.get("exact_match")),)
+        for rate in (mapping(evaluation.get("exact_match")),)
     ]
     if not measured:
         return f"Neither model has been evaluated on the headline set, “{first.set}”."
@@ -154,7 +143,7 @@ def confidence(run: RunFiles) -> str:
     """Return the level of the intervals as ``"95 % "``, or ``""`` where it is not known."""
     first = headline(run)
     level = (first.comparison or {}).get("confidence") if first else None
-    level = level or _mapping(run.recipe.get("eval")).get("confidence")
+    level = level or mapping(run.recipe.get("eval")).get("confidence")
     return f"{wording.percent(level, 0)} " if wording.is_number(level) else ""
 
 
@@ -164,11 +153,11 @@ def training_facts(run: RunFiles) -> list[Fact]:
 
 
 def _training_facts(run: RunFiles) -> Iterator[tuple[str, str]]:
-    manifest, training = run.manifest, _mapping(run.manifest.get("training"))
+    manifest, training = run.manifest, mapping(run.manifest.get("training"))
     yield "Base model", base_model(run) or ""
     if is_trained(run):
         yield "Method", method(run) if run.recipe else ""
-        yield from _parameter_facts(_mapping(manifest.get("parameters")))
+        yield from _parameter_facts(mapping(manifest.get("parameters")))
         yield "Optimisation", _optimisation(run)
         yield "Loss on", _supervised(run)
     yield "Seed", str(manifest.get("seed", run.recipe.get("seed", "")))
@@ -209,7 +198,7 @@ def _parameter_facts(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]
 
 
 def _optimisation(run: RunFiles) -> str:
-    train = _mapping(run.recipe.get("train"))
+    train = mapping(run.recipe.get("train"))
     if not train:
         return ""
     batch = train.get("per_device_train_batch_size", 1)
@@ -220,76 +209,17 @@ def _optimisation(run: RunFiles) -> str:
 
 
 def _supervised(run: RunFiles) -> str:
-    train = _mapping(run.recipe.get("train"))
+    train = mapping(run.recipe.get("train"))
     if "completion_only_loss" not in train:
         return ""
     return "solutions only" if train["completion_only_loss"] else "questions and solutions"
 
 
-def data_parts(run: RunFiles) -> list[Part]:
-    """List training, validation and test data with counts, sources and what was dropped."""
-    data = _mapping(run.manifest.get("data"))
-    named = [(name.capitalize(), _mapping(data.get(name))) for name in ("train", "validation")]
-    tests = [(f"Test: {test.get('label', '')}", _mapping(test)) for test in data.get("test") or ()]
-    labels = {"Train": "Training"}
-    configured = _configured_sources(run)
-    too_long = _mapping(_mapping(run.manifest.get("training")).get("too_long"))
-    return [
-        Part(
-            name=labels.get(name, name),
-            n=wording.count(part.get("n")),
-            sources=_sources(part.get("sources")) or configured.get(name, ""),
-            dropped=_dropped(part, too_long.get(name.lower())),
-            fingerprint=str(part.get("fingerprint") or wording.MISSING),
-        )
-        for name, part in named + tests
-        if part.get("n") or part.get("dropped")
-    ]
-
-
-def _configured_sources(run: RunFiles) -> dict[str, str]:
-    """Return the recipe's sources a part, for parts whose manifest entry names none."""
-    data = _mapping(run.recipe.get("data"))
-    held_out = wording.percent(data.get("validation_fraction"), 0)
-    found = {
-        "Train": _sources(data.get("train")),
-        "Validation": _sources(data.get("validation")) or f"{held_out} held out of training",
-    }
-    for test in data.get("test") or ():
-        test = _mapping(test)
-        found[f"Test: {test.get('label', '')}"] = _sources(test.get("sources"))
-    return found
-
-
-def _sources(value: Any) -> str:
-    return "; ".join(filter(None, (_source(item) for item in value or ())))
-
-
-def _source(value: Any) -> str:
-    """Name a source; a mapping is written as its name and then ``(key=value)`` for what is set."""
-    if not isinstance(value, Mapping):
-        return str(value)
-    name = next((value[key] for key in ("name", "path", "source", "label") if value.get(key)), "")
-    if not name and value.get("generated"):
-        name = f"generated {value['generated']}"
-    skip = {"name", "path", "source", "label", "generated", "fields"}
-    rest = [f"{key}={item}" for key, item in value.items() if key not in skip and item is not None]
-    return f"{name} ({', '.join(rest)})" if rest else str(name)
-
-
-def _dropped(part: Mapping[str, Any], too_long: Any) -> str:
-    """List what was dropped by reason, then what was kept in spite of a doubt."""
-    reasons = {**_mapping(part.get("dropped")), "longer than max_length": too_long}
-    lost = [f"{reason}: {wording.count(n)}" for reason, n in reasons.items() if n]
-    kept = [f"{why}: {wording.count(n)}" for why, n in _mapping(part.get("kept")).items() if n]
-    return "; ".join([*lost, *kept]) or "none"
-
-
 def measuring_facts(run: RunFiles) -> list[Fact]:
     """Say how the models were asked: prompt style, decoding, limits."""
     rows = [row for model in wording.MODELS for row in run.answers.get(model, ())[:1]]
-    decoding = _mapping(rows[0].get("decoding")) if rows else {}
-    style = rows[0].get("style") if rows else _mapping(run.recipe.get("prompt")).get("style")
+    decoding = mapping(rows[0].get("decoding")) if rows else {}
+    style = rows[0].get("style") if rows else mapping(run.recipe.get("prompt")).get("style")
     facts = [Fact("Prompt style", str(style))] if style else []
     if decoding:
         temperature = decoding.get("temperature")
@@ -309,12 +239,12 @@ def measuring_facts(run: RunFiles) -> list[Fact]:
 
 def making_facts(run: RunFiles) -> list[Fact]:
     """Say how the run can be made again: command, time, versions, source, machine."""
-    manifest, git = run.manifest, _mapping(run.manifest.get("git"))
-    stages = _mapping(manifest.get("stages"))
+    manifest, git = run.manifest, mapping(run.manifest.get("git"))
+    stages = mapping(manifest.get("stages"))
     commit = str(git.get("commit") or git.get("sha") or "")
     if commit and git.get("dirty"):
         commit += " with uncommitted changes"
-    versions = _mapping(manifest.get("versions"))
+    versions = mapping(manifest.get("versions"))
     lines = {
         "Command": manifest.get("command"),
         "Created": manifest.get("created"),
@@ -337,11 +267,12 @@ def perplexities(run: RunFiles) -> Sequence[tuple[str, str, Mapping[str, Any]]]:
         for setting in calculators:
             for model, evaluation in evaluations_of(run, name, setting).items():
                 if evaluation.get("perplexity"):
-                    found.setdefault((name, model), _mapping(evaluation["perplexity"]))
+                    found.setdefault((name, model), mapping(evaluation["perplexity"]))
     return [(name, model, perplexity) for (name, model), perplexity in found.items()]
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Return a mapping as it is, and an empty one for anything else."""
     return value if isinstance(value, Mapping) else {}
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mathtune.report import charts, facts, wording
+from mathtune.report import charts, facts, panels, wording
 from mathtune.report.answers import answer_table
+from mathtune.report.data import data_parts
 from mathtune.report.reading import RunFiles
 
 if TYPE_CHECKING:
@@ -18,33 +18,6 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 TEMPLATES = Path(__file__).parent / "templates"
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One model's bar: the picture and the figures beside it."""
-
-    model: str
-    picture: Markup
-    value: str
-    interval: str
-
-
-@dataclass(frozen=True, slots=True)
-class BarGroup:
-    """Bars of base and tuned under one label."""
-
-    label: str
-    note: str
-    bars: tuple[Bar, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """A titled list of bar groups."""
-
-    title: str
-    groups: tuple[BarGroup, ...]
 
 
 def build_html(run: RunFiles) -> str:
@@ -70,20 +43,22 @@ def build_html(run: RunFiles) -> str:
         comparison=_comparison(first.comparison) if first and first.comparison else None,
         confidence=facts.confidence(run),
         samples=_samples(first) if first else 1,
-        key_bars=_group("", "", _exact_match(first.evaluations), run) if first else None,
+        key_bars=panels.headline_bars(first, run) if first else None,
         overview=_overview(run),
         trained=facts.is_trained(run),
         training=facts.training_facts(run),
-        data=facts.data_parts(run),
+        data=data_parts(run),
         curves=_curves(run),
         validations=_validations(run),
-        graders=[(name, _grader_panels(run, name, choices)) for name, choices in settings],
+        graders=[(name, panels.grader_panels(run, name, choices)) for name, choices in settings],
         types=[
-            (name, panels)
+            (name, parts)
             for name, choices in settings
-            if (panels := _breakdown_panels(run, name, choices[0]))
+            if (parts := panels.breakdown_panels(run, name, choices[0]))
         ],
-        outcomes=[(name, _outcome_panels(run, name, choices[0])) for name, choices in settings],
+        outcomes=[
+            (name, panels.outcome_panels(run, name, choices[0])) for name, choices in settings
+        ],
         perplexities=[
             {
                 "set": name,
@@ -182,131 +157,6 @@ def _overview(run: RunFiles) -> list[dict[str, Any]]:
     return lines
 
 
-def _group(
-    label: str, note: str, rates: Mapping[str, Mapping[str, Any]], run: RunFiles
-) -> BarGroup:
-    return BarGroup(
-        label,
-        note,
-        tuple(
-            Bar(
-                model,
-                _picture(charts.rate_bar(model, model, rate, facts.confidence(run))),
-                wording.percent(rate.get("value")),
-                wording.rate_interval(rate) if "low" in rate else _of(rate),
-            )
-            for model, rate in rates.items()
-        ),
-    )
-
-
-def _of(rate: Mapping[str, Any]) -> str:
-    if "n" not in rate:
-        return ""
-    return f"{wording.count(rate.get('correct'))} of {wording.count(rate.get('n'))}"
-
-
-def _exact_match(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    return {
-        model: evaluation["exact_match"]
-        for model, evaluation in evaluations.items()
-        if evaluation.get("exact_match")
-    }
-
-
-def _grader_panels(run: RunFiles, name: str, calculators: Iterable[bool]) -> list[Panel]:
-    """Return a panel a calculator setting with mathtune's and the published graders."""
-    panels = []
-    for calculator in sorted(calculators, reverse=True):
-        measured = facts.evaluations_of(run, name, calculator)
-        published = {
-            model: evaluation.get("published") or {} for model, evaluation in measured.items()
-        }
-        groups = [_group(*wording.GRADERS["mathtune"], _exact_match(measured), run)]
-        groups += _sample_groups(run, measured)
-        for grader in dict.fromkeys(grader for rates in published.values() for grader in rates):
-            label, note = wording.GRADERS.get(grader, (grader, ""))
-            rates = {model: rates[grader] for model, rates in published.items() if grader in rates}
-            groups.append(_group(label, note, rates, run))
-        panels.append(Panel(wording.calculator(calculator).capitalize(), tuple(groups)))
-    return panels
-
-
-def _sample_groups(run: RunFiles, measured: Mapping[str, Mapping[str, Any]]) -> Iterable[BarGroup]:
-    """Yield the majority answer's rate and pass@k, where there were several samples a problem."""
-    majority = {model: e["majority"] for model, e in measured.items() if e.get("majority")}
-    if majority:
-        yield _group("mathtune, majority answer", "the answer most samples give", majority, run)
-    passes = {model: e.get("pass_at") or {} for model, e in measured.items()}
-    for k in dict.fromkeys(k for by_k in passes.values() for k in by_k):
-        rates = {model: {"value": by_k[k]} for model, by_k in passes.items() if k in by_k}
-        yield _group(f"pass@{k}", "unbiased, any of k samples right", rates, run)
-
-
-def _breakdown_panels(run: RunFiles, name: str, calculator: bool) -> list[Panel]:
-    """Return accuracy by problem type and by number of steps, where they are known."""
-    measured = facts.evaluations_of(run, name, calculator)
-    types = _breakdown(run, measured, "by_type")
-    steps = _breakdown(run, measured, "by_steps")
-    by_steps = sorted(steps, key=lambda item: (not item.label.isdigit(), item.label.zfill(6)))
-    by_steps = [
-        BarGroup(f"{group.label} step{'' if group.label == '1' else 's'}", group.note, group.bars)
-        for group in by_steps
-    ]
-    panels = [Panel("By type", tuple(types)), Panel("By number of steps", tuple(by_steps))]
-    return [panel for panel in panels if panel.groups]
-
-
-def _breakdown(
-    run: RunFiles, measured: Mapping[str, Mapping[str, Any]], field: str
-) -> list[BarGroup]:
-    parts = {model: evaluation.get(field) or {} for model, evaluation in measured.items()}
-    groups = []
-    for label in sorted({label for part in parts.values() for label in part}):
-        rates = {model: part[label] for model, part in parts.items() if label in part}
-        n = next((rate.get("n") for rate in rates.values()), None)
-        groups.append(
-            _group(label, f"{wording.count(n)} problem{'' if n == 1 else 's'}", rates, run)
-        )
-    return groups
-
-
-def _outcome_panels(run: RunFiles, name: str, calculator: bool) -> list[Panel]:
-    """Return outcomes, kinds of error, where answers were found and why texts ended."""
-    measured = facts.evaluations_of(run, name, calculator)
-    tables = {
-        "Outcomes": ("outcomes", wording.OUTCOMES),
-        "Kinds of error": ("errors", wording.ERRORS),
-        "Where the answer was found": ("methods", wording.METHODS),
-        "Why the text ended": ("stop_reasons", wording.STOP_REASONS),
-    }
-    return [
-        Panel(title, groups)
-        for title, (field, names) in tables.items()
-        if (groups := tuple(_count_groups(run, measured, field, names)))
-    ]
-
-
-def _count_groups(
-    run: RunFiles,
-    measured: Mapping[str, Mapping[str, Any]],
-    field: str,
-    names: Mapping[str, str],
-) -> Iterable[BarGroup]:
-    """Yield a group for each thing that was counted at least once, as a share of all answers."""
-    counts = {model: evaluation.get(field) or {} for model, evaluation in measured.items()}
-    found = {name for part in counts.values() for name, n in part.items() if n}
-    for name in [*(n for n in names if n in found), *sorted(found - set(names))]:
-        label, _, note = names.get(name, name).partition(": ")
-        rates = {}
-        for model, part in counts.items():
-            # Completions, not problems: with several samples a problem there are more of them.
-            total = sum((measured[model].get("outcomes") or {}).values())
-            n = part.get(name) or 0
-            rates[model] = {"value": n / total if total else None, "correct": n, "n": total}
-        yield _group(label, note, rates, run)
-
-
 def _curves(run: RunFiles) -> list[tuple[str, Markup]]:
     """Draw what metrics.jsonl holds, one chart a quantity."""
     best = (run.manifest.get("training") or {}).get("best_step")
@@ -320,15 +170,17 @@ def _curves(run: RunFiles) -> list[tuple[str, Markup]]:
     ]
     pictures = []
     for title, label, (train, validation), marked in drawings:
+        # With no validation counterpart the title says all, and a legend would say nothing.
+        name = "training" if validation else ""
         both = [
-            charts.Series("training", "training", _points(run.training, train)),
+            charts.Series(name, "training", _points(run.training, train)),
             charts.Series("validation", "validation", _points(run.validation, validation), True),
         ]
         if not any(series.points for series in both):
             continue
         svg = charts.line_chart(f"{title} by step", both, y_label=label, mark=marked)
         if svg:
-            pictures.append((title, _picture(svg)))
+            pictures.append((title, panels.picture(svg)))
     return pictures
 
 
@@ -379,10 +231,3 @@ def _recipe_text(run: RunFiles) -> str:
     import yaml
 
     return yaml.safe_dump(dict(run.recipe), sort_keys=False, allow_unicode=True, width=88)
-
-
-def _picture(svg: str) -> Markup:
-    """Mark a drawing of ``charts`` as safe: it was built as a tree, so its texts are escaped."""
-    from markupsafe import Markup
-
-    return Markup(svg)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mathtune.report import facts, wording
+from mathtune.report.data import data_parts
 from mathtune.report.reading import RunFiles
 
 HUB_NAMES: Mapping[str, str] = {
@@ -39,7 +40,7 @@ def build_card(run: RunFiles) -> str:
 def escape(text: object) -> str:
     """Return ``text`` on one line, so that Markdown and HTML show it as it is written."""
     line = " ".join(str(text).split())
-    pass
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _BLOCK.sub(r"\1\\\2", _INLINE.sub(r"\\\g<0>", line))
 
 
@@ -133,7 +134,7 @@ def _body(run: RunFiles) -> Iterable[str]:
     making = [*facts.making_facts(run), *facts.measuring_facts(run)]
     if making:
         yield from ("## How it was made", "", *_fact_list(making), "")
-    prints = [part for part in facts.data_parts(run) if part.fingerprint != wording.MISSING]
+    prints = [part for part in data_parts(run) if part.fingerprint != wording.MISSING]
     if prints:
         yield from ("Fingerprints of the data:", "")
         yield from _table(["Data", "Fingerprint"], [[p.name, p.fingerprint] for p in prints])
@@ -209,7 +210,7 @@ def _training(run: RunFiles) -> Iterable[str]:
     lines = facts.training_facts(run)
     if lines:
         yield from ("## What was trained on what", "", *_fact_list(lines), "")
-    parts = facts.data_parts(run)
+    parts = data_parts(run)
     if parts:
         rows = [[part.name, part.n, part.sources, part.dropped] for part in parts]
         yield from _table(["Data", "Problems", "Sources", "Dropped"], rows)

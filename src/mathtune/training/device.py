@@ -49,7 +49,7 @@ def pick_compute(dtype: str = "auto", *, trains_all_weights: bool = False) -> Co
         return Compute("cpu", "CPU", getattr(torch, dtype), False, f"{dtype} as asked")
     ratio = _bf16_time_ratio()
     if ratio < 0.5:
-        reason = f"float32 weights computed in bf16, whose matrix product took {ratio:.2f} of the time"
+        reason = f"trained in bf16 over float32 weights: a bf16 product took {ratio:.2f} of the float32 time"
         return Compute("cpu", "CPU", torch.float32, True, reason)
     reason = f"a bf16 matrix product took {ratio:.1f} times as long as a float32 one here"
     return Compute("cpu", "CPU", torch.float32, False, reason)

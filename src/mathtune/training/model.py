@@ -99,7 +99,7 @@ def _from_pretrained(path: str, config: ModelConfig, compute: Compute) -> Any:
             bnb_4bit_use_double_quant=config.bnb_4bit_use_double_quant,
             bnb_4bit_compute_dtype=compute.dtype,
         )
-    return AutoModelForCausalLM.from_pretrained(
+    model = AutoModelForCausalLM.from_pretrained(
         path,
         revision=config.revision,
         dtype=compute.dtype,
@@ -109,6 +109,12 @@ def _from_pretrained(path: str, config: ModelConfig, compute: Compute) -> Any:
         trust_remote_code=config.trust_remote_code,
         use_safetensors=True,
     )
+    for module in model.modules():
+        # bitsandbytes repacks 4-bit weights on CPUs with AVX512-BF16 at the first forward in evaluation
+        # mode, with scales rounded to bf16 and for good: validation would change what is trained.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def _load_adapter(folder: Path, config: ModelConfig, compute: Compute) -> Any:

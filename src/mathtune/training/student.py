@@ -46,8 +46,7 @@ class Student:
         _quiet()
         compute = pick_compute(recipe.model.dtype, trains_all_weights=recipe.adapter is None)
         console.print(
-            f"computing in {str(compute.dtype).removeprefix('torch.')} on {compute.name}: "
-            f"{compute.reason}"
+            f"{compute.name}, {str(compute.dtype).removeprefix('torch.')} weights: {compute.reason}"
         )
         if recipe.model.from_config is not None:
             assert recipe.model.train_tokenizer is not None  # the schema asks for both

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mathtune.errors import ModelError
 from mathtune.generation.engine import Decoding
+from mathtune.generation.hf.linear import FastLinears
 from mathtune.generation.hf.packed import PackedForward, unwrap
 from mathtune.generation.hf.plain import PlainForward
 from mathtune.generation.hf.probe import Probe, probe, rope_reason
@@ -259,20 +260,19 @@ class HFEngine:
             if reason is None:
                 continue
             completion = rules.complete(active[index], reason)
-            last = len(active) - 1
-            if index != last:
-                forward.copy_row(last, index)
-                active[index] = active[last]
+            for source, target in forward.remove(index, len(active)):
+                active[target] = active[source]
             active.pop()
             yield completion
 
     def _forward(self, prefix: Sequence[int], longest: int) -> PackedForward | PlainForward:
         """Return the path the model can take, with the prefix computed."""
+        linears = FastLinears(self._model)
         if self._probe is None:
-            self._probe = probe(self._model)
+            self._probe = probe(self._model, linears)
         reason = self._probe.reason or rope_reason(self._model, longest)
         if reason is None:
-            return PackedForward(self._model, prefix)
+            return PackedForward(self._model, linears, prefix)
         self.stats.plain_reason = reason
         logger.warning("decoding one row at a time: %s", reason)
         return PlainForward(self._model, prefix)

@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mathtune.generation.hf.kv import PackedKV, Step, UnsupportedModel, packed_attention
+from mathtune.generation.hf.interface import packed_attention
+from mathtune.generation.hf.kv import PackedKV, Step
+from mathtune.generation.hf.linear import FastLinears
+
+GROUP_ROWS = {"cpu": 16}
+"""Decoding rows attended together; each is padded to the longest of them. All where not given."""
 
 
 def unwrap(model: Any) -> PreTrainedModel:
@@ -21,71 +26,96 @@ def unwrap(model: Any) -> PreTrainedModel:
 class PackedForward:
     """Computes next-token logits of rows over one shared prefix.
 
-    Rows are numbered 0 to ``rows - 1``; rows ``0..n-1`` decode. Row ``rows`` is a spare in which the
-    engine keeps the prompt of a problem whose samples have not all started.
+    Rows ``0..n-1`` are in use, those with more tokens first as far as that is cheap; row ``rows`` is
+    a spare one, in which the engine keeps the prompt of a problem whose samples have not all started.
     """
 
-    def __init__(self, model: Any, prefix: Sequence[int]) -> None:
+    def __init__(self, model: Any, linears: FastLinears, prefix: Sequence[int]) -> None:
         self._model = model
+        self._linears = linears
         self._base = unwrap(model)
         self._device = next(model.parameters()).device
         self._keeps = "logits_to_keep" in inspect.signature(self._base.forward).parameters
         self._prefix = len(prefix)
-        self._lengths: list[int] = []
-        self._cache = PackedKV(0, 0)
+        self._lengths: list[int] = []  # own tokens of each row
+        self._group = GROUP_ROWS.get(self._device.type)
+        self._cache = PackedKV()
         if prefix:
-            positions = torch.arange(len(prefix), device=self._device)
-            step = Step(positions, None, positions[:0], 0, (len(prefix),))
-            self._forward(list(prefix), step, [len(prefix) - 1])
-            self._cache.prefix_length = len(prefix)
+            at = torch.arange(len(prefix), device=self._device)
+            step = Step(at, at, at, groups=(), starts=(len(prefix),), is_prefix=True)
+            self._forward(prefix, step, [len(prefix) - 1])
 
     def bytes_per_token(self) -> int:
-        """Return the memory of one token's keys and values, in bytes; 0 before any were made."""
+        """Return the memory of one token's keys and values, in bytes; 0 where there is no prefix."""
         return self._cache.bytes_per_token()
 
     def reserve(self, rows: int, capacity: int) -> None:
         """Set the number of rows and the most own tokens (prefix excluded) of one."""
-        self._cache.rows, self._cache.capacity = rows, capacity
+        self._cache.reserve(rows + 1, capacity)
         self._lengths = [0] * (rows + 1)
 
     def step(self, decode: Sequence[int], start: Sequence[Sequence[int]]) -> Tensor:
-        """Feed one token to each decoding row and a whole prompt to each row that starts.
+        """Feed one token to each row in use and a whole prompt to each row that starts.
 
         Args:
-            decode: The last token of rows ``0..n-1``.
-            start: Ids after the prefix of the prompts of rows ``n..``, none empty.
+            decode: The last token of each row in use.
+            start: Ids after the prefix of the prompts of the next rows, none empty.
 
         Returns:
             Logits ``[len(decode) + len(start), vocabulary]`` for the next tokens.
         """
-        capacity = self._cache.capacity
-        tokens = list(decode)
-        at = self._lengths[: len(decode)]  # position of each token behind the prefix
-        write = [row * capacity + length for row, length in enumerate(at)]
-        lengths = [length + 1 for length in at]
-        last = list(range(len(decode)))
-        for row, ids in enumerate(start, len(decode)):
+        running, lengths = len(decode), self._lengths
+        tokens, rows, columns = list(decode), list(range(running)), lengths[:running]
+        last = list(range(running))
+        for row in range(running):
+            lengths[row] += 1
+        for row, ids in enumerate(start, running):
             tokens += ids
-            at += range(len(ids))
-            write += range(row * capacity, row * capacity + len(ids))
+            rows += [row] * len(ids)
+            columns += range(len(ids))
             last.append(len(tokens) - 1)
+            lengths[row] = len(ids)
+        size = self._group or max(running, 1)
+        groups = [
+            (first, end, max(lengths[first:end]))
+            for first in range(0, running, size)
+            for end in [min(first + size, running)]
+        ]
+        columns_T = self._tensor(columns)
         step = Step(
-            positions_T=self._tensor(at) + self._prefix,
-            write_T=self._tensor(write),
-            lengths_R=self._tensor(lengths),
-            span=max(lengths, default=0),
-            starts=tuple(len(ids) for ids in start),
+            positions_T=columns_T + self._prefix,
+            rows_T=self._tensor(rows),
+            columns_T=columns_T,
+            groups=groups,
+            starts=[len(ids) for ids in start],
         )
-        logits = self._forward(tokens, step, last)
-        self._lengths[: len(decode)] = lengths
-        for row, ids in enumerate(start, len(decode)):
-            self._lengths[row] = len(ids)
-        return logits
+        return self._forward(tokens, step, last)
 
     def copy_row(self, source: int, target: int) -> None:
         """Make row ``target`` equal to row ``source``."""
         self._lengths[target] = self._lengths[source]
         self._cache.copy_row(source, target, self._lengths[source])
+
+    def remove(self, row: int, used: int) -> list[tuple[int, int]]:
+        """Free one of ``used`` rows and return the moves, ``(source, target)`` in order, that close the gap.
+
+        Moving the last row into the gap would mix short rows among long ones, and short rows are
+        padded to the longest of their group. So each later group gives its longest row to the one
+        before it, and only the last group gives its last row.
+        """
+        moves = []
+        last, size = used - 1, self._group or used
+        while row // size < last // size:
+            first = (row // size + 1) * size
+            group = range(first, min(first + size, last + 1))
+            longest = max(group, key=self._lengths.__getitem__)
+            moves.append((longest, row))
+            row = longest
+        if row != last:
+            moves.append((last, row))
+        for source, target in moves:
+            self.copy_row(source, target)
+        return moves
 
     def _tensor(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self._device)
@@ -93,7 +123,7 @@ class PackedForward:
     def _forward(self, tokens: Sequence[int], step: Step, last: Sequence[int]) -> Tensor:
         keep = self._tensor(last)
         self._cache.begin(step)
-        with packed_attention(self._base, self._cache):
+        with self._linears, packed_attention(self._base, self._cache):
             logits = self._model(
                 input_ids=self._tensor(tokens)[None],
                 position_ids=step.positions_T[None],

@@ -29,10 +29,6 @@ class PlainForward:
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
         self._rows: dict[int, Any] = {}
 
-    def bytes_per_token(self) -> int:
-        """Return 0: not known for a cache of the model's own making."""
-        return 0
-
     def reserve(self, rows: int, capacity: int) -> None:
         """Do nothing: caches grow as they are needed."""
 
@@ -46,6 +42,14 @@ class PlainForward:
     def copy_row(self, source: int, target: int) -> None:
         """Make row ``target`` equal to row ``source``."""
         self._rows[target] = copy.deepcopy(self._rows[source])
+
+    def remove(self, row: int, used: int) -> list[tuple[int, int]]:
+        """Free a row and return the moves that close the gap; see ``PackedForward.remove``."""
+        last = used - 1
+        if row == last:
+            return []
+        self._rows[row] = self._rows[last]
+        return [(last, row)]
 
     def _run(self, row: int, ids: list[int]) -> Tensor:
         state = self._rows[row]

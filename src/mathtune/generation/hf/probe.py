@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from mathtune.generation.hf.kv import UnsupportedModel
+from mathtune.generation.hf.interface import UnsupportedModel
+from mathtune.generation.hf.linear import FastLinears
 from mathtune.generation.hf.packed import PackedForward, unwrap
 
 _HALF_TOLERANCE, _FULL_TOLERANCE = 0.1, 1e-3  # of the logits' standard deviation
@@ -27,13 +28,14 @@ class Probe:
 
 
 @torch.no_grad()
-def probe(model: Any) -> Probe:
+def probe(model: Any, linears: FastLinears) -> Probe:
     """Compute two short rows over a prefix on both paths and compare their logits.
 
     An architecture that nobody has thought of is then noticed instead of decoded wrongly.
 
     Args:
         model: A causal language model in evaluation mode, bare or wrapped by PEFT.
+        linears: Its linear layers.
     """
     base = unwrap(model)
     if not getattr(base, "_supports_attention_backend", False):
@@ -42,7 +44,7 @@ def probe(model: Any) -> Probe:
     ids = [(7 + 13 * i) % vocabulary for i in range(16)]
     prefix, rows, following = ids[:6], [ids[6:11], ids[11:14]], ids[14:16]
     try:
-        forward = PackedForward(model, prefix)
+        forward = PackedForward(model, linears, prefix)
         forward.reserve(2, 8)
         packed = [forward.step([], rows), forward.step(following, [])]
     except UnsupportedModel as error:

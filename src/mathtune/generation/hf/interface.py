@@ -1,0 +1,81 @@
+"""Puts the packed attention into a model through Transformers' attention and mask interfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.masking_utils import AttentionMaskInterface, causal_mask_function
+
+from mathtune.generation.hf.kv import PackedKV, PackedMask
+
+_NAME = "mathtune_packed"
+
+# Arguments with which an architecture changes attention in a way that is not done here.
+_UNSUPPORTED = ("s_aux", "position_bias", "head_mask")
+
+_active: ContextVar[PackedKV | None] = ContextVar("mathtune_packed_kv", default=None)
+
+
+class UnsupportedModel(Exception):
+    """The packed path cannot compute this model; the message says why."""
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: PackedMask | None,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    cache = _active.get()
+    if cache is None:
+        raise UnsupportedModel("its layers do not run in the thread of the forward pass")
+    changed = [name for name in _UNSUPPORTED if kwargs.get(name) is not None]
+    if changed:
+        raise UnsupportedModel(f"its attention uses {', '.join(changed)}")
+    if attention_mask is None:
+        if kwargs.get("sliding_window") is not None:
+            raise UnsupportedModel("its sliding window comes without a mask")
+        attention_mask = cache.mask(causal_mask_function)
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    out = cache.attend(query, key, value, attention_mask, scaling=scaling, softcap=softcap)
+    return out, None
+
+
+def _mask(*, mask_function: Callable[..., Tensor], **kwargs: Any) -> PackedMask:
+    cache = _active.get()
+    if cache is None:
+        raise UnsupportedModel("its masks are not made in the thread of the forward pass")
+    if kwargs.get("use_vmap"):
+        raise UnsupportedModel("it changes the causal mask in a way of its own")
+    return cache.mask(mask_function)
+
+
+AttentionInterface.register(_NAME, _attention)
+AttentionMaskInterface.register(_NAME, _mask)
+
+
+@contextmanager
+def packed_attention(model: PreTrainedModel, cache: PackedKV) -> Iterator[None]:
+    """Let ``model`` store and attend through ``cache`` inside the block."""
+    config = model.config
+    before = {"": config._attn_implementation}
+    for name in config.sub_configs:
+        if getattr(config, name, None) is not None:
+            before[name] = getattr(config, name)._attn_implementation
+    token = _active.set(cache)
+    config._attn_implementation = _NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+        _active.reset(token)
