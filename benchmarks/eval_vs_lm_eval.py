@@ -276,7 +276,7 @@ def main() -> None:
             batch: measure(
                 name,
                 lambda: peer(model, tokenizer, tried, n, batch),
-                len(tried),  # noqa: B023
+                len(tried),
                 batch=batch,
                 round="batch size",
             )

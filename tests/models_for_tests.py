@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tokenizers_for_tests import bpe
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from tokenizers_for_tests import bpe
 
 SIZES = {
     "hidden_size": 32,
@@ -14,7 +15,7 @@ SIZES = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
+    "max_position_embeddings": 1024,
 }
 ARCHITECTURES = {
     "llama": {"tie_word_embeddings": False},
@@ -44,7 +45,9 @@ def tiny_model(name: str, vocab_size: int, seed: int = 0, **overrides: object) -
     return model
 
 
-def saved_model(folder: Path, name: str, **overrides: object) -> tuple[Path, PreTrainedTokenizerFast]:
+def saved_model(
+    folder: Path, name: str, **overrides: object
+) -> tuple[Path, PreTrainedTokenizerFast]:
     """Save a tiny model with a byte-level BPE tokenizer as a user's folder would hold it."""
     tokenizer = bpe()
     tiny_model(name, len(tokenizer), **overrides).save_pretrained(folder)

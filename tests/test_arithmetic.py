@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -199,10 +198,8 @@ def test_format_number_refuses_negative_decimals() -> None:
         format_number(Fraction(1), -1)
 
 
-def test_every_annotation_of_gsm8k_train_evaluates_to_its_stated_result() -> None:
-    folder = os.environ.get("MATHTUNE_DATA_DIR")
-    if not folder or not (path := Path(folder, "gsm8k", "train.jsonl")).exists():
-        pytest.skip("MATHTUNE_DATA_DIR has no gsm8k/train.jsonl")
+def test_every_annotation_of_gsm8k_train_evaluates_to_its_stated_result(data_dir: Path) -> None:
+    path = data_dir / "gsm8k" / "train.jsonl"
     seen = 0
     for line in path.open(encoding="utf-8"):
         for left, right in re.findall(r"<<(.*?)=(.*?)>>", json.loads(line)["answer"]):

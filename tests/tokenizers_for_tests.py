@@ -12,12 +12,14 @@ TEXTS = [
     "Question: Tom has 3 apples and buys 12 more. How many apples does Tom have now?\n"
     "Answer: Tom has 3+12=<<3+12=15>>15 apples.\n#### 15",
     "Below is an instruction that describes a task. Write a response that appropriately completes "
-    "the request.\n\n### Instruction:\nWhat is 7 * 8?\n\n### Response:\n7 * 8 = <<7*8=56>>56\n#### 56",
+    "the request.\n\n### Instruction:\nWhat is 7 * 8?\n\n"
+    "### Response:\n7 * 8 = <<7*8=56>>56\n#### 56",
     "### Question:\nEve pays $1.50 a day for 6 days.\n\n### Answer:\nThat is $9.\n#### 9",
 ] * 3
 
 CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
+    "{{ bos_token }}{% for m in messages %}"
+    "<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 

@@ -1,8 +1,8 @@
 """Errors a user can act on.
 
-Each message is one clear sentence with the fact, the value and the remedy. Every class also inherits
-the standard exception a caller would expect, so ``except ValueError`` keeps working. The command line
-prints the message without a traceback and exits with code 2.
+Each message is one clear sentence with the fact, the value and the remedy. Every class also
+inherits the standard exception a caller would expect, so ``except ValueError`` keeps working. The
+command line prints the message without a traceback and exits with code 2.
 """
 
 from __future__ import annotations

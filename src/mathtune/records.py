@@ -1,6 +1,7 @@
 """The records that rooms exchange: frozen, plain, and free of torch.
 
-``Problem`` → (prompts) → ``Example`` → (training or generation) → ``Completion`` → (grading) → ``Grade``.
+``Problem`` → (prompts) → ``Example`` → (training or generation) → ``Completion`` → (grading) →
+``Grade``.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class Problem:
     Attributes:
         id: Content hash (``content_id``), stable under reordering and growth of the file.
         question: What is asked.
-        answer: The gold solution as published, final answer included. Empty for a question-only text
-            (used when a base model is trained on texts, never graded).
+        answer: The gold solution as published, final answer included. Empty for a question-only
+            text (used when a base model is trained on texts, never graded).
         gold: The final answer as written in the source, for example ``"1,450"`` or ``"0.5"``.
         source: Where it came from, for example ``"gsm8k/main:train"``.
         type: Template name or category where the source knows it.
@@ -52,7 +53,8 @@ class Example:
         ids: Token ids, BOS and EOS included.
         supervised: One flag a token: True where the token is a training target.
         offsets: ``(start, end)`` into ``text`` a token; ``(0, 0)`` for BOS and ``(n, n)`` for EOS.
-        prompt_tokens: ``ids[:prompt_tokens]`` is exactly what the model is prompted with at inference.
+        prompt_tokens: ``ids[:prompt_tokens]`` is exactly what the model is prompted with at
+            inference.
     """
 
     problem_id: str

@@ -112,8 +112,8 @@ def create(folder: Path, recipe_yaml: str, *, seed: int, command: list[str]) -> 
             if stored.read_text("utf-8") != recipe_yaml:
                 run.close()
                 raise RunError(
-                    f"run folder {folder} was made by a different recipe; choose another --run-dir, or "
-                    "delete the folder if it is not needed"
+                    f"run folder {folder} was made by a different recipe; choose another "
+                    "--run-dir, or delete the folder if it is not needed"
                 )
         else:
             write_json(
@@ -176,8 +176,8 @@ def _locked(folder: Path) -> IO[str]:
     except BlockingIOError:
         lock.close()
         raise RunError(
-            f"run folder {folder} is in use by another mathtune process; wait for it or choose another "
-            "--run-dir"
+            f"run folder {folder} is in use by another mathtune process; wait for it or choose "
+            "another --run-dir"
         ) from None
     return lock
 

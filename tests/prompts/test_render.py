@@ -1,15 +1,16 @@
-"""The ids a model is prompted with are a prefix of those it was trained on; one BOS; EOS supervised."""
+"""A model is prompted with a prefix of what it was trained on; one BOS; EOS supervised."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
+from transformers import PreTrainedTokenizerFast
+
 import tokenizers_for_tests
 from mathtune.errors import ModelError
 from mathtune.prompts import STYLES, Renderer
 from mathtune.records import Problem, content_id
-from transformers import PreTrainedTokenizerFast
 
 TOKENIZERS = {
     "bpe": tokenizers_for_tests.bpe,
@@ -99,7 +100,7 @@ def test_question_without_solution_teaches_no_eos(tokenizer):
 
 
 def test_qa_is_the_harness_prompt_to_the_letter(tokenizer):
-    """lm-evaluation-harness' gsm8k: ``Question: {q}\\nAnswer:`` + `` {answer}``, shots by ``\\n\\n``."""
+    """lm-evaluation-harness' gsm8k: ``Question: {q}\\nAnswer:``, shots parted by ``\\n\\n``."""
     shot = problem("One?", "Is 1.\n#### 1")
     prompt = Renderer(tokenizer, "qa", shots=[shot]).prompt("Two?")
     assert prompt.text == "Question: One?\nAnswer: Is 1.\n#### 1\n\nQuestion: Two?\nAnswer:"

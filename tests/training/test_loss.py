@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+
 from mathtune.config.schema import AdapterConfig
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
@@ -15,7 +16,9 @@ from models_for_tests import ARCHITECTURES, tiny_model
 from tokenizers_for_tests import bpe
 
 TOKENIZER = bpe()
-QUESTIONS = [("Tom has 3 apples. " * n + "How many?", "He has 3. " * (n % 4) + "#### 3") for n in range(1, 8)]
+QUESTIONS = [
+    ("Tom has 3 apples. " * n + "How many?", "He has 3. " * (n % 4) + "#### 3") for n in range(1, 8)
+]
 EXAMPLES = [
     Renderer(TOKENIZER, "qa").example(Problem(content_id(q, a), q, a, "3")) for q, a in QUESTIONS
 ]
@@ -86,13 +89,17 @@ def test_label_smoothing_matches_the_definition():
     batch = collate(EXAMPLES[:2])
     with torch.no_grad():
         smooth = summed_loss(model, batch, label_smoothing=0.1)
-        logits = torch.cat([
-            model(input_ids=torch.tensor([e.ids])).logits[0, :-1][torch.tensor(e.supervised[1:])]
-            for e in EXAMPLES[:2]
-        ])
-        targets = torch.cat([
-            torch.tensor(e.ids)[1:][torch.tensor(e.supervised[1:])] for e in EXAMPLES[:2]
-        ])
+        logits = torch.cat(
+            [
+                model(input_ids=torch.tensor([e.ids])).logits[0, :-1][
+                    torch.tensor(e.supervised[1:])
+                ]
+                for e in EXAMPLES[:2]
+            ]
+        )
+        targets = torch.cat(
+            [torch.tensor(e.ids)[1:][torch.tensor(e.supervised[1:])] for e in EXAMPLES[:2]]
+        )
         logp = logits.log_softmax(-1)
         expected = (-0.9 * logp.gather(1, targets[:, None]).sum()) - 0.1 * logp.mean(-1).sum()
     torch.testing.assert_close(smooth, expected, rtol=1e-5, atol=0)

@@ -1,19 +1,31 @@
-"""The two published projects' models, built on the meta device from their published configurations."""
+"""The two published projects' models, built on the meta device from published configurations."""
 
 from __future__ import annotations
 
 import pytest
-from mathtune import config
-from mathtune.training.model import plan_parameters
 from transformers import GemmaConfig, LlamaConfig
 
+from mathtune import config
+from mathtune.training.model import plan_parameters
+
 GEMMA_2B = GemmaConfig(
-    vocab_size=256_000, hidden_size=2048, intermediate_size=16_384, num_hidden_layers=18,
-    num_attention_heads=8, num_key_value_heads=1, head_dim=256, tie_word_embeddings=True,
+    vocab_size=256_000,
+    hidden_size=2048,
+    intermediate_size=16_384,
+    num_hidden_layers=18,
+    num_attention_heads=8,
+    num_key_value_heads=1,
+    head_dim=256,
+    tie_word_embeddings=True,
 )
 LLAMA_2_7B = LlamaConfig(
-    vocab_size=32_000, hidden_size=4096, intermediate_size=11_008, num_hidden_layers=32,
-    num_attention_heads=32, num_key_value_heads=32, tie_word_embeddings=False,
+    vocab_size=32_000,
+    hidden_size=4096,
+    intermediate_size=11_008,
+    num_hidden_layers=32,
+    num_attention_heads=32,
+    num_key_value_heads=32,
+    tie_word_embeddings=False,
 )
 
 

@@ -1,4 +1,4 @@
-"""Recipes from YAML and ``key=value`` overrides; every fault found is reported, not only the first."""
+"""Recipes from YAML and ``key=value`` overrides; all faults found are reported at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def recipe_text(name_or_path: str) -> str:
     names = recipe_names()
     if name_or_path not in names:
         raise ConfigError(
-            f"no recipe is called {name_or_path!r}{did_you_mean(name_or_path, names)}"
+            f"no recipe is called {name_or_path!r}{did_you_mean(name_or_path, names) or '.'}"
             f" Known recipes: {', '.join(names)}; or give the path of a YAML file"
         )
     return resources.files("mathtune.recipes").joinpath(f"{name_or_path}.yaml").read_text("utf-8")
@@ -151,7 +151,7 @@ def _sentences(error: Mapping[str, Any]) -> Iterator[str]:
     if error["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
         yield (
-            f"unknown key {key}{did_you_mean(location[-1], known)} "
+            f"unknown key {key}{did_you_mean(location[-1], known) or '.'} "
             f"Known keys here: {', '.join(sorted(known))}"
         )
         return

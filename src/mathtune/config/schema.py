@@ -1,8 +1,8 @@
 """Every knob of a recipe, once: its type, its default and what it does.
 
 Names are the ones Hugging Face users know (``TrainingArguments``, ``SFTConfig``, ``LoraConfig``,
-``BitsAndBytesConfig``). The text under a field is its only documentation: ``mathtune recipes --knobs``
-prints it and an unknown key is matched against it.
+``BitsAndBytesConfig``). The text under a field is its only documentation, which
+``mathtune recipes --knobs`` prints.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class AdapterConfig(Section):
 
 
 class SourceConfig(Section):
-    """One origin of problems. A bare string is short for ``name`` or, with a file ending, ``path``."""
+    """One origin of problems. A bare string is short for ``name``, with a file ending ``path``."""
 
     name: str | None = None
     """A known set (``gsm8k``, ``gsm8k-socratic``, ``orca-math``, ``svamp``) or any hub id."""
@@ -90,7 +90,7 @@ class SourceConfig(Section):
     subset: str | None = None
     """Configuration name on the hub."""
     split: str | None = None
-    """Split on the hub, or of the known set. Default: ``train`` for training, ``test`` for testing."""
+    """Split on the hub, or of the known set. Default: ``train`` to train on, ``test`` to test."""
     fields: dict[Literal["question", "answer", "gold", "type"], str] = Field(default_factory=dict)
     """Which column is what, for example ``{question: prompt, answer: response}``."""
     generated: Literal["problems", "facts", "questions"] | None = None
@@ -192,7 +192,7 @@ class DataConfig(Section):
     max_test_samples: Positive | None = None
     """Take at most this many problems of each test set."""
     contamination: Literal["drop", "error", "report"] = "drop"
-    """What to do with a training problem that shares a number-masked 13-gram with a test problem."""
+    """What to do with a training problem that shares a masked 13-gram with a test problem."""
 
 
 class PromptConfig(Section):
@@ -273,7 +273,7 @@ class EvalConfig(Section):
     stop: list[str] | None = None
     """Strings that end an answer; default: those of the prompt style."""
     calculator: bool = False
-    """Headline figures with the calculator; the other setting is measured and reported beside it."""
+    """Headline figures with the calculator; the other setting is measured and reported too."""
     batch_size: Positive | None = None
     """Rows decoded at once; default: from free memory."""
     perplexity: bool = True
@@ -320,8 +320,8 @@ class Recipe(Section):
         faults = []
         if self.model.load_in_4bit and self.adapter is None:
             faults.append(
-                "model.load_in_4bit=true with adapter empty: 4-bit weights cannot be trained; add an "
-                "adapter (for example adapter.r=8) or set model.load_in_4bit=false"
+                "model.load_in_4bit=true with adapter empty: 4-bit weights cannot be trained; add "
+                "an adapter (for example adapter.r=8) or set model.load_in_4bit=false"
             )
         if self.model.load_in_4bit and self.model.from_config is not None:
             faults.append(
@@ -331,8 +331,8 @@ class Recipe(Section):
         if self.eval.max_new_tokens >= self.train.max_length:
             faults.append(
                 f"eval.max_new_tokens={self.eval.max_new_tokens} is not below "
-                f"train.max_length={self.train.max_length}: the model would be asked for longer texts "
-                "than it was trained on; raise train.max_length or lower eval.max_new_tokens"
+                f"train.max_length={self.train.max_length}: the model would be asked for longer "
+                "texts than it was trained on; raise train.max_length or lower eval.max_new_tokens"
             )
         labels = [test.label for test in self.data.test]
         if len(set(labels)) != len(labels):

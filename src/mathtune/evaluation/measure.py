@@ -54,7 +54,7 @@ def measure(
     config: EvalConfig,
     console: Console,
 ) -> list[dict[str, Any]]:
-    """Return the ``evaluations`` objects of ``results.json`` for one model; rows go to the run folder.
+    """Return a model's ``evaluations`` objects of ``results.json``; rows go to the run folder.
 
     Args:
         student: The model.

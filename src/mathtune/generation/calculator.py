@@ -1,10 +1,11 @@
-"""The calculator: exact results for ``<<48/2=`` while a model decodes (Cobbe et al. 2021, appendix B).
+"""Exact results for ``<<48/2=`` while a model decodes (Cobbe et al. 2021, appendix B).
 
-When the text of a row ends with ``=`` inside an open ``<<``, the expression before it is evaluated exactly
-and the tokens of ``24>>`` are forced. The trigger looks at decoded text, not at token ids, because
-tokenizers write ``=`` in several ways. It needs the text to *end* with ``=``: where one token holds
-``=`` and more (``=2``, ``=>>``), the model has already begun the result itself and is left alone.
-An expression that is not arithmetic, holds a second ``=`` or divides by zero inserts nothing either.
+When the text of a row ends with ``=`` inside an open ``<<``, the expression before it is evaluated
+exactly and the tokens of ``24>>`` are forced. The trigger looks at decoded text, not at token ids,
+because tokenizers write ``=`` in several ways. It needs the text to *end* with ``=``: where one
+token holds ``=`` and more (``=2``, ``=>>``), the model has already begun the result itself and is
+left alone. An expression that is not arithmetic, holds a second ``=`` or divides by zero inserts
+nothing either.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class Calculator:
     """Writes results as the tokens that continue a text ending with ``=``.
 
     ``tokenizer.encode("24>>")`` alone is not that: SentencePiece tokenizers put a dummy space in
-    front. The result is encoded behind an ``=`` whose tokens are then cut off, and every spelling is
-    decoded again before use, so that an insertion always reads exactly as the result.
+    front. The result is encoded behind an ``=`` whose tokens are then cut off, and every spelling
+    is decoded again before use, so that an insertion always reads exactly as the result.
     """
 
     def __init__(self, tokenizer: Tokenizer, detokenizer: Detokenizer) -> None:

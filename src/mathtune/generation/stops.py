@@ -1,8 +1,9 @@
-"""Text of tokens as they come: incremental decoding and stop strings, without decoding everything again.
+"""Text of tokens as they come: incremental decoding and stop strings, each token decoded once.
 
-A stop string may span tokens, and a character may span byte tokens, so text is known only some tokens
-later than the tokens are. ``RowText`` keeps the text of one row current at the cost of one dictionary
-look-up a token; only tokens that hold part of a character are decoded together with their neighbours.
+A stop string may span tokens, and a character may span byte tokens, so text is known only some
+tokens later than the tokens are. ``RowText`` keeps the text of one row current at the cost of one
+dictionary look-up a token; only tokens that hold part of a character are decoded together with
+their neighbours.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ class Tokenizer(Protocol):
 class Detokenizer:
     """Turns ids into the text they have in the middle of a text.
 
-    Decoders of the SentencePiece family drop the space before the first word. Everything is therefore
-    decoded behind a fixed anchor token whose text is then cut off, so that ``"▁cats"`` is ``" cats"``.
+    Decoders of the SentencePiece family drop the space before the first word. Everything is
+    therefore decoded behind a fixed anchor token whose text is then cut off, so that ``"▁cats"`` is
+    ``" cats"``.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:

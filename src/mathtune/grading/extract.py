@@ -78,6 +78,7 @@ def cut_next_question(text: str) -> tuple[str, bool]:
 
 _LINE_MARKUP = re.compile(r"[\s*_:=~]*")
 _LEADING_DASH = re.compile(r"[-−] (?=[0-9.$\\])")
+_TAIL = 10_000
 _DIGIT = re.compile(r"[0-9]")
 _SENTENCE_END = re.compile(r"[.!?](?=\s)|\n")
 _LIST_GOES_ON = re.compile(r"\s?(?:,|;|\\text\{ (?:and|or) \})\s?\\?[$0-9-]")
@@ -147,13 +148,17 @@ def _hash(text: str) -> Candidate | None:
 
 
 def _answer_is(text: str) -> Candidate | None:
-    ends = [
-        marker.end()
-        for word, pattern in _ANSWER.items()
-        if word in text
-        for marker in deque(pattern.finditer(text), maxlen=1)
-    ]
-    return _after_marker("answer_is", text, max(ends)) if ends else None
+    # The end of a long text is looked at first: there may be a hundred thousand markers before it.
+    for start in sorted({0, max(0, len(text) - _TAIL)}, reverse=True):
+        ends = [
+            marker.end()
+            for word, pattern in _ANSWER.items()
+            if word in text
+            for marker in deque(pattern.finditer(text, start), maxlen=1)
+        ]
+        if ends:
+            return _after_marker("answer_is", text, max(ends))
+    return None
 
 
 def _after_marker(method: str, text: str, start: int) -> Candidate:

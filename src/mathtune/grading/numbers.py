@@ -31,7 +31,7 @@ _SEPARATOR = r"(?:,|\{,\}|,\\!|\\,|[\u00a0\u2006\u2008\u2009\u202f])"
 _SPACE = r"[ \u00a0\u2009]"
 _INTEGER = rf"(?:[0-9]{{1,3}}(?:{_SEPARATOR}[0-9]{{2,3}})*{_SEPARATOR}[0-9]{{3}}(?![0-9])|[0-9]+)"
 _DECIMAL = rf"(?:{_INTEGER}(?:\.[0-9]+)?|(?<![0-9A-Za-z])\.[0-9]+)"
-_MINUS = "-−–－"
+_MINUS = "-−–－‑"
 _SIGN = rf"(?<![0-9A-Za-z)\]}}%])[{_MINUS}+]"
 
 _NUMBER = re.compile(
@@ -58,7 +58,7 @@ _NUMBER = re.compile(
         (?: [{_MINUS}:/,.] \\? [$]? [0-9]+ )+        # 12:30  5/6/2024  1,2  1.2.3  10-12
       | {_SPACE}? (?: \^ (?! \s? \{{? \s? \\circ ) | [π√]       # 2^3, but 90^\circ
                   | \\(?: sqrt | pi | cdot | times | div )\b )
-      | {_SPACE}? (?: [+×÷·/x] | \* (?! \* ) | {_SPACE} [-−] ) {_SPACE}? [0-9($\\]     # 3 + 4
+      | {_SPACE}? (?: [+×÷·/x] | \* (?! \* ) | {_SPACE} [-−–] ) {_SPACE}? (?= [0-9($\\] )   # 3 + 4
     )?
     """,
     re.VERBOSE,
@@ -74,7 +74,7 @@ _UNIT = re.compile(
         [.!$]{0,3}""",
     re.VERBOSE,
 )
-_PART_OF_EXPRESSION = re.compile(r"(?:[\^_√]\{?|\\sqrt\{)\Z")
+_RAISED = re.compile(r"(?:[\^_√]\{?|\\sqrt\{)\Z")
 _NOT_DIGITS = re.compile(r"[^0-9.]")
 _LAST_DIGIT = re.compile(r".*[0-9]", re.DOTALL)
 
@@ -131,17 +131,24 @@ def find_last_number(text: str) -> Number | None:
             start = floor
             break
     start = max(start, text.rfind("\n", floor, end) + 1)
-    # Every run of digits is part of a match, so one of them reaches the last digit.
+    previous_end = -1
     for match in _NUMBER.finditer(text, start, end + WINDOW // 2):
+        # Every run of digits is part of a match, so one of them reaches the last digit.
         if match.end() >= end:
             number = _read(match)
             begins_before = 0 < floor == match.start()
-            if begins_before or _PART_OF_EXPRESSION.search(
-                text, max(0, match.start() - 6), match.start()
-            ):
+            if begins_before or _in_expression(text, previous_end, match.start()):
                 number = number._replace(value=None)
             return number
+        previous_end = match.end() if match["rest"] else -1
     return None
+
+
+def _in_expression(text: str, previous_end: int, start: int) -> bool:
+    """Tell whether an operator joins what begins at ``start`` to what stands before it."""
+    if previous_end >= 0 and not text[previous_end:start].strip("( "):
+        return True
+    return _RAISED.search(text, max(0, start - 6), start) is not None
 
 
 def read_number(text: str) -> Number | None:

@@ -1,9 +1,9 @@
 """Text → ids, loss mask and character offsets: the one place where prompts become tokens.
 
 Training, validation, generation and chat all come here, so the ids a model is prompted with are
-exactly the prefix it was trained on. The prompt is encoded by itself, then the solution's tokens are
-appended; they are taken from the encoding of the whole text where it has a token border at the end of
-the prompt, so that they look as they would in running text.
+exactly the prefix it was trained on. The prompt is encoded by itself, then the solution's tokens
+are appended; they are taken from the encoding of the whole text where it has a token border at the
+end of the prompt, so that they look as they would in running text.
 """
 
 from __future__ import annotations
@@ -126,11 +126,11 @@ class Renderer:
         )
         if not whole.startswith(prompt_text):
             raise ModelError(
-                f"the chat template of {self.tokenizer.name_or_path!r} renders a conversation that does "
-                "not begin with its own generation prompt, so training and inference would differ; "
-                "use prompt.style=qa or repair the template"
+                f"the chat template of {self.tokenizer.name_or_path!r} renders a conversation that "
+                "does not begin with its own generation prompt, so training and inference would "
+                "differ; use prompt.style=qa or repair the template"
             )
-        # Templates end a turn with a line break after the end-of-turn token; nothing is learned there.
+        # Templates end a turn with a line break after the end-of-turn token: nothing to learn.
         return str(whole[len(prompt_text) :].rstrip("\n"))
 
     def _messages(self, question: str) -> list[dict[str, str]]:
@@ -170,7 +170,7 @@ class Renderer:
 
 
 def _leading_special_ids(tokenizer: Any) -> list[int]:
-    """Ids that the tokenizer puts before any text by itself: what its model was pre-trained with."""
+    """Ids that the tokenizer puts before any text by itself, as its model was pre-trained."""
     with_special = tokenizer("1")["input_ids"]
     plain = tokenizer("1", add_special_tokens=False)["input_ids"]
     for count in range(len(with_special) - len(plain) + 1):

@@ -72,6 +72,7 @@ def style_of(name: str) -> Style:
     if name not in STYLES:
         known = [*STYLES, CHAT]
         raise ConfigError(
-            f"prompt style {name!r} does not exist{did_you_mean(name, known)} Known: {', '.join(known)}"
+            f"prompt style {name!r} does not exist{did_you_mean(name, known) or '.'} "
+            f"Known: {', '.join(known)}"
         )
     return STYLES[name]

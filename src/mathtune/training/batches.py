@@ -1,7 +1,8 @@
 """How the examples of one optimiser step are cut into micro-batches and laid out as tensors.
 
-The cut never changes the gradient (see ``loss.py``), so it is free to serve speed and memory: examples
-of like length go together, and a micro-batch holds at most so many rows, padded tokens and logits.
+The cut never changes the gradient (see ``loss.py``), so it is free to serve speed and memory:
+examples of like length go together, and a micro-batch holds at most so many rows, padded tokens and
+logits.
 """
 
 from __future__ import annotations
@@ -79,8 +80,8 @@ def cut(examples: Sequence[Example], limits: Limits) -> Iterator[list[Example]]:
 def collate(examples: Sequence[Example], *, every_token: bool = False) -> MicroBatch:
     """Lay examples out as tensors.
 
-    Padding goes on the right and no attention mask is made: under causal attention no real token sees
-    what comes after it, and padded positions are never read.
+    Padding goes on the right and no attention mask is made: under causal attention no real token
+    sees what comes after it, and padded positions are never read.
 
     Args:
         examples: At least one, each of at least two tokens.

@@ -1,4 +1,4 @@
-"""What happens beside the training steps: metrics file, progress bar, signals, the last validation."""
+"""What happens beside the training steps: metrics, progress, signals, the last validation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ EVAL_KEYS = ("eval_loss", "eval_perplexity")
 class MetricsFile(TrainerCallback):
     """Appends every logged metric to ``metrics.jsonl``, a JSON object a line, flushed at once.
 
-    Only ``seconds`` (since the start of this process's training) differs between two runs of one seed.
+    Only ``seconds`` (since the start of this process's training) differs between two runs of one
+    seed.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,8 +1,8 @@
 """Checkpoints that are whole or not there.
 
-A checkpoint is written into a folder aside, synced, sealed with a manifest of hashes and renamed into
-place; a crash at any moment leaves either the earlier state or the new one. ``newest_whole`` finds the
-last one whose files still match their hashes.
+A checkpoint is written into a folder aside, synced, sealed with a manifest of hashes and renamed
+into place; a crash at any moment leaves either the earlier state or the new one. ``newest_whole``
+finds the last one whose files still match their hashes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def step_of(folder: Path) -> int:
-    """Return the optimiser step in a folder name such as ``checkpoint-300``; −1 if there is none."""
+    """Return the optimiser step in a name such as ``checkpoint-300``; −1 if there is none."""
     match = re.fullmatch(r"checkpoint-(\d+)", folder.name)
     return int(match.group(1)) if match else -1
 
@@ -77,8 +77,8 @@ def disk_error(error: OSError, folder: Path, needed: int) -> DiskError:
     free = shutil.disk_usage(folder).free
     return DiskError(
         f"could not save to {folder}: {error.strerror or error}; a checkpoint needs about "
-        f"{needed / 2**20:.0f} MB and {free / 2**20:.0f} MB are free. The earlier checkpoints are whole: "
-        "free some space and give the same command again"
+        f"{needed / 2**20:.0f} MB and {free / 2**20:.0f} MB are free. The earlier checkpoints are "
+        "whole: free some space and give the same command again"
     )
 
 

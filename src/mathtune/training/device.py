@@ -30,9 +30,9 @@ class Compute:
 def pick_compute(dtype: str = "auto", *, trains_all_weights: bool = False) -> Compute:
     """Pick device and dtype; ``dtype`` other than ``auto`` is taken as given.
 
-    bf16 counts as fast on a GPU only from compute capability 8.0 on (a T4 emulates it), and on a CPU
-    only where a measured matrix product says so: without AMX or working AVX-512-BF16 kernels bf16 is
-    50 to 200 times slower than float32, whatever the processor's flags promise.
+    bf16 counts as fast on a GPU only from compute capability 8.0 on (a T4 emulates it), and on a
+    CPU only where a measured matrix product says so: without AMX or working AVX-512-BF16 kernels
+    bf16 is 50 to 200 times slower than float32, whatever the processor's flags promise.
     """
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
@@ -49,14 +49,17 @@ def pick_compute(dtype: str = "auto", *, trains_all_weights: bool = False) -> Co
         return Compute("cpu", "CPU", getattr(torch, dtype), False, f"{dtype} as asked")
     ratio = _bf16_time_ratio()
     if ratio < 0.5:
-        reason = f"trained in bf16 over float32 weights: a bf16 product took {ratio:.2f} of the float32 time"
+        reason = (
+            "trained in bf16 over float32 weights: "
+            f"a bf16 product took {ratio:.2f} of the float32 time"
+        )
         return Compute("cpu", "CPU", torch.float32, True, reason)
     reason = f"a bf16 matrix product took {ratio:.1f} times as long as a float32 one here"
     return Compute("cpu", "CPU", torch.float32, False, reason)
 
 
 def _bf16_time_ratio(size: int = 256) -> float:
-    """Time of a bf16 matrix product over that of a float32 one (best of ten, as others may compute)."""
+    """Time of a bf16 matrix product over that of a float32 one (best of ten, against noise)."""
 
     def seconds(dtype: torch.dtype) -> float:
         left = torch.ones(size, size, dtype=dtype)

@@ -1,13 +1,13 @@
 """Cross-entropy at supervised positions only.
 
-The output layer is the largest matrix of a small model and its result, tokens × vocabulary, the largest
-tensor of any: Gemma's 256,000 entries take 1 MB a token. Prompt tokens and padding need none of it.
-A hook hands the output layer just the hidden states that predict a supervised token. The model's
-own forward runs unchanged around it, so soft-capping, tied embeddings, adapters and quantised weights are
-exact for every architecture, and wrappers such as DDP see a normal call.
+The output layer is the largest matrix of a small model and its result, tokens × vocabulary, the
+largest tensor of any: Gemma's 256,000 entries take 1 MB a token. Prompt tokens and padding need
+none of it. A hook hands the output layer just the hidden states that predict a supervised token.
+The model's own forward runs unchanged around it, so soft-capping, tied embeddings, adapters and
+quantised weights are exact for every architecture, and wrappers such as DDP see a normal call.
 
-The loss of an optimiser step is the sum over its supervised tokens divided by their count, in whatever
-pieces the sum was taken (DESIGN: one optimiser step means one fixed set of examples).
+The loss of an optimiser step is the sum over its supervised tokens divided by their count, in
+whatever pieces the sum was taken: one optimiser step means one fixed set of examples.
 """
 
 from __future__ import annotations

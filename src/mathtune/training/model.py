@@ -22,8 +22,8 @@ TINY_BASE = "tiny-base"
 class ParameterCounts:
     """How many parameters there are and how many are trained.
 
-    ``packed`` counts two 4-bit weights as one, as a look at the stored tensors shows them; shares computed
-    from it are common in published work and twice as flattering, so both are named.
+    ``packed`` counts two 4-bit weights as one, as a look at the stored tensors shows them; shares
+    computed from it are common in published work and twice as flattering, so both are named.
     """
 
     total: int
@@ -110,8 +110,9 @@ def _from_pretrained(path: str, config: ModelConfig, compute: Compute) -> Any:
         use_safetensors=True,
     )
     for module in model.modules():
-        # bitsandbytes repacks 4-bit weights on CPUs with AVX512-BF16 at the first forward in evaluation
-        # mode, with scales rounded to bf16 and for good: validation would change what is trained.
+        # bitsandbytes repacks 4-bit weights on CPUs with AVX512-BF16 at the first forward in
+        # evaluation mode, with scales rounded to bf16 and for good: validation would change what is
+        # trained.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     return model
@@ -158,8 +159,8 @@ def build_from_config(config: ModelConfig, tokenizer: Any, compute: Compute, see
         return AutoModelForCausalLM.from_config(built, dtype=compute.dtype).to(compute.device)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ModelError(
-            f"model.from_config={config.from_config} cannot be built: {error}; check the values against "
-            "the architecture's Transformers configuration"
+            f"model.from_config={config.from_config} cannot be built: {error}; check the values "
+            "against the architecture's Transformers configuration"
         ) from error
 
 
@@ -239,8 +240,8 @@ def _check_exists(name: str) -> None:
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
     if looks_local and not Path(name).expanduser().is_dir():
         raise ModelError(
-            f"model folder {name!r} does not exist; give the path of a saved model, a hub id such as "
-            f"google/gemma-2b, or {TINY_BASE}"
+            f"model folder {name!r} does not exist; give the path of a saved model, a hub id such "
+            f"as google/gemma-2b, or {TINY_BASE}"
         )
 
 

@@ -66,8 +66,9 @@ def fitting(
     dropped = len(examples) - len(kept)
     if not kept or (dropped and overlong == "error"):
         raise DataError(
-            f"{dropped} of {len(examples)} {what} examples are longer than train.max_length={max_length} "
-            f"tokens (the longest has {longest}); raise train.max_length to {longest}"
+            f"{dropped} of {len(examples)} {what} examples are longer than "
+            f"train.max_length={max_length} tokens (the longest has {longest}); raise "
+            f"train.max_length to {longest}"
             + (" or set train.overlong=drop" if kept else "")
         )
     return kept, dropped
@@ -86,8 +87,8 @@ def train(
 ) -> TrainingResult:
     """Train, continue from the newest whole checkpoint if there is one, and save the best weights.
 
-    On return ``model`` holds the weights of the best checkpoint, and ``run_dir/model`` has them with the
-    tokenizer.
+    On return ``model`` holds the weights of the best checkpoint, and ``run_dir/model`` has them
+    with the tokenizer.
 
     Raises:
         TrainingStopped: On SIGINT or SIGTERM (after a checkpoint) or where a loss is not finite.
@@ -130,8 +131,8 @@ def train(
         progress.stop()
     if stop.received is not None:
         raise TrainingStopped(
-            f"stopped by signal {stop.received} at step {trainer.state.global_step}, checkpoint saved; give "
-            "the same command again to continue",
+            f"stopped by signal {stop.received} at step {trainer.state.global_step}, checkpoint "
+            "saved; give the same command again to continue",
             exit_code=128 + stop.received,
         )
     save_model(model, tokenizer, recipe, run_dir / "model")
@@ -162,7 +163,7 @@ def save_model(model: Any, tokenizer: Any, recipe: Recipe, folder: Path) -> None
 
 
 def _note_base(folder: Path, recipe: Recipe) -> None:
-    """Write down what the adapter was trained on: the base's public name, and its 4-bit form if any."""
+    """Write down what the adapter was trained on: the base's name, and its 4-bit form if any."""
     path = folder / "adapter_config.json"
     adapter = json.loads(path.read_text(encoding="utf-8"))
     adapter["base_model_name_or_path"] = recipe.model.name_or_path
@@ -228,7 +229,7 @@ def _arguments(
             metric_for_best_model="eval_loss",
             greater_is_better=False,
             logging_steps=train.logging_steps,
-            logging_nan_inf_filter=False,  # a loss that is not finite stops the run, see MathTrainer
+            logging_nan_inf_filter=False,  # MathTrainer stops where a loss is not finite
             report_to=report_to,
             remove_unused_columns=False,
             disable_tqdm=True,

@@ -110,8 +110,8 @@ class Student:
         context = models.context_length(self.model)
         if context is not None and recipe.train.max_length > context:
             raise ModelError(
-                f"train.max_length={recipe.train.max_length} is beyond the model's context of {context} "
-                f"tokens; set train.max_length={context} or less"
+                f"train.max_length={recipe.train.max_length} is beyond the model's context of "
+                f"{context} tokens; set train.max_length={context} or less"
             )
         renderer = self.renderer(completion_only=recipe.train.completion_only_loss)
         train_examples, too_long = fitting(
@@ -163,6 +163,6 @@ class Student:
 
 
 def _quiet() -> None:
-    """Keep Transformers' own bars and notices from between ours; errors still come as exceptions."""
+    """Keep Transformers' own bars and notices away; errors still come as exceptions."""
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

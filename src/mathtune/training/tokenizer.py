@@ -17,8 +17,8 @@ _PIECES = r" ?[A-Za-z]+|\d|\s|[^\sA-Za-z\d]"
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer on ``texts``.
 
-    Digits are single tokens, as numbers must be read place by place. All 256 bytes are in the alphabet, so
-    there is no unknown token.
+    Digits are single tokens, as numbers must be read place by place. All 256 bytes are in the
+    alphabet, so there is no unknown token.
 
     Args:
         texts: Training texts.

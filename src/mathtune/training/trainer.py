@@ -2,8 +2,8 @@
 
 Its arguments, callbacks, schedules, optimisers and trackers keep working. What is replaced:
 
-* A data-loader batch is the whole set of examples of one optimiser step. ``training_step`` cuts it into
-  micro-batches (``batches.cut``), so the cut is free to change and the gradient is not.
+* A data-loader batch is the whole set of examples of one optimiser step. ``training_step`` cuts it
+  into micro-batches (``batches.cut``), so the cut is free to change and the gradient is not.
 * The loss is summed over supervised tokens and divided by their count in the step (``loss.py``).
 * Validation loss is the token-weighted mean over the validation set, whatever the batch size.
 * Checkpoints are written aside, sealed and renamed into place (``checkpoints.py``).
@@ -50,8 +50,8 @@ class MathTrainer(Trainer):
 
     Args:
         model: A Transformers or PEFT causal language model.
-        args: With ``per_device_train_batch_size`` counting the examples of a whole optimiser step on one
-            device and ``gradient_accumulation_steps`` 1: the step is cut here.
+        args: With ``per_device_train_batch_size`` counting the examples of a whole optimiser step
+            on one device and ``gradient_accumulation_steps`` 1: the step is cut here.
         train_examples: Training examples.
         validation_examples: Validation examples.
         limits: Bounds of a micro-batch.
@@ -94,7 +94,8 @@ class MathTrainer(Trainer):
         examples: list[Example] = inputs
         model.train()
         total = self._sum_over_ranks(supervised_count(examples))
-        # DDP averages gradients over ranks, the loss is a mean over all ranks' tokens: undo the average.
+        # DDP averages gradients over ranks, the loss is a mean over all ranks' tokens: undo the
+        # average.
         scale = self.accelerator.num_processes / total
         step_loss = torch.zeros((), device=self.args.device)
         micro_batches = list(cut(examples, self.limits))
@@ -161,7 +162,7 @@ class MathTrainer(Trainer):
         tensor = torch.tensor(value, dtype=torch.float64, device=self.args.device)
         return type(value)(self.accelerator.reduce(tensor, reduction="sum").item())
 
-    # Checkpoints -----------------------------------------------------------------------------------
+    # Checkpoints
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._staging or self.args.output_dir)
@@ -232,5 +233,6 @@ def _not_finite(what: str, step: int, examples: Sequence[Example]) -> str:
     where = f" on problems {named}" if named else ""
     return (
         f"the {what} is not finite at step {step}{where}; the weights of the last checkpoint are "
-        "untouched. Lower train.learning_rate or set train.max_grad_norm=1.0, and give the command again"
+        "untouched. Lower train.learning_rate or set train.max_grad_norm=1.0, and give the command "
+        "again"
     )

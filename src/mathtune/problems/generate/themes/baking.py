@@ -1,6 +1,5 @@
 """In kitchens and bakeries."""
 
-# ruff: noqa: D103 - a template's text says what it asks
 from __future__ import annotations
 
 from mathtune.problems.generate.framework import Draw, Story, template
