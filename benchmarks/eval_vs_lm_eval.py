@@ -1,4 +1,5 @@
-"""Greedy 5-shot GSM8K generation: the hf engine against lm-evaluation-harness and plain ``generate``.
+"""Greedy 5-shot GSM8K generation: the hf engine against lm-evaluation-harness and plain
+``generate``.
 
     python benchmarks/eval_vs_lm_eval.py --problems 256 --rounds 3
 
@@ -6,11 +7,11 @@ Prints one JSON line a measurement and a last one with the ratios. All engines d
 14M-parameter Llama shape (8k vocabulary, fp32) on the same prompts, in turn within each round, and
 their outputs are compared. Needs ``MATHTUNE_DATA_DIR`` and ``pip install "mathtune[bench]"``.
 
-The weights are random, since speed does not depend on what is said but on how much of it: drawn wide
-enough that greedy output varies instead of falling into a loop. ``EndingLlama`` adds to the logit of the
-end of text a term that grows with the position, so answers end at lengths that vary from problem to
-problem, with the mean of GSM8K's own solutions. The term is part of the model's forward pass, so
-every engine gets it.
+The weights are random, since speed does not depend on what is said but on how much of it: drawn
+wide enough that greedy output varies instead of falling into a loop. ``EndingLlama`` adds to the
+logit of the end of text a term that grows with the position, so answers end at lengths that vary
+from problem to problem, with the mean of GSM8K's own solutions. The term is part of the model's
+forward pass, so every engine gets it.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ after an interruption goes on where it stopped.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,6 @@ def load_problems(recipe: Recipe, run: Run, console: Console) -> Splits:
 
 def train_stage(recipe: Recipe, splits: Splits, run: Run, console: Console) -> None:
     """Train and note what came out."""
-    from dataclasses import asdict
-
     from mathtune.training.student import Student
 
     student = Student.load(recipe, console, splits.train.problems)

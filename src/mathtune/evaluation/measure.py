@@ -74,7 +74,7 @@ def measure(
         earlier: Evaluation | None = None
         for calculator in settings(config):
             headline = test_set is test_sets[0] and calculator == config.calculator
-            with _progress(console, f"{label}: {test_set.label}", len(test_set)) as (bar, task):
+            with _Bar(console, f"{label}: {test_set.label}", len(test_set)) as (bar, task):
 
                 def advance(row: Row, bar: Progress = bar, task: Any = task) -> None:
                     right = bool(row["correct"])
@@ -140,7 +140,7 @@ def compare_all(
     return comparisons
 
 
-class _progress:
+class _Bar:
     """A bar with count, right answers so far and time left; nothing where there is no terminal."""
 
     def __init__(self, console: Console, title: str, total: int) -> None:

@@ -197,6 +197,8 @@ def _arguments(
 ) -> TrainingArguments:
     train = recipe.train
     report_to = prepare_trackers(recipe, run_dir, console)
+    if compute.device == "cpu" and train.optim.startswith("paged_"):
+        console.print(f"{train.optim}: pages need a GPU; the same optimiser runs without them")
     try:
         return TrainingArguments(
             output_dir=str(output),

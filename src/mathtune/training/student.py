@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -163,6 +164,9 @@ class Student:
 
 
 def _quiet() -> None:
-    """Keep Transformers' own bars and notices away; errors still come as exceptions."""
+    """Keep the libraries' own bars and notices away; errors still come as exceptions."""
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
+    # training/run.py says this in a line of its own.
+    warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")

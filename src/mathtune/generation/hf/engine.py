@@ -1,9 +1,9 @@
 """Continuous batching over one shared prefix, for any Transformers causal language model.
 
-The loop, a step at a time: rows that are free take the next prompts; one forward pass feeds the last
-token of every running row and the whole prompt of every new one; each row gets its next token, from
-the calculator where it has one waiting; rows that end are yielded and filled again. The few-shot
-prefix that all prompts share is computed once.
+The loop, a step at a time: rows that are free take the next prompts; one forward pass feeds the
+last token of every running row and the whole prompt of every new one; each row gets its next
+token, from the calculator where it has one waiting; rows that end are yielded and filled again.
+The few-shot prefix that all prompts share is computed once.
 
 Left out on purpose: beam search (published results use one greedy or sampled path) and speculative
 decoding.
@@ -87,12 +87,14 @@ class HFEngine:
     Args:
         model: A causal language model, bare or wrapped by PEFT, quantised or not, on its device.
         tokenizer: Its tokenizer.
-        rows: Most completions decoded at once; None is ``MAX_ROWS``. The memory budget may set fewer.
-        memory_budget_bytes: For keys, values and logits of all rows; None is a quarter of the memory
-            free on CPU and 60 % of that on CUDA.
-        prefill_tokens: Most prompt tokens computed in one step (one prompt at least), which bounds the
-            memory of activations.
-        on_progress: Called with the number of completions done and the number in all after each one.
+        rows: Most completions decoded at once; None is ``MAX_ROWS``. The memory budget may set
+            fewer.
+        memory_budget_bytes: For keys, values and logits of all rows; None is a quarter of the
+            memory free on CPU and 60 % of that on CUDA.
+        prefill_tokens: Most prompt tokens computed in one step (one prompt at least), which bounds
+            the memory of activations.
+        on_progress: Called with the number of completions done and the number in all after each
+            one.
 
     Attributes:
         stats: Figures of the last ``generate`` call.
@@ -135,8 +137,8 @@ class HFEngine:
 
         A completion that fills the model's context ends with ``StopReason.LENGTH``, as one that
         reaches ``max_new_tokens`` does. The model is in evaluation mode until the iterator is
-        exhausted or closed, and then as before. Samples are seeded by problem id: prompts with the same
-        id get the same random numbers.
+        exhausted or closed, and then as before. Samples are seeded by problem id: prompts with the
+        same id get the same random numbers.
 
         Raises:
             ModelError: A prompt is empty or leaves no room in the context, the memory budget does

@@ -4,8 +4,8 @@ All tokens of a step, from rows that decode and from rows that start, are packed
 of T tokens, so a model's matrix products see no padding. Attention is the only place that must know
 which token belongs to which row.
 
-Dimensions: T tokens of a step, R rows, C capacity of a row, P prefix tokens, H query heads, G key-value
-heads, D head size.
+Dimensions: T tokens of a step, R rows, C capacity of a row, P prefix tokens, H query heads, G
+key-value heads, D head size.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Step:
         positions_T: Position of each token in its row's whole text, prefix included.
         rows_T: Its row.
         columns_T: Its place among the row's own tokens.
-        groups: The decoding rows, whose one token each comes first: ``(first, end, longest)`` of rows
-            that are attended together, with the most own tokens of one, the new one included.
+        groups: The decoding rows, whose one token each comes first: ``(first, end, longest)`` of
+            rows that are attended together, with the most own tokens of one, the new one included.
         starts: Tokens of each row that starts in this step; they follow the decoding rows' tokens.
         is_prefix: The tokens are the shared prefix, and belong to no row.
     """

@@ -26,8 +26,9 @@ def unwrap(model: Any) -> PreTrainedModel:
 class PackedForward:
     """Computes next-token logits of rows over one shared prefix.
 
-    Rows ``0..n-1`` are in use, those with more tokens first as far as that is cheap; row ``rows`` is
-    a spare one, in which the engine keeps the prompt of a problem whose samples have not all started.
+    Rows ``0..n-1`` are in use, those with more tokens first as far as that is cheap; row ``rows``
+    is a spare one, in which the engine keeps the prompt of a problem whose samples have not all
+    started.
     """
 
     def __init__(self, model: Any, linears: FastLinears, prefix: Sequence[int]) -> None:
@@ -97,7 +98,8 @@ class PackedForward:
         self._cache.copy_row(source, target, self._lengths[source])
 
     def remove(self, row: int, used: int) -> list[tuple[int, int]]:
-        """Free one of ``used`` rows and return the moves, ``(source, target)`` in order, that close the gap.
+        """Free one of ``used`` rows and return the moves, ``(source, target)`` in order, that
+        close the gap.
 
         Moving the last row into the gap would mix short rows among long ones, and short rows are
         padded to the longest of their group. So each later group gives its longest row to the one

@@ -1,8 +1,8 @@
 """Choosing the next token of many rows at once, each with its own random numbers.
 
-A row draws one uniform number a token from a generator seeded by ``(seed, problem id, sample)``, and the
-token is where that number falls in the cumulative distribution over the vocabulary. The samples of a
-problem therefore do not depend on which other rows are decoded beside it.
+A row draws one uniform number a token from a generator seeded by ``(seed, problem id, sample)``,
+and the token is where that number falls in the cumulative distribution over the vocabulary. The
+samples of a problem therefore do not depend on which other rows are decoded beside it.
 """
 
 from __future__ import annotations
