@@ -14,6 +14,7 @@ from rich.console import Console
 
 from mathtune import config, problems, report, runs
 from mathtune.config.schema import Recipe
+from mathtune.evaluation.in_loop import validation_exact_match
 from mathtune.evaluation.measure import answer_example, compare_all, measure
 from mathtune.evaluation.results import Results
 from mathtune.records import ProblemSet, Splits
@@ -87,7 +88,12 @@ def train_stage(recipe: Recipe, splits: Splits, run: Run, console: Console) -> N
     from mathtune.training.student import Student
 
     student = Student.load(recipe, console, splits.train.problems)
-    result = student.train(splits, run)
+    judged = splits.validation.problems[: recipe.train.exact_match_samples]
+
+    def exact_match(student: Student) -> float:
+        return validation_exact_match(student, judged, recipe.eval)
+
+    result = student.train(splits, run, exact_match if judged else None)
     run.note(training=asdict(result))
     run.finish_stage("train")
 

@@ -257,6 +257,10 @@ class TrainConfig(Section):
     """Keep a checkpoint for ``model/`` only when validation loss improved."""
     save_total_limit: Positive = 2
     """Checkpoints kept; the best one is never deleted."""
+    exact_match_samples: Annotated[int, Field(ge=0)] = 0
+    """Let the model solve this many validation problems at every validation; 0: loss only."""
+    metric_for_best_model: Literal["eval_loss", "eval_exact_match"] = "eval_loss"
+    """What chooses the checkpoint; ``eval_exact_match`` needs ``exact_match_samples``."""
     logging_steps: Positive = 10
     """Interval of training metrics."""
     early_stopping_patience: Positive | None = None
@@ -333,6 +337,13 @@ class Recipe(Section):
                 f"eval.max_new_tokens={self.eval.max_new_tokens} is not below "
                 f"train.max_length={self.train.max_length}: the model would be asked for longer "
                 "texts than it was trained on; raise train.max_length or lower eval.max_new_tokens"
+            )
+        if self.train.metric_for_best_model == "eval_exact_match" and not (
+            self.train.exact_match_samples
+        ):
+            faults.append(
+                "train.metric_for_best_model=eval_exact_match with train.exact_match_samples=0: there "
+                "would be nothing to choose by; set train.exact_match_samples, for example to 100"
             )
         labels = [test.label for test in self.data.test]
         if len(set(labels)) != len(labels):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from mathtune.errors import ConfigError
 from mathtune.records import Completion, Prompt
 
 
@@ -21,7 +23,11 @@ class Decoding:
         seed: Of sampling. The same seed gives the same samples whatever the batch size.
         stop: Strings that end a completion; they are not part of its text.
         calculator: Insert the exact result after ``<<expression=`` (Cobbe et al. 2021, appendix B).
-        logprobs: Also return the log-probability of each new token.
+        logprobs: Also return the log-probability of each new token, under the model itself
+            (temperature 1, no top-p).
+
+    Raises:
+        ConfigError: A value is outside its range; all such faults are reported at once.
     """
 
     max_new_tokens: int = 256
@@ -32,6 +38,23 @@ class Decoding:
     stop: tuple[str, ...] = ()
     calculator: bool = False
     logprobs: bool = False
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{name} is {getattr(self, name)}; give 1 or more"
+            for name in ("max_new_tokens", "samples")
+            if getattr(self, name) < 1
+        ]
+        if not 0 <= self.temperature < math.inf:
+            faults.append(f"temperature is {self.temperature}; give 0 (greedy) or more")
+        if not 0 < self.top_p <= 1:
+            faults.append(f"top_p is {self.top_p}; give more than 0 and at most 1")
+        if isinstance(self.stop, str):
+            faults.append(f"stop is the string {self.stop!r}; give a tuple of strings")
+        elif "" in self.stop:
+            faults.append("stop holds an empty string, which would end every completion at once")
+        if faults:
+            raise ConfigError(faults)
 
 
 class Engine(Protocol):

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 TRAIN_KEYS = ("loss", "learning_rate", "grad_norm")
-EVAL_KEYS = ("eval_loss", "eval_perplexity")
+EVAL_KEYS = ("eval_loss", "eval_perplexity", "eval_exact_match")
 
 
 class MetricsFile(TrainerCallback):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class TrainingResult:
 
     Attributes:
         steps: Optimiser steps of the whole run.
-        best_step: Step of the checkpoint that was kept, chosen by validation loss.
+        best_step: Step of the checkpoint that was kept, chosen by ``train.metric_for_best_model``.
         best_eval_loss: Its validation loss, nats a supervised token.
         stopped: ``finished`` or ``early``.
         train_tokens: Tokens trained on, prompts included.
@@ -84,6 +84,7 @@ def train(
     validation_examples: Sequence[Example],
     run_dir: Path,
     console: Console,
+    exact_match: Callable[[], float] | None = None,
 ) -> TrainingResult:
     """Train, continue from the newest whole checkpoint if there is one, and save the best weights.
 
@@ -117,6 +118,7 @@ def train(
         validation_examples=validation_examples,
         limits=limits(recipe, model),
         tokenizer=tokenizer,
+        exact_match=exact_match,
         callbacks=callbacks,
     )
     if window and checkpoint:
@@ -137,10 +139,15 @@ def train(
         )
     save_model(model, tokenizer, recipe, run_dir / "model")
     state = trainer.state
+    best_step = state.best_global_step or state.global_step
     return TrainingResult(
         steps=state.global_step,
-        best_step=state.best_global_step or state.global_step,
-        best_eval_loss=float(state.best_metric or 0.0),
+        best_step=best_step,
+        best_eval_loss=next(
+            log["eval_loss"]
+            for log in state.log_history
+            if log["step"] == best_step and "eval_loss" in log
+        ),
         stopped="finished" if state.global_step >= state.max_steps else "early",
         train_tokens=trainer.tokens_seen,
         seconds=time.monotonic() - start,
@@ -228,8 +235,8 @@ def _arguments(
             save_steps=train.eval_steps,
             save_total_limit=train.save_total_limit,
             load_best_model_at_end=True,
-            metric_for_best_model="eval_loss",
-            greater_is_better=False,
+            metric_for_best_model=train.metric_for_best_model,
+            greater_is_better=train.metric_for_best_model == "eval_exact_match",
             logging_steps=train.logging_steps,
             logging_nan_inf_filter=False,  # MathTrainer stops where a loss is not finite
             report_to=report_to,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import transformers
@@ -99,8 +100,15 @@ class Student:
         """Yield the log-probability of each token of each example."""
         return token_logprobs(self.model, examples, self._limits())
 
-    def train(self, splits: Splits, run: Run) -> TrainingResult:
+    def train(
+        self, splits: Splits, run: Run, exact_match: Callable[[Student], float] | None = None
+    ) -> TrainingResult:
         """Train on the splits; afterwards the model holds the weights that validation chose.
+
+        Args:
+            splits: Training and validation problems.
+            run: Where checkpoints, metrics and the model go.
+            exact_match: Called with this student at every validation; logged beside the loss.
 
         Raises:
             DataError: If no example fits ``train.max_length``.
@@ -157,6 +165,7 @@ class Student:
             validation_examples=validation_examples,
             run_dir=run.folder,
             console=self.console,
+            exact_match=None if exact_match is None else partial(exact_match, self),
         )
 
     def _limits(self) -> Limits:

@@ -15,7 +15,7 @@ import contextlib
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class MathTrainer(Trainer):
         validation_examples: Validation examples.
         limits: Bounds of a micro-batch.
         tokenizer: Saved beside the weights.
+        exact_match: Called at every validation; its share of right answers is logged beside the loss.
         callbacks: Further callbacks.
     """
 
@@ -68,6 +69,7 @@ class MathTrainer(Trainer):
         validation_examples: Sequence[Example],
         limits: Limits,
         tokenizer: Any,
+        exact_match: Callable[[], float] | None = None,
         callbacks: Sequence[Any] = (),
     ) -> None:
         super().__init__(
@@ -81,6 +83,7 @@ class MathTrainer(Trainer):
         )
         self.remove_callback(PrinterCallback)  # ProgressBar says it
         self.limits = limits
+        self._exact_match = exact_match
         self.tokens_seen = 0
         self._staging: Path | None = None
 
@@ -142,6 +145,8 @@ class MathTrainer(Trainer):
             f"{metric_key_prefix}_loss": loss,
             f"{metric_key_prefix}_perplexity": math.exp(min(loss, 700.0)),  # e^710 overflows
         }
+        if self._exact_match is not None:
+            metrics[f"{metric_key_prefix}_exact_match"] = self._exact_match()
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics

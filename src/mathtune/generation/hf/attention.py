@@ -5,8 +5,8 @@ softmax denominators. The first part therefore also returns the logarithm of its
 the second merges it in. The prefix is one product with the tokens of all rows as queries; its keys
 and values are stored once and never copied for a row (Juravsky et al. 2024, "Hydragen").
 
-Dimensions: B batch, T tokens, S keys, P prefix tokens, H query heads, G key-value heads, D head
-size.
+Dimensions: B batch, T tokens, S keys, P prefix tokens, H query heads, G key-value heads, D size of
+a head.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class PackedMask:
 
 
 class LayerKV:
-    """One layer's prefix, and the own tokens of its rows: ``[R + 1, G, C, D]``, one row to spare."""
+    """One layer's prefix, and its rows' own tokens ``[R + 1, G, C, D]``, the last row a spare."""
 
     def __init__(self) -> None:
         self.prefix: Prefix | None = None

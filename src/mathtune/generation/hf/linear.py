@@ -38,7 +38,7 @@ def onednn_available(tensor: Tensor) -> bool:
 
 
 def pack(weight: Tensor, rows: int) -> Tensor:
-    """Return a copy of a weight ``[out, in]`` in the layout that suits products with ``rows`` rows."""
+    """Return a copy of a weight ``[out, in]`` laid out for products with ``rows`` rows."""
     return torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
 
 

@@ -47,7 +47,7 @@ class PackedForward:
             self._forward(prefix, step, [len(prefix) - 1])
 
     def bytes_per_token(self) -> int:
-        """Return the memory of one token's keys and values, in bytes; 0 where there is no prefix."""
+        """Return the bytes that one token's keys and values take; 0 where there is no prefix."""
         return self._cache.bytes_per_token()
 
     def reserve(self, rows: int, capacity: int) -> None:
@@ -98,8 +98,7 @@ class PackedForward:
         self._cache.copy_row(source, target, self._lengths[source])
 
     def remove(self, row: int, used: int) -> list[tuple[int, int]]:
-        """Free one of ``used`` rows and return the moves, ``(source, target)`` in order, that
-        close the gap.
+        """Free one of ``used`` rows; return the moves ``(source, target)`` that close the gap.
 
         Moving the last row into the gap would mix short rows among long ones, and short rows are
         padded to the longest of their group. So each later group gives its longest row to the one

@@ -1,5 +1,4 @@
-"""The path for architectures that the packed path cannot compute: each row for itself, always
-right.
+"""The path for architectures that the packed path cannot compute: each row for itself.
 
 It feeds a model exactly as ``model.generate`` does on one prompt, so it is right wherever that is:
 states of recurrent layers, for example, may not be continued by more than one token.

@@ -58,13 +58,16 @@ class Rules:
         self._logprobs = decoding.logprobs
         self._eos_ids = frozenset(eos_ids)
         # Special tokens are not part of the text, so a stop string that is one is looked for by id.
-        special = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
-        self._stop_ids = frozenset(special[stop] for stop in decoding.stop if stop in special)
+        self._stop_ids = frozenset(
+            token
+            for token, added in tokenizer.added_tokens_decoder.items()
+            if added.special and added.content in decoding.stop
+        )
         self._detokenizer = detokenizer
         self._calculator = Calculator(tokenizer, detokenizer) if decoding.calculator else None
 
     def next_token(self, row: Row, chosen: int) -> int:
-        """Return the token the row gets: one the calculator has waiting, else the model's choice."""
+        """Return what the row gets: a token the calculator has waiting, else the model's choice."""
         if not row.forced:
             return chosen
         row.inserted += 1

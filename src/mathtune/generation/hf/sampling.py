@@ -26,7 +26,7 @@ def row_generator(seed: int, problem_id: str, sample: int) -> random.Random:
 
 
 def first_not_finite(logits: Tensor) -> int | None:
-    """Return the first row of ``[rows, vocabulary]`` whose largest logit is NaN or infinite, or None."""
+    """Return the first row of ``[rows, vocabulary]`` whose largest logit is not finite, or None."""
     bad = ~logits.amax(-1).isfinite()
     return int(bad.nonzero()[0]) if bad.any() else None
 
@@ -41,7 +41,10 @@ def choose(logits: Tensor, decoding: Decoding, generators: Sequence[random.Rando
     """
     if decoding.temperature == 0:
         return logits.argmax(-1).tolist()
-    probabilities = torch.softmax(logits.float() / decoding.temperature, -1)
+    logits = logits.float()
+    # The largest is taken off first, so that no temperature is too low to divide by.
+    scaled = (logits - logits.amax(-1, keepdim=True)) / decoding.temperature
+    probabilities = torch.softmax(scaled, -1)
     if decoding.top_p < 1:
         floor = _nucleus_floor(probabilities, decoding.top_p)
         probabilities = probabilities.masked_fill(probabilities < floor, 0.0)
@@ -57,7 +60,7 @@ def choose(logits: Tensor, decoding: Decoding, generators: Sequence[random.Rando
 
 
 def _nucleus_floor(probabilities: Tensor, top_p: float) -> Tensor:
-    """Return ``[rows, 1]``: the smallest probability inside the top-p nucleus (Holtzman et al. 2020)."""
+    """Return the smallest probability in each nucleus, ``[rows, 1]`` (Holtzman et al. 2020)."""
     vocabulary = probabilities.shape[-1]
     top = probabilities.topk(min(_NUCLEUS_GUESS, vocabulary), -1).values
     if top.shape[-1] < vocabulary and bool((top.sum(-1) < top_p).any()):

@@ -1,0 +1,29 @@
+"""Exact match inside the training loop: the same engine and grader on fixed validation problems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mathtune.config.schema import EvalConfig
+from mathtune.evaluation.measure import Measurable, decoding_of
+from mathtune.grading import grade
+from mathtune.records import Problem, StopReason
+
+
+def validation_exact_match(
+    student: Measurable, problems: Sequence[Problem], config: EvalConfig
+) -> float:
+    """Return the share of problems that the model as it is now solves, greedily.
+
+    The calculator is as in the headline figures of ``config``. The model's training mode and the state
+    of random generators are left as they were.
+    """
+    renderer = student.renderer()
+    decoding = decoding_of(config, renderer, calculator=config.calculator)
+    gold = {problem.id: problem.gold for problem in problems}
+    prompts = [renderer.prompt(problem.question, problem.id) for problem in problems]
+    right = 0
+    for completion in student.engine().generate(prompts, decoding):
+        finished = completion.stop_reason is not StopReason.LENGTH
+        right += grade(completion.text, gold[completion.problem_id], finished=finished).correct
+    return right / len(problems)

@@ -1,0 +1,59 @@
+"""A model that overfits 32 problems solves them, and exact match in the loop chooses the checkpoint."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from mathtune import config, pipeline
+from models_for_tests import saved_model
+from rich.console import Console
+
+
+def test_overfitting_reaches_full_exact_match_and_stops_by_itself(tmp_path):
+    """One set for training and validation: the memorised 32 problems must be solved, by decoding."""
+    model, _ = saved_model(tmp_path / "model", "llama", hidden_size=64, intermediate_size=128)
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text(
+        "".join(
+            json.dumps({"question": f"Item {n} costs?", "answer": f"It is {n}.\n#### {n}"}) + "\n"
+            for n in range(10, 42)
+        )
+    )
+    test = tmp_path / "other.jsonl"
+    test.write_text(json.dumps({"question": "Something else?", "answer": "#### 3"}) + "\n")
+    said = io.StringIO()
+    recipe = config.load(
+        "smollm2-135m-gsm8k",
+        [
+            f"model={model}", f"data.train={problems}", f"data.test={test}",
+            "data.validation_fraction=0.5", "train.max_steps=60", "train.learning_rate=5e-3",
+            "train.per_device_train_batch_size=16", "train.eval_strategy=steps",
+            "train.eval_steps=15", "train.exact_match_samples=12", "train.warmup_steps=5",
+            "train.metric_for_best_model=eval_exact_match", "train.max_length=200",
+            "eval.max_new_tokens=24",
+        ],
+    )  # fmt: skip
+    from mathtune.evaluation.in_loop import validation_exact_match
+    from mathtune.problems import load
+    from mathtune.records import Splits
+    from mathtune.training.student import Student
+
+    splits = load(recipe.data, seed=recipe.seed)
+    everything = splits.train.problems
+    memorised = Splits(splits.train, splits.train, splits.test)
+    console = Console(file=said)
+    with pipeline.open_run(recipe, tmp_path / "run") as run:
+        student = Student.load(recipe, console)
+
+        def exact_match(student):
+            return validation_exact_match(student, everything[:12], recipe.eval)
+
+        result = student.train(memorised, run, exact_match)
+        final = validation_exact_match(student, everything, recipe.eval)
+    metrics = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    logged = {m["step"]: m["eval_exact_match"] for m in metrics if "eval_exact_match" in m}
+    assert sorted(logged) == [15, 30, 45, 60]
+    assert result.best_step == max(logged, key=lambda step: (logged[step], -step))
+    assert final == 1.0  # stopping by itself included: a text that ran on would be truncated
+    assert [m["eval_loss"] for m in metrics if "eval_loss" in m][-1] < 0.05
