@@ -24,6 +24,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -276,7 +277,7 @@ def main() -> None:
         rates = {
             batch: measure(
                 name,
-                lambda: peer(model, tokenizer, tried, n, batch),
+                partial(peer, model, tokenizer, tried, n, batch),
                 len(tried),
                 batch=batch,
                 round="batch size",
@@ -294,7 +295,7 @@ def main() -> None:
         ours = keep("mathtune", lambda: run_mathtune(engine, prompts, n))
         rates["mathtune"].append(measure("mathtune", ours, len(prompts), round=number))
         for name, peer in peers.items():
-            run = keep(name, lambda: peer(model, tokenizer, prompts, n, best[name]))  # noqa: B023
+            run = keep(name, partial(peer, model, tokenizer, prompts, n, best[name]))
             rates[name].append(measure(name, run, len(prompts), batch=best[name], round=number))
     if options.transformers_batching:
         some = prompts[: options.transformers_batching]

@@ -1,4 +1,4 @@
-"""Both published projects' recipes run the whole way on real GSM8K with a tiny model of the same kind."""
+"""Both seed recipes run the whole way on real GSM8K, with tiny models of the same kind."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
 from mathtune import config, pipeline
 from models_for_tests import saved_model
-from rich.console import Console
 
 SIZES = [
     "data.max_train_samples=24", "data.max_validation_samples=6", "data.max_test_samples=5",

@@ -12,17 +12,21 @@ from collections.abc import Iterable, Sequence
 
 
 class MathtuneError(Exception):
-    """Base of every error that mathtune raises on purpose."""
+    """Base of every error that mathtune raises on purpose.
+
+    Attributes:
+        faults: One sentence a fault: all that were found, not only the first.
+    """
 
     exit_code = 2
-
-
-class ConfigError(MathtuneError, ValueError):
-    """A recipe or an option is wrong. Carries all faults found, not only the first."""
 
     def __init__(self, faults: str | Sequence[str]) -> None:
         self.faults: list[str] = [faults] if isinstance(faults, str) else list(faults)
         super().__init__("\n".join(self.faults))
+
+
+class ConfigError(MathtuneError, ValueError):
+    """A recipe or an option is wrong."""
 
 
 class DataError(MathtuneError, ValueError):

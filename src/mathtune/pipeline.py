@@ -12,12 +12,13 @@ from typing import Any
 
 from rich.console import Console
 
-from mathtune import config, problems, report, runs
-from mathtune.config.schema import Recipe
+from mathtune import config, problems, prompts, report, runs
+from mathtune.config.schema import FILE_ENDINGS, Recipe, SourceConfig
 from mathtune.evaluation.in_loop import validation_exact_match
 from mathtune.evaluation.measure import answer_example, compare_all, measure
+from mathtune.evaluation.preview import Preview, preview_set
 from mathtune.evaluation.results import Results
-from mathtune.records import ProblemSet, Splits
+from mathtune.records import Problem, ProblemSet, Splits
 from mathtune.runs import Run
 
 
@@ -37,11 +38,11 @@ def run(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, Any]
     with open_run(recipe, folder) as run:
         splits = load_problems(recipe, run, console)
         results = Results.open(run, recipe.eval, splits.test)
-        if recipe.model.name_or_path and not run.is_done("base"):  # random weights are no base
+        if recipe.model.name_or_path and not results.has("base"):  # random weights are no base
             measure_stage(recipe, "base", splits, run, results, console)
-        if not run.is_done("train"):
+        if not run.is_trained():
             train_stage(recipe, splits, run, console)
-        if not run.is_done("tuned"):
+        if not results.has("tuned"):
             measure_stage(recipe, "tuned", splits, run, results, console)
         if recipe.model.name_or_path:
             results.add_comparisons(compare_all(run, splits.test, recipe.eval, seed=recipe.seed))
@@ -53,7 +54,7 @@ def train(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, An
     """Train only; return the run folder and the training figures."""
     with open_run(recipe, folder) as run:
         splits = load_problems(recipe, run, console)
-        if not run.is_done("train"):
+        if not run.is_trained():
             train_stage(recipe, splits, run, console)
         report.write(run.folder)
         return {"run_dir": str(run.folder), **run.manifest()["training"]}
@@ -67,10 +68,42 @@ def evaluate(recipe: Recipe, label: str, folder: Path | None, console: Console) 
         splits = Splits(empty, empty, test_sets)
         run.note(data=problems.describe(splits))
         results = Results.open(run, recipe.eval, test_sets)
-        if not run.is_done(label):
+        if not results.has(label):
             measure_stage(recipe, label, splits, run, results, console)
         report.write(run.folder)
         return results.headline()
+
+
+def preview(recipe: Recipe) -> list[Preview]:
+    """Return what a model would be asked on each test set; only its tokenizer is loaded."""
+    from mathtune.training.model import load_tokenizer
+
+    test_sets = problems.load_tests(recipe.data, seed=recipe.seed)
+    model = recipe.model
+    tokenizer = load_tokenizer(
+        model.name_or_path or "", model.revision, trust=model.trust_remote_code
+    )
+    renderer = prompts.Renderer(
+        tokenizer, recipe.prompt.style, system=recipe.prompt.system, shots=load_shots(recipe)
+    )
+    return [
+        preview_set(renderer, test_set, recipe.eval, seed=recipe.seed) for test_set in test_sets
+    ]
+
+
+def load_shots(recipe: Recipe) -> tuple[Problem, ...]:
+    """Return the solved problems shown before each question, none of them a test problem."""
+    k, source = recipe.prompt.shots, recipe.prompt.shot_source
+    if k == 0:
+        return ()
+    if source == prompts.TRAIN:
+        return problems.draw_shots(recipe.data, k, seed=recipe.seed)
+    if source.endswith(FILE_ENDINGS):
+        shots = problems.file_shots(SourceConfig(path=source), k)
+    else:
+        shots = prompts.named_shots(source, k)
+    problems.check_shots(shots, recipe.data, seed=recipe.seed)
+    return shots
 
 
 def load_problems(recipe: Recipe, run: Run, console: Console) -> Splits:
@@ -104,10 +137,16 @@ def measure_stage(
     """Measure the base or the tuned model and keep its figures and its answer to the example."""
     from mathtune.training.student import Student
 
-    if label == "tuned" and run.is_done("train"):
+    shots = load_shots(recipe)
+    if shots:
+        run.note(shots={"source": recipe.prompt.shot_source, "ids": [shot.id for shot in shots]})
+    if label == "tuned" and run.is_trained():
         student = Student.load_tuned(recipe, run, console)
     else:
         student = Student.load(recipe, console)
-    evaluations = measure(student, label, splits.test, run, recipe.eval, console)
-    results.add(evaluations, answer_example(student, label, recipe.eval))
+        student.check(splits)  # what would stop training, before hours of measuring
+    evaluations = measure(
+        student, label, splits.test, run, recipe.eval, console, seed=recipe.seed, shots=shots
+    )
+    results.add(evaluations, answer_example(student, label, recipe.eval, shots=shots))
     run.finish_stage(label)

@@ -1,76 +1,161 @@
 """Everything that can be checked before work begins, so that a run does not fail an hour in.
 
-All faults found are reported together.
+All faults found are reported together: those of the recipe itself, and those that show where it
+meets models, files and disk. Torch is not loaded for it.
 """
 
 from __future__ import annotations
 
+import enum
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mathtune.config.schema import Recipe, SourceConfig
-from mathtune.errors import ConfigError, did_you_mean
+from mathtune import config, model_files, problems, runs
+from mathtune.config.schema import Recipe
+from mathtune.errors import ConfigError, MathtuneError, did_you_mean
 
 MINIMUM_FREE_BYTES = 200 * 2**20
 """A run folder of the smallest model with its checkpoints."""
 
 
-def check(recipe: Recipe, run_dir: Path | None, *, trains: bool = True) -> None:
-    """Check files, model folder, names and disk space.
+class Purpose(enum.Enum):
+    """What a recipe is loaded for; what is not needed for it is not checked."""
+
+    TRAIN = "train"
+    MEASURE = "measure"
+    CHAT = "chat"
+    VALIDATE = "validate"
+    """Only looked at: no network is asked, and local data are read to the end."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether the part of the recipe about training matters."""
+        return self in (Purpose.TRAIN, Purpose.VALIDATE)
+
+    @property
+    def writes(self) -> bool:
+        """Whether a run folder is made."""
+        return self in (Purpose.TRAIN, Purpose.MEASURE)
+
+
+def load(
+    name_or_path: str, overrides: Sequence[str], run_dir: Path | None, purpose: Purpose
+) -> Recipe:
+    """Load a recipe with overrides, and check all that can be checked without working on it.
 
     Raises:
         ConfigError: With every fault found.
     """
-    faults = [*_model_faults(recipe), *_disk_faults(run_dir or Path("runs"))]
-    sources = [source for test in recipe.data.test for source in test.sources]
-    if trains:
-        sources = [*recipe.data.train, *recipe.data.validation, *sources]
-        faults += _training_faults(recipe)
-    for source in sources:
-        faults += _source_faults(source)
+    draft = config.load_draft(name_or_path, overrides)
+    faults = [*draft.faults, *_faults(draft.recipe, run_dir, purpose)]
+    if faults or purpose is Purpose.VALIDATE:
+        # Else the data are read in a moment anyway, and all their faults told then.
+        faults += problems.local_faults(
+            draft.recipe.data, seed=draft.recipe.seed, trains=purpose.trains
+        )
     if faults:
         raise ConfigError(list(dict.fromkeys(faults)))
+    return draft.recipe
 
 
-def _model_faults(recipe: Recipe) -> Iterator[str]:
-    name = recipe.model.name_or_path
-    if name is None or Path(name).is_dir():
-        return
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        yield f"model={name}: there is no such folder; give a saved model's folder or a hub id"
-    elif "/" not in name and name != "tiny-base":
+def _faults(recipe: Recipe, run_dir: Path | None, purpose: Purpose) -> Iterator[str]:
+    yield from _model_faults(recipe, purpose)
+    if purpose.trains:
+        yield from _training_faults(recipe)
+    if purpose.writes:
+        yield from _label_faults(recipe)
+        yield from _disk_faults(recipe, run_dir or Path("runs"), purpose)
+
+
+def _model_faults(recipe: Recipe, purpose: Purpose) -> Iterator[str]:
+    model = recipe.model
+    if model.name_or_path is None:
+        found = model.from_config
+    else:
+        try:
+            found = model_files.read_config(
+                model.name_or_path, model.revision, cached_only=purpose is Purpose.VALIDATE
+            )
+        except MathtuneError as error:
+            yield from error.faults
+            return
+    context = model_files.context_length(found or {})
+    limit = recipe.train.max_length
+    if purpose.trains and context is not None and limit > context:
         yield (
-            f"model={name}: no folder and no hub id of the form owner/name"
-            f"{did_you_mean(name, ['tiny-base'])} Give a folder, a hub id such as google/gemma-2b, or "
-            "tiny-base"
-        )
-
-
-def _disk_faults(run_dir: Path) -> Iterator[str]:
-    folder = run_dir.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if free < MINIMUM_FREE_BYTES:
-        yield (
-            f"{free / 2**20:.0f} MB are free at {folder} and a run needs at least "
-            f"{MINIMUM_FREE_BYTES / 2**20:.0f} MB; free some space or choose another --run-dir"
+            f"train.max_length={limit} is beyond the model's context of {context} tokens; set "
+            f"train.max_length={context} or less"
         )
 
 
 def _training_faults(recipe: Recipe) -> Iterator[str]:
     """Names that belong to Transformers are checked against its own lists."""
-    from mathtune.training.names import OPTIMIZERS, SCHEDULES
+    from mathtune.training import names
+    from mathtune.training.trackers import missing_packages
 
+    train, answer = recipe.train, recipe.eval.max_new_tokens
     for key, value, known in (
-        ("train.optim", recipe.train.optim, OPTIMIZERS),
-        ("train.lr_scheduler_type", recipe.train.lr_scheduler_type, SCHEDULES),
+        ("train.optim", train.optim, names.optimizers()),
+        ("train.lr_scheduler_type", train.lr_scheduler_type, names.schedules()),
     ):
         if value not in known:
-            yield f"{key}={value} is unknown{did_you_mean(value, known)} Known: {', '.join(known)}"
+            yield f"{key}={value} is unknown; give one of {', '.join(known)}" + did_you_mean(
+                value, known
+            )
+    if package := names.package_of(train.optim):
+        yield (
+            f"train.optim={train.optim} needs the package {package}, which is not installed; "
+            "install it or set train.optim=adamw_torch"
+        )
+    if answer >= train.max_length:
+        yield (
+            f"eval.max_new_tokens={answer} is not below train.max_length={train.max_length}, so "
+            "longer texts would be asked for than were trained on; raise train.max_length or lower "
+            "eval.max_new_tokens"
+        )
+    yield from missing_packages(recipe.tracking.report_to)
 
 
-def _source_faults(source: SourceConfig) -> Iterator[str]:
-    if source.path is not None and not Path(source.path).expanduser().exists():
-        yield f"data file {source.path} does not exist; check the path"
+def _label_faults(recipe: Recipe) -> Iterator[str]:
+    """Two labels that differ only in what a file name cannot hold would share a file."""
+    slugs: dict[str, str] = {}
+    for test in recipe.data.test:
+        first = slugs.setdefault(runs.slug(test.label), test.label)
+        if first != test.label:
+            yield (
+                f"data.test labels {first!r} and {test.label!r} would name the same file; change a "
+                "letter or digit in one"
+            )
+
+
+def _disk_faults(recipe: Recipe, run_dir: Path, purpose: Purpose) -> Iterator[str]:
+    folder = run_dir.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        yield f"--run-dir={run_dir} cannot be a folder, as {folder} is a file; choose another"
+        return
+    if not os.access(folder, os.W_OK | os.X_OK):
+        yield f"--run-dir={run_dir} cannot be written, as {folder} is read-only; choose another"
+        return
+    free, needed = shutil.disk_usage(folder).free, _needed_bytes(recipe, purpose)
+    if free < needed:
+        yield (
+            f"{free / 2**20:,.0f} MB are free at {folder} and this run needs at least "
+            f"{needed / 2**20:,.0f} MB; free some space or choose another --run-dir"
+        )
+
+
+def _needed_bytes(recipe: Recipe, purpose: Purpose) -> int:
+    """Return a lower bound: the model, and where all weights are trained one checkpoint of them."""
+    name = recipe.model.name_or_path
+    if purpose is not Purpose.TRAIN or recipe.adapter is not None or name is None:
+        return MINIMUM_FREE_BYTES
+    try:
+        parameters = model_files.parameter_count(name) or 0
+    except MathtuneError:  # told already, or by loading it
+        return MINIMUM_FREE_BYTES
+    moments = 8 if recipe.train.optim.startswith("adamw_torch") else 0
+    return max(MINIMUM_FREE_BYTES, parameters * (4 + 4 + moments))

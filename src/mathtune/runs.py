@@ -26,6 +26,9 @@ from mathtune.errors import DiskError, RunError
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "tokenizers")
 
+_HARMLESS = ("checkpoints", "predictions", "manifest.json", "manifest.json.tmp", "recipe.yaml.tmp")
+"""What is made before ``recipe.yaml``, and may be left of a start that was cut off."""
+
 _SECRET = re.compile(r"hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|\b[0-9a-f]{40}\b")
 
 
@@ -50,14 +53,12 @@ class Run:
         """Return the predictions file of a model on a set, with the calculator on or off."""
         if headline:
             return self.folder / "predictions" / f"{model}.jsonl"
-        slug = re.sub(r"[^a-z0-9]+", "-", test_set.lower()).strip("-") or "set"
         state = "on" if calculator else "off"
-        return self.folder / "predictions" / f"{model}--{slug}--calculator-{state}.jsonl"
+        return self.folder / "predictions" / f"{model}--{slug(test_set)}--calculator-{state}.jsonl"
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest."""
-        data: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text("utf-8"))
-        return data
+        return read_json(self.folder / "manifest.json")
 
     def note(self, **facts: Any) -> None:
         """Add facts to the manifest; mappings are merged one level deep."""
@@ -77,6 +78,10 @@ class Run:
         """Return whether a stage was finished, now or before an interruption."""
         return stage in self.manifest().get("stages", {})
 
+    def is_trained(self) -> bool:
+        """Return whether training was finished and its model is still there."""
+        return self.is_done("train") and self.model.is_dir()
+
     def close(self) -> None:
         """Let other processes use the folder."""
         if self._lock is not None:
@@ -90,6 +95,11 @@ class Run:
         self.close()
 
 
+def slug(label: str) -> str:
+    """Return a test set's label as part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") or "set"
+
+
 def default_folder(name: str, recipe_yaml: str) -> Path:
     """Return ``runs/NAME-HASH``: the same recipe with the same overrides has the same folder."""
     digest = hashlib.sha256(recipe_yaml.encode()).hexdigest()[:8]
@@ -99,23 +109,27 @@ def default_folder(name: str, recipe_yaml: str) -> Path:
 def create(folder: Path, recipe_yaml: str, *, seed: int, command: list[str]) -> Run:
     """Make a run folder, or open it again if it was made by the same recipe.
 
+    A folder in which no work was saved yet, of a recipe that turned out to be wrong, is made anew.
+
     Raises:
-        RunError: If the folder belongs to another recipe or another process is using it.
+        RunError: If the folder belongs to another recipe, another process is using it, or it holds
+            something else.
         DiskError: If it cannot be written.
     """
     try:
+        _check_ours(folder)
         for part in ("checkpoints", "predictions"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         run = Run(folder, _locked(folder))
         stored = folder / "recipe.yaml"
-        if stored.exists():
-            if stored.read_text("utf-8") != recipe_yaml:
-                run.close()
-                raise RunError(
-                    f"run folder {folder} was made by a different recipe; choose another "
-                    "--run-dir, or delete the folder if it is not needed"
-                )
-        else:
+        same = stored.exists() and stored.read_bytes() == recipe_yaml.encode()
+        if not same and _holds_work(folder):
+            run.close()
+            raise RunError(
+                f"run folder {folder} was made by a different recipe; choose another --run-dir, or "
+                "delete the folder if it is not needed"
+            )
+        if not same or not (folder / "manifest.json").exists():
             write_json(
                 folder / "manifest.json",
                 {
@@ -138,6 +152,23 @@ def create(folder: Path, recipe_yaml: str, *, seed: int, command: list[str]) -> 
     return run
 
 
+def _check_ours(folder: Path) -> None:
+    """Keep out of folders that hold anything but a run: files of the same names would be lost."""
+    if (folder / "recipe.yaml").exists() or not folder.is_dir():
+        return
+    names = sorted(path.name for path in folder.iterdir())
+    if others := [name for name in names if name not in _HARMLESS and name[0] != "."]:
+        raise RunError(
+            f"folder {folder} holds {', '.join(others[:3])}{', …' if len(others) > 3 else ''} and "
+            "no run; choose another --run-dir"
+        )
+
+
+def _holds_work(folder: Path) -> bool:
+    parts = [*(folder / "checkpoints").iterdir(), *(folder / "predictions").iterdir()]
+    return bool(parts) or (folder / "model").exists()
+
+
 def provenance() -> dict[str, Any]:
     """Return versions, platform and git state: what a result depends on besides the recipe."""
     versions = {}
@@ -154,19 +185,50 @@ def provenance() -> dict[str, Any]:
     }
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what ``write_json`` has written.
+
+    Raises:
+        RunError: If the file is missing or damaged.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path} cannot be read ({error}); delete it and give the same command again: finished "
+            "work is found and kept"
+        ) from error
+    if not isinstance(value, dict):
+        raise RunError(
+            f"{path} holds {type(value).__name__} in place of an object; delete it and give the "
+            "same command again: finished work is found and kept"
+        )
+    return value
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON aside and move it into place, so that a reader never sees half of it."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text aside and move it into place."""
+    """Write text aside and move it into place.
+
+    Raises:
+        DiskError: If it could not be written; a file that stood there before is untouched.
+    """
     aside = path.with_name(path.name + ".tmp")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        raise DiskError(
+            f"{path} could not be written ({error.strerror or error}); what was saved before is "
+            "whole: free some space or mend the permissions, and give the same command again"
+        ) from error
 
 
 def _locked(folder: Path) -> IO[str]:

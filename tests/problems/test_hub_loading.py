@@ -18,7 +18,7 @@ READ = """
 import json, sys, time
 from mathtune.config.schema import SourceConfig
 from mathtune.errors import DataError
-from mathtune.problems import hub
+from mathtune import hub
 from mathtune.problems.sources import Role, read_source
 assert "datasets" not in sys.modules
 hub.REACH_SECONDS = 0.5

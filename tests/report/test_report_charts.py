@@ -72,6 +72,14 @@ def test_ticks_of_an_axis_have_equal_decimals():
     assert {"0.000", "0.002", "0.010"} <= set(ticks)
 
 
+def test_a_schedule_that_falls_to_almost_nothing_stays_on_a_linear_scale() -> None:
+    line = Series("", "training", ((0, 0.01), (50, 0.005), (100, 1e-7)))
+    assert "(log scale)" in (charts.line_chart("Rate", [line], y_label="rate") or "")
+    assert "(log scale)" not in (
+        charts.line_chart("Rate", [line], y_label="rate", linear=True) or ""
+    )
+
+
 def test_what_is_not_finite_is_left_out():
     line = Series("t", "training", ((1, 1.0), (2, float("nan")), (3, float("inf")), (4, 2.0)))
     svg = charts.line_chart("Loss", [line], y_label="loss")

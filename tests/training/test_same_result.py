@@ -27,7 +27,8 @@ def command(model: Path, run_dir: Path) -> list[str]:
     return [
         sys.executable, "-c", "from mathtune.cli.main import main; main()",
         "run", "demo", f"model={model}", "--run-dir", str(run_dir), "--json",
-        "data.train.0.n=60", "data.train.1.n=20", "data.validation.0.n=10", "data.max_test_samples=4",
+        "data.train.0.n=60", "data.train.1.n=20",
+        "data.validation.0.n=10", "data.max_test_samples=4",
         f"train.max_steps={STEPS}", "train.eval_steps=3", "train.logging_steps=2",
         "train.per_device_train_batch_size=4", "train.learning_rate=1e-3", "train.max_length=500",
         "train.micro_batch_tokens=600", "adapter.lora_dropout=0.1", "eval.max_new_tokens=12",

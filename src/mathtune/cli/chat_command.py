@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from mathtune.cli.common import progress_console
@@ -28,11 +30,10 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
     student = Student.load(recipe, progress_console())
     engine, renderer = student.engine(), student.renderer()
     decoding = decoding_of(recipe.eval, renderer, calculator=calculator)
-    stdin = click.get_text_stream("stdin")
     while True:
-        if stdin.isatty():
+        if sys.stdin.isatty():
             click.echo("? ", nl=False)
-        question = stdin.readline().strip()
+        question = sys.stdin.readline().strip()
         if not question:
             return
         for completion in engine.generate([renderer.prompt(question, "chat")], decoding):

@@ -51,13 +51,14 @@ def command(
         missing = [str(path) for path in files if not path.is_file()]
         if missing:
             raise ConfigError(
-                f"run folder {paths[0]} has no {' and no '.join(missing)}; finish the run, or give two "
-                "predictions files"
+                f"run folder {paths[0]} has no {' and no '.join(missing)}; finish the run, or give "
+                "two predictions files"
             )
     folders = [str(path) for path in files if path.is_dir()]
     if folders:
         raise ConfigError(
-            f"{folders[0]} is a folder; give predictions files such as {folders[0]}/predictions/tuned.jsonl"
+            f"{folders[0]} is a folder; give predictions files such as "
+            f"{folders[0]}/predictions/tuned.jsonl"
         )
     comparisons = compare_files(
         files, allow_different=allow_different, confidence=confidence, seed=seed

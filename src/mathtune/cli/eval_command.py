@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from mathtune.cli.common import print_outcome, progress_console, run_options
+from mathtune.cli.common import print_json, print_outcome, progress_console, run_options
+
+if TYPE_CHECKING:
+    from mathtune.config.schema import Recipe
 
 
 @click.command("eval")
@@ -16,9 +22,21 @@ from mathtune.cli.common import print_outcome, progress_console, run_options
     "--data", multiple=True, help="Problem set: a known name, NAME:SPLIT, a hub id or a file."
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many problems of each set.")
-@click.option("--style", help="Prompt style: qa, instruct, orca or chat.")
+@click.option("--style", help="Prompt style: qa, cot, instruct, orca or chat.")
+@click.option("--shots", type=click.IntRange(min=0), help="Solved problems before each question.")
+@click.option(
+    "--shot-source",
+    help="train (by seed), the set gsm8k-cot or word-problems, or a file. Default: train.",
+)
 @click.option("--calculator/--no-calculator", default=None, help="Headline with the calculator.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), help="Longest answer in tokens.")
+@click.option("--temperature", type=click.FloatRange(min=0), help="0 is greedy, the default.")
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="Nucleus sampling.")
+@click.option(
+    "--samples", type=click.IntRange(min=1), help="Answers a problem, for maj@k and pass@k."
+)
+@click.option("--batch-size", type=click.IntRange(min=1), help="Answers decoded at once.")
+@click.option("--preview", is_flag=True, help="Show the first prompts to the letter, and end.")
 @click.option(
     "--label",
     default="base",
@@ -32,28 +50,72 @@ def command(
     data: tuple[str, ...],
     limit: int | None,
     style: str | None,
+    shots: int | None,
+    shot_source: str | None,
     calculator: bool | None,
     max_new_tokens: int | None,
+    temperature: float | None,
+    top_p: float | None,
+    samples: int | None,
+    batch_size: int | None,
+    preview: bool,
     label: str,
     run_dir: Path | None,
     as_json: bool,
 ) -> None:
     """Measure MODEL (a folder, a hub id, an adapter's folder, tiny-base) on a problem set.
 
-    Without --data: the GSM8K test set. Knobs of a recipe can follow, for example eval.batch_size=8.
+    Without --data: the GSM8K test set. Knobs of a recipe can follow, for example
+    eval.perplexity=false.
     """
     from mathtune import config, pipeline
     from mathtune.preflight import check
 
     given = {
         "prompt.style": style,
+        "prompt.shots": shots,
+        "prompt.shot_source": shot_source,
         "eval.calculator": calculator,
         "eval.max_new_tokens": max_new_tokens,
+        "eval.temperature": temperature,
+        "eval.top_p": top_p,
+        "eval.samples": samples,
+        "eval.batch_size": batch_size,
         "data.max_test_samples": limit,
         "data.test": "[" + ", ".join(data) + "]" if data else None,
     }
     options = [f"{key}={value}" for key, value in given.items() if value is not None]
     loaded = config.load("gsm8k-eval", [f"model={model}", *options, *overrides])
     check(loaded, run_dir, trains=False)
+    if preview:
+        print_preview(loaded, as_json=as_json)
+        return
     outcome = pipeline.evaluate(loaded, label, run_dir, progress_console())
+    if not as_json:
+        print_tables(Path(outcome["run_dir"]))
     print_outcome(outcome, as_json=as_json)
+
+
+def print_preview(recipe: Recipe, *, as_json: bool) -> None:
+    """Print what the recipe's model would be asked."""
+    from mathtune import pipeline
+
+    previews = pipeline.preview(recipe)
+    if as_json:
+        print_json({"preview": [asdict(preview) for preview in previews]})
+        return
+    for preview in previews:
+        for line in preview.lines():
+            click.echo(line)
+
+
+def print_tables(run_dir: Path) -> None:
+    """Print the figures of a run folder's results."""
+    from rich.console import Console
+
+    from mathtune.cli.evaluation_table import evaluation_tables
+
+    results = json.loads((run_dir / "results.json").read_text("utf-8"))
+    console = Console(highlight=False)
+    for table in evaluation_tables(results["evaluations"]):
+        console.print(table)

@@ -1,4 +1,4 @@
-"""The command line: ``mathtune COMMAND``. Each command is a module of this room, imported when called."""
+"""The command line ``mathtune COMMAND``: one module a command, imported when it is called."""
 
 from __future__ import annotations
 

@@ -15,8 +15,9 @@ from mathtune.cli.common import print_outcome, progress_console, recipe_argument
 def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, as_json: bool) -> None:
     """Do everything RECIPE asks for: base measured, training, tuned measured, report.
 
-    RECIPE is a name from `mathtune recipes` or a YAML file. Any knob can be set after it, for example
-    train.learning_rate=1e-4 or model=PATH_OR_ID. The same command again continues an interrupted run.
+    RECIPE is a name from `mathtune recipes` or a YAML file. Any knob can be set after it, for
+    example train.learning_rate=1e-4 or model=PATH_OR_ID. The same command again continues an
+    interrupted run.
     """
     from mathtune import config, pipeline
     from mathtune.preflight import check

@@ -9,10 +9,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction01 = Annotated[float, Field(ge=0.0, lt=1.0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every random generator used takes
 
 SEED_PROBLEM = "What is 125 * 45 + 678? Show your work."
 """The problem that the Gemma-2B project put to the original and to the fine-tuned model."""
@@ -22,7 +30,11 @@ class Section(BaseModel):
     """A part of a recipe: unknown keys are errors, values never change after loading."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=()
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
     )
 
 
@@ -103,7 +115,7 @@ class SourceConfig(Section):
     """Generated problems are split by content hash, so that test texts never occur in training."""
     n: Positive | None = None
     """How many generated problems."""
-    seed: int | None = None
+    seed: Seed | None = None
     """Seed of the generator; default: the recipe's seed."""
     limit: Positive | None = None
     """Take only this many, the first by content hash."""
@@ -139,7 +151,7 @@ Source = Annotated[SourceConfig, BeforeValidator(_source_from_text)]
 
 
 def _as_list(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
+    return value if isinstance(value, list) or value is None else [value]
 
 
 Sources = Annotated[list[Source], BeforeValidator(_as_list), Field(min_length=1)]
@@ -158,13 +170,16 @@ class TestSetConfig(Section):
 
 def _test_sets_from_short(value: Any) -> Any:
     """Read ``test: gsm8k`` and ``test: [{name: gsm8k}]`` as labelled sets."""
+    if value is None:
+        return None
     sets = []
     for item in _as_list(value):
         if isinstance(item, dict) and ("sources" in item or "label" in item):
             sets.append(item)
         else:
             source = _source_from_text(item)
-            label = source.get("name") or source.get("path") or "generated"
+            found = source if isinstance(source, dict) else {}  # else its own check says so
+            label = found.get("name") or found.get("path") or "generated"
             sets.append({"label": str(label), "sources": [source]})
     return sets
 
@@ -198,14 +213,24 @@ class DataConfig(Section):
 class PromptConfig(Section):
     """What the text around a problem looks like."""
 
-    style: Literal["qa", "instruct", "chat", "orca"] = "qa"
-    """``qa``: lm-evaluation-harness' ``Question:/Answer:``; ``chat``: the tokenizer's template."""
+    style: Literal["qa", "cot", "instruct", "chat", "orca"] = "qa"
+    """``qa``, ``cot``: lm-evaluation-harness' gsm8k and gsm8k_cot; ``chat``: the tokenizer's."""
     system: str | None = None
     """System message of the chat style."""
+    shots: Annotated[int, Field(ge=0)] = 0
+    """Solved problems shown before each question that is measured; training shows none."""
+    shot_source: str = "train"
+    """``train``: drawn from ``data.train`` by seed; ``gsm8k-cot``, ``word-problems``; or a file."""
 
 
 OptimizerName = str
 """Any ``optim`` of Transformers; checked when the trainer's arguments are made."""
+
+
+def _steps(value: int) -> int:
+    if value == 0 or value < -1:
+        raise ValueError(f"is {value}; give the number of steps, or -1 to train by epochs")
+    return value
 
 
 class TrainConfig(Section):
@@ -213,7 +238,7 @@ class TrainConfig(Section):
 
     num_train_epochs: Annotated[float, Field(gt=0)] = 3
     """Passes over the training problems, unless ``max_steps`` is given."""
-    max_steps: int = -1
+    max_steps: Annotated[int, AfterValidator(_steps)] = -1
     """Optimiser steps; overrides ``num_train_epochs`` when above 0."""
     per_device_train_batch_size: Positive = 8
     """Problems in one forward pass at most, a device."""
@@ -274,6 +299,12 @@ class EvalConfig(Section):
 
     max_new_tokens: Positive = 256
     """Longest answer in tokens."""
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """0: the likeliest token at each step (greedy); above: sampled, by the recipe's seed."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Sample from the likeliest tokens that hold this probability (Holtzman et al. 2020)."""
+    samples: Positive = 1
+    """Answers a problem; above 1 the majority's answer (maj@k) and pass@k are reported as well."""
     stop: list[str] | None = None
     """Strings that end an answer; default: those of the prompt style."""
     calculator: bool = False
@@ -281,7 +312,7 @@ class EvalConfig(Section):
     batch_size: Positive | None = None
     """Rows decoded at once; default: from free memory."""
     perplexity: bool = True
-    """Also measure the perplexity of the gold solutions."""
+    """Also measure the perplexity of the gold solutions, with no solved problems before them."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Level of every interval."""
     bootstrap_resamples: Positive = 10_000
@@ -301,14 +332,20 @@ class TrackingConfig(Section):
     """Project name in the tracker."""
 
 
+def _file_name(value: str) -> str:
+    if not value.strip() or "/" in value or "\0" in value:
+        raise ValueError(f"is {value!r}; give a word without '/', it is part of a folder's name")
+    return value
+
+
 class Recipe(Section):
     """A whole experiment. ``mathtune run`` needs nothing else."""
 
-    name: str
+    name: Annotated[str, AfterValidator(_file_name)]
     """Short name; part of the run folder's name."""
     description: str = ""
     """One sentence for ``mathtune recipes``."""
-    seed: int = 42
+    seed: Seed = 42
     """Of everything that is random: data order, initial weights, sampling, bootstrap."""
     model: ModelConfig
     adapter: AdapterConfig | None = None
@@ -332,12 +369,6 @@ class Recipe(Section):
                 "model.load_in_4bit=true with model.from_config: random weights are not worth "
                 "quantising; set model.load_in_4bit=false or name a saved model"
             )
-        if self.eval.max_new_tokens >= self.train.max_length:
-            faults.append(
-                f"eval.max_new_tokens={self.eval.max_new_tokens} is not below "
-                f"train.max_length={self.train.max_length}: the model would be asked for longer "
-                "texts than it was trained on; raise train.max_length or lower eval.max_new_tokens"
-            )
         if self.train.metric_for_best_model == "eval_exact_match" and not (
             self.train.exact_match_samples
         ):
@@ -345,11 +376,24 @@ class Recipe(Section):
                 "train.metric_for_best_model=eval_exact_match with train.exact_match_samples=0: there "
                 "would be nothing to choose by; set train.exact_match_samples, for example to 100"
             )
+        if self.eval.temperature == 0:
+            if self.eval.samples > 1:
+                faults.append(
+                    f"eval.samples={self.eval.samples} with eval.temperature=0: greedy decoding "
+                    "would give the same answer each time; set eval.temperature, for example to "
+                    "0.7, or eval.samples=1"
+                )
+            if self.eval.top_p < 1:
+                faults.append(
+                    f"eval.top_p={self.eval.top_p:g} with eval.temperature=0: greedy decoding "
+                    "takes the likeliest token anyway; set eval.temperature, for example to 0.7, "
+                    "or eval.top_p=1"
+                )
         labels = [test.label for test in self.data.test]
         if len(set(labels)) != len(labels):
             faults.append(
                 f"data.test has two sets with one label ({', '.join(labels)}); rename one"
             )
         if faults:
-            raise ValueError("\x1e".join(faults))  # taken apart again in loading.py
+            raise ValueError("\x1e".join(faults))  # taken apart again in wording.py
         return self

@@ -70,7 +70,8 @@ def compare(
         raise DataError(
             f"{labels[0]} and {labels[1]} cannot be compared: "
             + "; ".join(differing[name] for name in refused)
-            + f". Evaluate both alike, or allow it with allow_different={','.join(refused)}"
+            + f"; evaluate both alike, or allow it with allow_different={','.join(refused)} "
+            f"({' '.join(f'--allow-different {name}' for name in refused)} on the command line)"
         )
     if not pairs:
         raise DataError(
@@ -120,13 +121,19 @@ def compare_files(
         seed: Of the bootstrap.
     """
     if len(paths) < 2:
-        raise ConfigError(f"{len(paths)} predictions files given; a comparison needs at least two")
+        raise ConfigError(
+            f"a comparison needs two predictions files and {len(paths)} is given; add the other"
+        )
     if labels is None:
         stems = [Path(path).stem for path in paths]
         labels = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
     if len(labels) != len(paths):
         raise ConfigError(f"{len(labels)} labels given for {len(paths)} files; give one a file")
-    first, *others = (read_rows(path) for path in paths)
+    files = [read_rows(path) for path in paths]
+    for path, rows in zip(paths, files, strict=True):
+        if not rows:
+            raise DataError(f"{path} holds no rows; give a predictions file with some")
+    first, *others = files
     comparisons = [
         compare(
             first,

@@ -67,13 +67,18 @@ class Evaluation:
         return self.decoding.calculator
 
     def summary(
-        self, *, predictions: str | None = None, perplexity: Perplexity | None = None
+        self,
+        *,
+        predictions: str | None = None,
+        perplexity: Perplexity | None = None,
+        confidence: float = 0.95,
     ) -> dict[str, Any]:
         """Return the ``evaluations[]`` object of ``results.json``.
 
         Args:
             predictions: Path of the rows to name in it, relative to the run folder.
             perplexity: Of the same model on the same set, where it was measured.
+            confidence: Of all intervals.
         """
         return summarise(
             self.rows,
@@ -81,6 +86,7 @@ class Evaluation:
             predictions=predictions or str(self.path),
             timing=self.timing,
             perplexity=perplexity,
+            confidence=confidence,
         )
 
 

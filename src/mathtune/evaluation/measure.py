@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -11,11 +12,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from mathtune.config.schema import EvalConfig
 from mathtune.evaluation.compare import compare
 from mathtune.evaluation.evaluate import Evaluation, evaluate
-from mathtune.evaluation.perplexity import perplexity
+from mathtune.evaluation.perplexity import saved_perplexity
 from mathtune.evaluation.rows import read_rows
 from mathtune.generation.engine import Decoding, Engine
 from mathtune.prompts.render import Renderer
-from mathtune.records import Completion, Example, ProblemSet, Row
+from mathtune.records import Completion, Example, Problem, ProblemSet, Row
 from mathtune.runs import Run
 
 
@@ -26,8 +27,8 @@ class Measurable(Protocol):
         """Return an engine that decodes with the model as it is now."""
         ...
 
-    def renderer(self) -> Renderer:
-        """Return the renderer of its prompts."""
+    def renderer(self, *, shots: Sequence[Problem] = ()) -> Renderer:
+        """Return the renderer of its prompts, which begin with the solved problems given."""
         ...
 
     def score(self, examples: Sequence[Example]) -> Iterable[Sequence[float]]:
@@ -41,9 +42,25 @@ def settings(config: EvalConfig) -> tuple[bool, bool]:
 
 
 def decoding_of(config: EvalConfig, renderer: Renderer, *, calculator: bool) -> Decoding:
-    """Return greedy decoding as a recipe asks for it."""
+    """Return greedy decoding within a recipe's limits."""
     stop = renderer.stop if config.stop is None else tuple(config.stop)
     return Decoding(max_new_tokens=config.max_new_tokens, stop=stop, calculator=calculator)
+
+
+def measured_decoding(
+    config: EvalConfig, renderer: Renderer, *, calculator: bool, seed: int
+) -> Decoding:
+    """Return decoding as a recipe measures by it: sampled where it has a temperature."""
+    greedy = decoding_of(config, renderer, calculator=calculator)
+    if config.temperature == 0:
+        return greedy  # without a seed: greedy runs of two seeds can be compared
+    return replace(
+        greedy,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        samples=config.samples,
+        seed=seed,
+    )
 
 
 def measure(
@@ -53,6 +70,9 @@ def measure(
     run: Run,
     config: EvalConfig,
     console: Console,
+    *,
+    seed: int,
+    shots: Sequence[Problem] = (),
 ) -> list[dict[str, Any]]:
     """Return a model's ``evaluations`` objects of ``results.json``; rows go to the run folder.
 
@@ -63,47 +83,60 @@ def measure(
         run: The run folder.
         config: How to decode.
         console: For progress.
+        seed: Of sampling.
+        shots: Solved problems shown before each question; perplexity is measured without them.
     """
-    engine, renderer = student.engine(), student.renderer()
+    engine, asking, scoring = student.engine(), student.renderer(shots=shots), student.renderer()
     summaries = []
     for test_set in test_sets:
-        measured_perplexity = None
-        if config.perplexity:
-            examples = [renderer.example(problem) for problem in test_set.problems]
-            measured_perplexity = perplexity(examples, student.score)
-        earlier: Evaluation | None = None
+        prompts = [asking.prompt(problem.question, problem.id) for problem in test_set.problems]
+        evaluations: list[Evaluation] = []
         for calculator in settings(config):
             headline = test_set is test_sets[0] and calculator == config.calculator
-            with _Bar(console, f"{label}: {test_set.label}", len(test_set)) as (bar, task):
+            decoding = measured_decoding(config, asking, calculator=calculator, seed=seed)
+            total = len(test_set) * decoding.samples
+            with _Bar(console, f"{label}: {test_set.label}", total) as (bar, task):
 
                 def advance(row: Row, bar: Progress = bar, task: Any = task) -> None:
                     right = bool(row["correct"])
                     bar.update(task, advance=1, right=bar.tasks[0].fields["right"] + right)
 
-                earlier = evaluate(
-                    engine,
-                    test_set,
-                    [renderer.prompt(p.question, p.id) for p in test_set.problems],
-                    decoding_of(config, renderer, calculator=calculator),
-                    path=run.predictions(label, test_set.label, calculator, headline=headline),
-                    style=renderer.style,
-                    model=label,
-                    on_row=advance,
-                    reuse=earlier,
+                evaluations.append(
+                    evaluate(
+                        engine,
+                        test_set,
+                        prompts,
+                        decoding,
+                        path=run.predictions(label, test_set.label, calculator, headline=headline),
+                        style=asking.style,
+                        model=label,
+                        on_row=advance,
+                        reuse=evaluations[0] if evaluations and decoding.temperature == 0 else None,
+                    )
                 )
-            relative = str(earlier.path.relative_to(run.folder))
-            summary = earlier.summary(predictions=relative, perplexity=measured_perplexity)
+        perplexity = None
+        if config.perplexity:
+            examples = [scoring.example(problem) for problem in test_set.problems]
+            perplexity = saved_perplexity(evaluations[0].path, examples, student.score)
+        for evaluation in evaluations:
+            summary = evaluation.summary(
+                predictions=str(evaluation.path.relative_to(run.folder)),
+                perplexity=perplexity,
+                confidence=config.confidence,
+            )
             summaries.append(summary)
             console.print(
-                f"{label} on {test_set.label}, calculator {'on' if calculator else 'off'}: "
-                f"{_percent(summary['exact_match'])} of {len(test_set)} right"
+                f"{label} on {test_set.label}, calculator "
+                f"{'on' if evaluation.calculator else 'off'}: {_percent(summary)} right"
             )
     return summaries
 
 
-def answer_example(student: Measurable, label: str, config: EvalConfig) -> list[dict[str, Any]]:
-    """Let a model answer the recipe's example problem, with the calculator on and off."""
-    engine, renderer = student.engine(), student.renderer()
+def answer_example(
+    student: Measurable, label: str, config: EvalConfig, *, shots: Sequence[Problem] = ()
+) -> list[dict[str, Any]]:
+    """Let a model answer the recipe's example problem greedily, with the calculator on and off."""
+    engine, renderer = student.engine(), student.renderer(shots=shots)
     prompt = renderer.prompt(config.example, "example")
     answers = []
     for calculator in settings(config):
@@ -165,5 +198,9 @@ class _Bar:
         self._bar.stop()
 
 
-def _percent(rate: dict[str, Any]) -> str:
-    return f"{rate['value']:.1%} (95 % interval {rate['low']:.1%} to {rate['high']:.1%})"
+def _percent(summary: dict[str, Any]) -> str:
+    rate = summary["exact_match"]
+    return (
+        f"{rate['value']:.1%} ({100 * summary['confidence']:g} % interval {rate['low']:.1%} to "
+        f"{rate['high']:.1%}) of {summary['n']:,}"
+    )

@@ -7,13 +7,17 @@ often reported, does.)
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from mathtune.errors import DataError, ModelError
+from mathtune.evaluation.rows import replace_file
 from mathtune.records import Example
 
 Scorer = Callable[[Sequence[Example]], Iterable[Sequence[float | None]]]
@@ -83,6 +87,31 @@ def perplexity(examples: Sequence[Example], scorer: Scorer) -> Perplexity:
         completion_tokens=len(completion),
         whole_text_tokens=len(prompt) + len(completion),
     )
+
+
+def saved_perplexity(predictions: Path, examples: Sequence[Example], scorer: Scorer) -> Perplexity:
+    """Return what was measured on just these tokens before, or measure it and save it.
+
+    It is kept beside the predictions file, as that is by one model alone, in
+    ``FILE.perplexity.json``. A file that cannot be read or is of other tokens is written anew.
+
+    Raises:
+        DiskError: If it could not be saved; otherwise as ``perplexity``.
+    """
+    path = predictions.with_name(predictions.name + ".perplexity.json")
+    tokens = hashlib.sha256()
+    for example in examples:
+        tokens.update(repr((example.problem_id, example.prompt_tokens, example.ids)).encode())
+    try:
+        saved = json.loads(path.read_bytes())
+        if saved.pop("tokens") == tokens.hexdigest():
+            return Perplexity(**saved)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # measuring again costs time, never a result
+    measured = perplexity(examples, scorer)
+    content = {"tokens": tokens.hexdigest(), **measured.result()}
+    replace_file(path, [json.dumps(content).encode() + b"\n"])
+    return measured
 
 
 def _perplexity(total: float, tokens: int) -> float:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mathtune.config.schema import EvalConfig
+from mathtune.errors import RunError
 from mathtune.records import ProblemSet
-from mathtune.runs import Run, write_json
+from mathtune.runs import Run, read_json, write_json
 
 
 @dataclass
@@ -23,15 +23,28 @@ class Results:
     def open(cls, run: Run, config: EvalConfig, test_sets: Sequence[ProblemSet]) -> Results:
         """Read what earlier stages of this run have left, or start empty."""
         path = run.folder / "results.json"
-        if path.exists():
-            return cls(run, json.loads(path.read_text("utf-8")))
         data: dict[str, Any] = {
             "headline": {"set": test_sets[0].label, "calculator": config.calculator},
             "evaluations": [],
             "comparisons": [],
             "example": {"question": config.example, "answers": []},
         }
+        if path.exists():
+            found = cls(run, read_json(path))
+            if missing := [key for key in data if key not in found.data]:
+                raise RunError(
+                    f"{path} has no {' and no '.join(missing)}; delete it and give the same "
+                    "command again: finished work is found and kept"
+                )
+            return found
         return cls(run, data)
+
+    def has(self, model: str) -> bool:
+        """Return whether a model's figures are here and the predictions behind them as well."""
+        found = [old for old in self.data["evaluations"] if old["model"] == model]
+        return bool(found) and all(
+            (self.run.folder / old["predictions"]).is_file() for old in found
+        )
 
     def add(self, evaluations: list[dict[str, Any]], answers: list[dict[str, Any]]) -> None:
         """Keep a model's figures and its answers to the example, in place of older ones."""
@@ -56,14 +69,9 @@ class Results:
         figures: dict[str, Any] = {"run_dir": str(self.run.folder), **where}
         for evaluation in self.data["evaluations"]:
             if _is_at(evaluation, where):
-                rate = evaluation["exact_match"]
                 figures["n"] = evaluation["n"]
-                figures[evaluation["model"]] = {
-                    "exact_match": rate["value"],
-                    "low": rate["low"],
-                    "high": rate["high"],
-                }
-                figures[f"{evaluation['model']}.exact_match"] = rate["value"]
+                figures[evaluation["model"]] = _in_short(evaluation)
+                figures[f"{evaluation['model']}.exact_match"] = evaluation["exact_match"]["value"]
         keys = ("difference", "difference_low", "difference_high", "mcnemar_p", "gained", "lost")
         for comparison in self.data["comparisons"]:
             if _is_at(comparison, where):
@@ -72,6 +80,27 @@ class Results:
 
     def _save(self) -> None:
         write_json(self.run.folder / "results.json", self.data)
+
+
+def _in_short(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Return an evaluation's figures without breakdowns, rates as bare shares."""
+    rate = evaluation["exact_match"]
+    plain = (
+        *("outcomes", "errors", "mean_tokens", "seconds_per_problem", "perplexity"),
+        *(key for key in ("samples", "pass_at") if evaluation["samples"] > 1),
+    )
+    return {
+        "exact_match": rate["value"],
+        "low": rate["low"],
+        "high": rate["high"],
+        **({"majority": evaluation["majority"]["value"]} if "majority" in evaluation else {}),
+        **{key: _values(evaluation[key]) for key in ("published", "rates")},
+        **{key: evaluation[key] for key in plain},
+    }
+
+
+def _values(rates: dict[str, dict[str, Any]]) -> dict[str, float]:
+    return {name: rate["value"] for name, rate in rates.items()}
 
 
 def _is_at(figures: dict[str, Any], where: dict[str, Any]) -> bool:

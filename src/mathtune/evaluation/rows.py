@@ -94,9 +94,10 @@ def iter_rows(path: str | Path) -> Iterator[dict[str, Any]]:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 yield decode(line, f"{path}:{number}")
-    except (FileNotFoundError, IsADirectoryError) as error:
+    except OSError as error:
         raise DataError(
-            f"{path} is not a predictions file; give the path of one that an evaluation wrote"
+            f"{path} is not a predictions file ({error.strerror or error}); give the path of one "
+            "that an evaluation wrote"
         ) from error
 
 

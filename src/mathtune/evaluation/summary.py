@@ -13,12 +13,24 @@ from mathtune.evaluation.plan import ERROR_NAMES
 from mathtune.evaluation.statistics import majority, pass_at_k, wilson
 from mathtune.evaluation.timing import Timing
 from mathtune.grading.numbers import read_number
-from mathtune.records import Outcome, Row
+from mathtune.records import Outcome, Row, StopReason
 
 Rate = dict[str, Any]
 """``{"value", "low", "high", "correct", "n"}``: a share with its Wilson interval."""
 
 WITH_ANSWER = (Outcome.CORRECT.value, Outcome.WRONG.value)
+
+WITHOUT_ANSWER = (Outcome.NO_ANSWER.value, Outcome.TRUNCATED.value)
+
+SIGNS: dict[str, Callable[[Row], bool]] = {
+    "no_answer": lambda row: row["outcome"] in WITHOUT_ANSWER,
+    "truncated": lambda row: row["stop_reason"] == StopReason.LENGTH.value,
+    "no_eos": lambda row: row["stop_reason"] != StopReason.EOS.value,
+    "last_resort": lambda row: row["method"] == "last_number",
+}
+"""Signs of trouble with the form of a completion: no final answer in it, whether cut off or not;
+ended by the token limit; ended by that or by a stop string; an answer found only as the last number
+of the text. One completion can show several, and a right one as well."""
 
 
 def rate(correct: float, n: int, confidence: float = 0.95) -> Rate:
@@ -134,6 +146,7 @@ def summarise(
             for name in everything[0]["published"]
         },
         "outcomes": _counts((row["outcome"] for row in everything), (o.value for o in Outcome)),
+        "rates": {name: share(groups.values(), shows) for name, shows in SIGNS.items()},
         "errors": _counts(
             (row["error"] for row in everything if row["error"]),
             (name for name in ERROR_NAMES.values() if name),

@@ -1,5 +1,15 @@
 """Problems: where they come from, which of them train, and which of them are kept apart."""
 
-from mathtune.problems.load import describe, load, load_tests, summary_lines
+from mathtune.problems.load import describe, load, load_tests, local_faults, summary_lines
+from mathtune.problems.shots import check_shots, draw_shots, file_shots
 
-__all__ = ["describe", "load", "load_tests", "summary_lines"]
+__all__ = [
+    "check_shots",
+    "describe",
+    "draw_shots",
+    "file_shots",
+    "load",
+    "load_tests",
+    "local_faults",
+    "summary_lines",
+]

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mathtune.errors import DataError, did_you_mean
+from mathtune.hub import why_unreachable
 from mathtune.problems.files import Row
-
-REACH_SECONDS = 5.0
-"""How long the hub has to answer at all before its cache on disk is asked instead."""
 
 
 def hub_rows(
@@ -50,7 +48,7 @@ def hub_rows(
             f"{hub_id} is a hub id and also a folder here; to read the folder's files give one as "
             "path, to read the hub start from another folder"
         )
-    unreachable = _why_unreachable()
+    unreachable = why_unreachable()
     try:
         with _offline_if(unreachable is not None), _quiet():
             found = datasets.load_dataset(hub_id, subset, split=split, revision=revision)
@@ -74,19 +72,6 @@ def hub_rows(
         Row(f"{hub_id}, row {number:,}", values) for number, values in enumerate(found, start=1)
     )
     return rows, f"hub{' cache' if unreachable else ''} {commit[:8]}".strip()
-
-
-def _why_unreachable() -> str | None:
-    """Ask the hub for anything, once: its own client would go on trying for half a minute."""
-    from huggingface_hub import constants, get_session
-
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set"
-    try:
-        get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
-    except Exception as error:  # the client's library, and so its errors, differ between versions
-        return f"{constants.ENDPOINT}: {str(error) or type(error).__name__}"
-    return None
 
 
 def _out_of_reach(hub_id: str, why: str, local_file: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,9 @@ from mathtune.records import Problem, content_id
 
 if TYPE_CHECKING:  # pydantic is slow to import, and only a recipe needs it
     from mathtune.config.schema import SourceConfig
+
+HubReader = Callable[..., tuple[Iterator[Row], str]]
+"""Called as ``hub_rows`` is."""
 
 DATA_DIR = "MATHTUNE_DATA_DIR"
 """Environment variable: a folder whose copies of known sets are read instead of the hub."""
@@ -52,13 +55,37 @@ class Loaded:
     generated: bool = False
 
 
-def read_source(config: SourceConfig, role: Role, seed: int) -> Loaded:
+def source_faults(config: SourceConfig, role: Role, seed: int) -> list[str]:
+    """Return what is wrong with a source, as far as it shows without asking the hub."""
+    if config.generated is not None:
+        config = config.model_copy(update={"n": 1})  # one shows whether there are such problems
+    try:
+        read_source(config, role, seed, from_hub=_not_asked)
+    except _NotAsked:
+        return []
+    except DataError as error:
+        return error.faults
+    return []
+
+
+class _NotAsked(Exception):
+    """The rest of a source stands on the hub."""
+
+
+def _not_asked(*_: object, **__: object) -> tuple[Iterator[Row], str]:
+    raise _NotAsked
+
+
+def read_source(
+    config: SourceConfig, role: Role, seed: int, *, from_hub: HubReader = hub_rows
+) -> Loaded:
     """Read all problems of a source; ``config.limit`` is left to the caller.
 
     Args:
         config: The source.
         role: Decides the default split, and what a source may be used for.
         seed: For the generator, unless the source has its own.
+        from_hub: What reads a set from the hub.
 
     Raises:
         DataError: The source cannot be found or read, or none of its rows is usable.
@@ -75,20 +102,22 @@ def read_source(config: SourceConfig, role: Role, seed: int) -> Loaded:
         )
     known = find_known(name, config.subset)
     if known is not None:
-        return _known_set(known, config, role, revision or None)
+        return _known_set(known, config, role, revision or None, from_hub)
     if config.path is not None:
         raise DataError(
             f"{config.name!r} is not a known set, so its published format is not known either; "
             "leave name out and say which column is what with fields"
         )
     split = config.split or role.value
-    rows, origin = hub_rows(name, config.subset, split, revision=revision or None)
+    rows, origin = from_hub(name, config.subset, split, revision=revision or None)
     label = f"{name}{f'/{config.subset}' if config.subset else ''}:{split} ({origin})"
     first, rows = _peek(rows, label)
     return _problems(rows, own_columns(first, config.fields), label, BadRows.DROP)
 
 
-def _known_set(known: KnownSet, config: SourceConfig, role: Role, revision: str | None) -> Loaded:
+def _known_set(
+    known: KnownSet, config: SourceConfig, role: Role, revision: str | None, from_hub: HubReader
+) -> Loaded:
     split = config.split or role.value
     if role is not Role.TEST and known.from_gsm8k_test:
         raise DataError(
@@ -107,7 +136,7 @@ def _known_set(known: KnownSet, config: SourceConfig, role: Role, revision: str 
     if files:
         rows, origin = itertools.chain.from_iterable(map(read_rows, files)), "local file"
     else:
-        rows, origin = hub_rows(
+        rows, origin = from_hub(
             known.hub_id,
             known.subset,
             known.splits[split].hub,

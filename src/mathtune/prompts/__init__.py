@@ -1,6 +1,7 @@
 """Prompts: what the text looks like, and how it becomes tokens."""
 
 from mathtune.prompts.render import Renderer
+from mathtune.prompts.shots import NAMED_SHOTS, TRAIN, named_shots
 from mathtune.prompts.styles import STYLES, stop_strings
 
-__all__ = ["STYLES", "Renderer", "stop_strings"]
+__all__ = ["NAMED_SHOTS", "STYLES", "TRAIN", "Renderer", "named_shots", "stop_strings"]

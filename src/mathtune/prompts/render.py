@@ -64,13 +64,18 @@ class Renderer:
         self._shape: Style | None = None if style == CHAT else style_of(style)
         self._system = system
         self._completion_only = completion_only
-        self._shots = tuple(shots)
+        self.shots = tuple(shots)
         self._bos = _leading_special_ids(tokenizer)
 
     def prompt(self, question: str, problem_id: str = "") -> Prompt:
         """Return what a model is prompted with for a question."""
         text = self._prompt_text(question)
         return Prompt(problem_id, text, tuple(token for token, _, _ in self._encode_prompt(text)))
+
+    def visible(self, prompt: Prompt) -> str:
+        """Return a prompt's text with the tokens before it, as BOS, that its text does not show."""
+        added = len(prompt.ids) - len(self._encode(prompt.text))
+        return "".join(self.tokenizer.convert_ids_to_tokens(prompt.ids[:added])) + prompt.text
 
     def example(self, problem: Problem) -> Example:
         """Return a problem as a training example: prompt, solution, EOS, and what is supervised.
@@ -113,7 +118,7 @@ class Renderer:
         shape = self._shape
         shown = [
             f"{shape.before}{shot.question}{shape.after}{shape.space}{shot.answer}\n\n"
-            for shot in self._shots
+            for shot in self.shots
         ]
         return "".join(shown) + shape.before + question + shape.after
 
@@ -135,7 +140,7 @@ class Renderer:
 
     def _messages(self, question: str) -> list[dict[str, str]]:
         messages = [{"role": "system", "content": self._system}] if self._system else []
-        for shot in self._shots:
+        for shot in self.shots:
             messages.append({"role": "user", "content": shot.question})
             messages.append({"role": "assistant", "content": shot.answer})
         return [*messages, {"role": "user", "content": question}]

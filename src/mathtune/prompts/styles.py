@@ -33,6 +33,9 @@ class Style:
 # lm-evaluation-harness' gsm8k task (v3), prompt and stop strings to the letter.
 QA = Style("qa", "Question: ", "\nAnswer:", " ", stop=("Question:", "</s>", "<|im_end|>"))
 
+# lm-evaluation-harness' gsm8k_cot task (v3), prompt and stop strings to the letter.
+COT = Style("cot", "Q: ", "\nA:", " ", stop=("Q:", "</s>", "<|im_end|>"))
+
 # Stanford Alpaca's prompt without input.
 INSTRUCT = Style(
     "instruct",
@@ -49,7 +52,7 @@ ORCA = Style("orca", "### Question:\n", "\n\n### Answer:", "\n", stop=("### Ques
 CHAT = "chat"
 CHAT_STOP = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 
-STYLES = {style.name: style for style in (QA, INSTRUCT, ORCA)}
+STYLES = {style.name: style for style in (QA, COT, INSTRUCT, ORCA)}
 
 
 def stop_strings(name: str) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mathtune.errors import DiskError
 from mathtune.report.html import build_html
 from mathtune.report.model_card import build_card
 from mathtune.report.reading import RunFiles, read
@@ -31,10 +30,4 @@ def write(run_dir: Path) -> None:
     for name, text in (("report.html", build_html(run)), ("README.md", build_card(run))):
         # A lone surrogate, which JSON can carry, has no UTF-8 form: it becomes a question mark.
         encodable = text.encode("utf-8", errors="replace").decode("utf-8")
-        try:
-            write_text(run_dir / name, encodable)
-        except OSError as error:
-            raise DiskError(
-                f"{run_dir / name} could not be written ({error.strerror or error}); free some "
-                "space or check the folder's permissions, then make the report again"
-            ) from error
+        write_text(run_dir / name, encodable)

@@ -98,6 +98,7 @@ def line_chart(
     x_label: str = "step",
     y_label: str,
     mark: tuple[float, str] | None = None,
+    linear: bool = False,
 ) -> str | None:
     """Draw curves over one x axis that starts at zero.
 
@@ -107,6 +108,7 @@ def line_chart(
         x_label: Name of the x axis.
         y_label: Name of the y axis; ``(log scale)`` is added where it is one.
         mark: ``(x, text)`` of a vertical line, for example at the best checkpoint.
+        linear: Never a log scale: for a value whose shape is the point, as a schedule's is.
 
     Returns:
         An ``<svg>`` element as text, or None if there is no finite point.
@@ -117,7 +119,8 @@ def line_chart(
         return None
     x_values = [0.0, *(x for s in series for x, _ in s.points), *([mark[0]] if mark else [])]
     x_axis = linear_scale(x_values)
-    y_axis = value_scale([y for s in series for _, y in s.points])
+    y_values = [y for s in series for _, y in s.points]
+    y_axis = linear_scale(y_values) if linear else value_scale(y_values)
     svg = _svg(f"0 0 {WIDTH} {HEIGHT}", title, _description(series, x_label, y_label), "chart")
     _draw_axes(svg, x_axis, y_axis, x_label, y_label)
     if mark:

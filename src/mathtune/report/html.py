@@ -178,7 +178,13 @@ def _curves(run: RunFiles) -> list[tuple[str, Markup]]:
         ]
         if not any(series.points for series in both):
             continue
-        svg = charts.line_chart(f"{title} by step", both, y_label=label, mark=marked)
+        svg = charts.line_chart(
+            f"{title} by step",
+            both,
+            y_label=label,
+            mark=marked,
+            linear=train == "learning_rate",
+        )
         if svg:
             pictures.append((title, panels.picture(svg)))
     return pictures

@@ -145,7 +145,8 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     try:
         value = yaml.safe_load(path.read_text("utf-8"))
     except (ValueError, yaml.YAMLError) as error:
-        raise RunError(f"{path} is not valid YAML ({error}); restore or delete it") from error
+        why = " ".join(str(error).split())
+        raise RunError(f"{path} is not valid YAML ({why}); restore or delete it") from error
     return _mapping(value, path)
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from mathtune import hub
 from mathtune.config.schema import AdapterConfig, ModelConfig
 from mathtune.errors import ModelError
+from mathtune.model_files import check_is_there, read_config, resolve
 from mathtune.training.device import Compute
-
-TINY_BASE = "tiny-base"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +49,19 @@ class ParameterCounts:
         }
 
 
-def resolve(name_or_path: str) -> str:
-    """Return the folder of the model in the package for ``tiny-base``; anything else unchanged."""
-    if name_or_path == TINY_BASE:
-        return str(resources.files("mathtune.recipes").joinpath(TINY_BASE))
-    return name_or_path
-
-
 def load_tokenizer(name_or_path: str, revision: str | None = None, *, trust: bool = False) -> Any:
     """Load a tokenizer by hub id or from a folder (a model or an adapter).
 
     Raises:
         ModelError: If there is none, with the reason and the remedy.
     """
-    _check_exists(name_or_path)
+    check_is_there(name_or_path)
     try:
         return AutoTokenizer.from_pretrained(
-            resolve(name_or_path), revision=revision, trust_remote_code=trust
+            resolve(name_or_path),
+            revision=revision,
+            trust_remote_code=trust,
+            local_files_only=_out_of_reach(name_or_path),
         )
     except (OSError, ValueError) as error:
         raise ModelError(_why_not("tokenizer", name_or_path, error)) from error
@@ -80,7 +76,7 @@ def load_model(config: ModelConfig, compute: Compute) -> Any:
     if config.from_config is not None:
         raise ModelError("model.from_config has no saved weights to load; name a saved model")
     name = config.name_or_path or ""
-    _check_exists(name)
+    read_config(name, config.revision)  # what is missing is told better than by Transformers
     folder = Path(resolve(name))
     if (folder / "adapter_config.json").is_file():
         return _load_adapter(folder, config, compute)
@@ -108,6 +104,7 @@ def _from_pretrained(path: str, config: ModelConfig, compute: Compute) -> Any:
         device_map={"": compute.device},
         trust_remote_code=config.trust_remote_code,
         use_safetensors=True,
+        local_files_only=_out_of_reach(path),
     )
     for module in model.modules():
         # bitsandbytes repacks 4-bit weights on CPUs with AVX512-BF16 at the first forward in
@@ -162,6 +159,31 @@ def build_from_config(config: ModelConfig, tokenizer: Any, compute: Compute, see
             f"model.from_config={config.from_config} cannot be built: {error}; check the values "
             "against the architecture's Transformers configuration"
         ) from error
+
+
+def check_targets(model: Any, adapter: AdapterConfig) -> None:
+    """Raise ModelError if a name in ``adapter.target_modules`` fits no module of the model.
+
+    PEFT passes over such a name as long as another one fits.
+    """
+    wanted = adapter.target_modules
+    if wanted == "all-linear":
+        return
+    names = [name for name, _ in model.named_modules()]
+    if isinstance(wanted, str):  # a pattern for whole names, as PEFT reads it
+        unknown = [] if any(re.fullmatch(wanted, name) for name in names) else [wanted]
+    else:
+        unknown = [part for part in wanted if not any(f".{n}".endswith(f".{part}") for n in names)]
+    if unknown:
+        linear = {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear) and module is not model.get_output_embeddings()
+        }
+        raise ModelError(
+            f"adapter.target_modules={', '.join(unknown)} fits no layer of this model; give "
+            f"all-linear or some of {', '.join(sorted(linear))}"
+        )
 
 
 def add_adapter(model: Any, adapter: AdapterConfig, seed: int) -> Any:
@@ -235,25 +257,20 @@ def context_length(model: Any) -> int | None:
     return int(value) if value else None
 
 
-def _check_exists(name: str) -> None:
-    """Tell a missing folder from a hub id before any network is tried."""
-    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
-    if looks_local and not Path(name).expanduser().is_dir():
-        raise ModelError(
-            f"model folder {name!r} does not exist; give the path of a saved model, a hub id such "
-            f"as google/gemma-2b, or {TINY_BASE}"
-        )
+def _out_of_reach(name: str) -> bool:
+    """Return whether only the hub's cache can be asked for a model."""
+    return not Path(resolve(name)).is_dir() and hub.why_unreachable() is not None
 
 
 def _why_not(what: str, name: str, error: Exception) -> str:
     text = str(error)
     first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    if _out_of_reach(name):
+        return hub.out_of_reach(name, hub.why_unreachable() or first)
     if Path(resolve(name)).is_dir():
         remedy = "check that the folder holds config.json, model.safetensors and tokenizer.json"
     elif "gated" in text or "401" in text or "403" in text:
         remedy = "accept the model's licence on the hub and run `hf auth login`"
-    elif "/" not in name:
-        remedy = f"give a folder, a hub id such as google/gemma-2b, or {TINY_BASE}"
     else:
         remedy = "check the id and the network, or download the model and give its folder"
     return f"{what} {name!r} could not be loaded: {first.rstrip('.')}; {remedy}"

@@ -97,8 +97,48 @@ class Student:
         return HFEngine(self.model, self.tokenizer, rows=self.recipe.eval.batch_size)
 
     def score(self, examples: Sequence[Example]) -> Iterator[list[float]]:
-        """Yield the log-probability of each token of each example."""
+        """Yield the log-probability of each token of each example.
+
+        Raises:
+            ModelError: If an example is longer than the model's context.
+        """
+        context = models.context_length(self.model)
+        longest = max((len(example.ids) for example in examples), default=0)
+        if context is not None and longest > context:
+            raise ModelError(
+                f"a solution with its prompt has {longest} tokens and the model's context {context}"
+                ", so its perplexity cannot be measured; set eval.perplexity=false"
+            )
         return token_logprobs(self.model, examples, self._limits())
+
+    def check(self, splits: Splits) -> None:
+        """Find what would stop training on the splits, in seconds.
+
+        Raises:
+            DataError: If no example fits ``train.max_length``, or one does not and may not be left
+                out.
+            ModelError: If ``train.max_length`` is beyond the model's context, or the adapter's
+                modules are not in the model.
+        """
+        limit, overlong = self.recipe.train.max_length, self.recipe.train.overlong
+        for name, part in (("training", splits.train), ("validation", splits.validation)):
+            if not part.problems:
+                continue
+            self._check_context()
+            examples = map(self.renderer().example, part.problems)
+            if overlong == "drop" and any(len(example.ids) <= limit for example in examples):
+                continue
+            fitting(list(map(self.renderer().example, part.problems)), limit, overlong, name)
+        if self.recipe.adapter is not None and not hasattr(self.model, "peft_config"):
+            models.check_targets(self.model, self.recipe.adapter)
+
+    def _check_context(self) -> None:
+        context, limit = models.context_length(self.model), self.recipe.train.max_length
+        if context is not None and limit > context:
+            raise ModelError(
+                f"train.max_length={limit} is beyond the model's context of {context} tokens; set "
+                f"train.max_length={context} or less"
+            )
 
     def train(
         self, splits: Splits, run: Run, exact_match: Callable[[Student], float] | None = None
@@ -116,12 +156,7 @@ class Student:
             TrainingStopped: See ``training.run.train``.
         """
         recipe = self.recipe
-        context = models.context_length(self.model)
-        if context is not None and recipe.train.max_length > context:
-            raise ModelError(
-                f"train.max_length={recipe.train.max_length} is beyond the model's context of "
-                f"{context} tokens; set train.max_length={context} or less"
-            )
+        self._check_context()
         renderer = self.renderer(completion_only=recipe.train.completion_only_loss)
         train_examples, too_long = fitting(
             [renderer.example(problem) for problem in splits.train.problems],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import netrc
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -20,6 +21,16 @@ _PACKAGES = {
 }
 
 
+def missing_packages(trackers: Sequence[str]) -> list[str]:
+    """Return a sentence for each tracker whose package is not installed."""
+    return [
+        f"tracking.report_to names {name}, which is not installed; `pip install "
+        f"{_PACKAGES[name]}` or leave it out"
+        for name in trackers
+        if importlib.util.find_spec(_PACKAGES[name]) is None
+    ]
+
+
 def prepare_trackers(recipe: Recipe, run_dir: Path, console: Console) -> list[str]:
     """Return the trackers to report to, W&B set to offline where it has no key.
 
@@ -27,12 +38,8 @@ def prepare_trackers(recipe: Recipe, run_dir: Path, console: Console) -> list[st
         ConfigError: If a tracker's package is not installed.
     """
     trackers: list[str] = list(recipe.tracking.report_to)
-    missing = [name for name in trackers if importlib.util.find_spec(_PACKAGES[name]) is None]
-    if missing:
-        raise ConfigError(
-            f"tracking.report_to names {', '.join(missing)}, which is not installed; "
-            f"`pip install {' '.join(_PACKAGES[name] for name in missing)}` or leave it out"
-        )
+    if missing := missing_packages(trackers):
+        raise ConfigError(missing)
     if "wandb" in trackers:
         os.environ.setdefault("WANDB_PROJECT", recipe.tracking.project)
         os.environ.setdefault("WANDB_DIR", str(run_dir))

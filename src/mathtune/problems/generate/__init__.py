@@ -149,7 +149,10 @@ def choose_templates(
     """
     for word in types or ():
         if word not in TYPES:
-            raise DataError(f"No problem type {word!r}{did_you_mean(word, TYPES)}.")
+            raise DataError(
+                f"no problem type is called {word!r}; give base, new or some of "
+                f"{', '.join(sorted(TYPES))}{did_you_mean(word, TYPES)}"
+            )
     for word in templates or ():
         if word not in TEMPLATES:
             raise DataError(f"No template {word!r}{did_you_mean(word, TEMPLATES)}.")

@@ -1,0 +1,121 @@
+"""The figures of evaluations as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mathtune.report import wording
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+RATES: Mapping[str, str] = {
+    "no_answer": "without a final answer",
+    "truncated": "ended by the token limit",
+    "no_eos": "ended without EOS",
+    "last_resort": "answer only as last number",
+}
+"""``evaluations[].rates`` by name → what it says of an answer."""
+
+ERRORS: Mapping[str, str] = {
+    "arithmetic_slip": "arithmetic slip",
+    "reasoning": "reasoning error",
+    "format": "format error",
+}
+
+Evaluation = Mapping[str, Any]
+"""An ``evaluations[]`` object of ``results.json``."""
+
+Rows = Iterator[tuple[str, list[str]]]
+"""A row's name and its cell of each evaluation."""
+
+
+def evaluation_tables(evaluations: Sequence[Evaluation]) -> Iterator[Table]:
+    """Yield a table a problem set, with a column a model and calculator setting."""
+    for name in dict.fromkeys(evaluation["set"] for evaluation in evaluations):
+        yield _set_table(name, [e for e in evaluations if e["set"] == name])
+
+
+def _set_table(name: str, evaluations: Sequence[Evaluation]) -> Table:
+    from rich.table import Table
+
+    first = evaluations[0]
+    samples = f", {first['samples']} answers each" if first["samples"] > 1 else ""
+    table = Table(
+        title=f"{name}: {first['n']:,} problems{samples}",
+        caption=f"in brackets: {100 * first['confidence']:g} % interval (Wilson), or share",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("")
+    for found in evaluations:
+        table.add_column(
+            f"{found['model']}, {wording.calculator(found['calculator'])}", justify="right"
+        )
+    for section in (_graders, _outcomes, _form, _effort, _steps, _types):
+        for label, cells in section(evaluations):
+            table.add_row(label, *cells)
+        table.add_section()
+    return table
+
+
+def _graders(evaluations: Sequence[Evaluation]) -> Rows:
+    first = evaluations[0]
+    yield "exact match", [_rate(e["exact_match"]) for e in evaluations]
+    if first["samples"] > 1:
+        yield f"maj@{first['samples']}", [_rate(e["majority"]) for e in evaluations]
+        for k in first["pass_at"]:
+            yield f"pass@{k}", [wording.percent(e["pass_at"][k]) for e in evaluations]
+    for name in first["published"]:
+        label = wording.GRADERS[name][0] if name in wording.GRADERS else name
+        yield label, [_rate(e["published"][name]) for e in evaluations]
+
+
+def _outcomes(evaluations: Sequence[Evaluation]) -> Rows:
+    """Yield what answers were, then what is wrong with those that are not right."""
+    for name, label in wording.OUTCOMES.items():
+        yield label, [_count(e, "outcomes", name) for e in evaluations]
+    for name, label in ERRORS.items():
+        yield f"→ {label}", [_count(e, "errors", name) for e in evaluations]
+
+
+def _form(evaluations: Sequence[Evaluation]) -> Rows:
+    for name, label in RATES.items():
+        yield label, [_rate(e["rates"][name]) for e in evaluations]
+
+
+def _effort(evaluations: Sequence[Evaluation]) -> Rows:
+    tokens = [e["mean_tokens"] * e["samples"] for e in evaluations]
+    yield "tokens a problem", [wording.number(n, 1) for n in tokens]
+    seconds = [e["seconds_per_problem"] for e in evaluations]
+    yield "seconds a problem", [wording.significant(n, 3) for n in seconds]
+    found = [e["perplexity"] for e in evaluations]
+    if all(found):
+        for name, label in (("completion", "solutions alone"), ("whole_text", "whole texts")):
+            yield f"perplexity, {label}", [wording.significant(each[name]) for each in found]
+
+
+def _steps(evaluations: Sequence[Evaluation]) -> Rows:
+    for steps in sorted(evaluations[0]["by_steps"], key=int):
+        label = f"{steps} step{'' if steps == '1' else 's'}"
+        yield label, [_rate_of(e["by_steps"][steps]) for e in evaluations]
+
+
+def _types(evaluations: Sequence[Evaluation]) -> Rows:
+    for name in evaluations[0]["by_type"]:
+        yield name, [_rate_of(e["by_type"][name]) for e in evaluations]
+
+
+def _rate(rate: Mapping[str, Any]) -> str:
+    return f"{wording.percent(rate['value'])} ({wording.rate_interval(rate)})"
+
+
+def _rate_of(rate: Mapping[str, Any]) -> str:
+    return f"{_rate(rate)} of {wording.count(rate['n'])}"
+
+
+def _count(evaluation: Evaluation, field: str, name: str) -> str:
+    count = evaluation[field][name]
+    answers = sum(evaluation["outcomes"].values())
+    return f"{wording.count(count)} ({wording.percent(count / answers)})"

@@ -1,0 +1,93 @@
+"""``key=value`` behind a recipe's name, written into the recipe as it was read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+_OF_ANOTHER_MODEL = ("from_config", "train_tokenizer", "revision")
+
+
+def as_override(key: str, value: Any) -> str:
+    """Return the override that sets ``key`` to just ``value``, whatever YAML would make of it."""
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"  # JSON is YAML in which all is quoted
+
+
+def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> list[str]:
+    """Write every override into ``raw``; return a sentence for each that cannot be."""
+    faults = []
+    given: dict[str, str] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        key = key.strip()
+        if not equals or not all(key.split(".")):
+            faults.append(
+                f"override {override!r} is not of the form key=value; write it as in "
+                "train.max_steps=100"
+            )
+        elif given.setdefault(key, text) != text:
+            faults.append(f"{key} is given as {given[key]} and as {text}; give it once")
+        elif fault := _write(raw, key, _value(text)):
+            faults.append(fault)
+    return faults
+
+
+def _value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text) if text.strip() else None
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date such as 2024-13-45
+        return text
+
+
+def _write(raw: dict[str, Any], key: str, value: Any) -> str | None:
+    """Set one key; return the fault if it has no place."""
+    *parents, last = key.split(".")
+    node: Any = raw
+    for depth, parent in enumerate(parents):
+        if parent == "model" and isinstance(node, dict) and isinstance(node.get(parent), str):
+            node[parent] = {"name_or_path": node[parent]}
+        if isinstance(node, dict):
+            if node.get(parent) is None:
+                node[parent] = {}
+            node = node[parent]
+        elif (index := _index(node, parent)) is not None:
+            node = node[index]
+        else:
+            return _no_place(key, node, parents[:depth], parent)
+    if isinstance(node, dict):
+        if key == "model" and isinstance(value, str):
+            value = _swapped(node.get("model"), value)
+        node[last] = value
+    elif (index := _index(node, last)) is not None:
+        node[index] = value
+    else:
+        return _no_place(key, node, parents, last)
+    return None
+
+
+def _index(node: Any, part: str) -> int | None:
+    """Return the list index that ``part`` names, if ``node`` is a list that has it."""
+    if isinstance(node, list) and part.isdecimal() and int(part) < len(node):
+        return int(part)
+    return None
+
+
+def _no_place(key: str, node: Any, path: Sequence[str], part: str) -> str:
+    where = ".".join(path)
+    if not isinstance(node, list):
+        return f"override {key}: {where} has no keys of its own; set {where} itself"
+    return (
+        f"override {key}: {where} is a list of {len(node)} and {part!r} is no place in it; give a "
+        f"number from 0 to {len(node) - 1}, or set {where} itself"
+    )
+
+
+def _swapped(model: Any, name: str) -> dict[str, Any]:
+    """Return the model section for another model: how it is held in memory stays."""
+    kept = dict(model) if isinstance(model, dict) else {}
+    for key in _OF_ANOTHER_MODEL:
+        kept.pop(key, None)
+    return {**kept, "name_or_path": name}

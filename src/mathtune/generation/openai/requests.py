@@ -1,0 +1,270 @@
+"""A bounded number of requests at a time, each asked again until its completion is there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from mathtune.errors import ModelError
+from mathtune.generation.engine import Decoding
+from mathtune.generation.openai.pacing import Gate, backoff_seconds
+from mathtune.generation.openai.wire import (
+    Endpoint,
+    Fault,
+    Remedy,
+    completion_of,
+    read_answer,
+    request_body,
+    status_fault,
+)
+from mathtune.generation.seeds import sample_seed
+from mathtune.records import Completion, Prompt
+
+logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 10.0
+
+LONGEST_WAIT_SECONDS = 900.0
+"""A server that asks for a longer pause ends the call, which can be continued later."""
+
+FIRST_CONTACT_TRIES = 3
+"""A server that was never reached is given up sooner than one that was: the address is wrong."""
+
+MOST_FAILED = 5
+"""So many completions that do not come end the call at once; fewer are named at its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where requests go and how; the fields are documented by ``OpenAIEngine``."""
+
+    model: str
+    base_url: str
+    endpoint: Endpoint
+    concurrency: int
+    requests_per_minute: float | None
+    timeout_seconds: float
+    max_retries: int
+    api_key_env: str
+    system: str | None
+    extra: Mapping[str, Any]
+
+    @property
+    def url(self) -> str:
+        """The endpoint's address."""
+        return f"{self.base_url.rstrip('/')}/{self.endpoint.path}"
+
+    def explain(self, fault: Fault) -> str:
+        """Return a fault with what a person can do about it."""
+        hints = {
+            "connection": "check that the server is up and the base URL is right",
+            "timeout": "give it more time (timeout_seconds) or fewer requests (concurrency)",
+            "401": f"set the key in the environment variable {self.api_key_env}",
+            "404": f"check the base URL (most end in /v1) and the model's name, {self.model!r}",
+            "429": "send fewer requests (concurrency, requests_per_minute), or later",
+        }
+        hint = hints.get(fault.cause)
+        return f"{fault}; {hint}" if hint else str(fault)
+
+
+@dataclass(slots=True)
+class OpenAIStats:
+    """What one ``generate`` call did.
+
+    Attributes:
+        requests: Requests sent, those asked again included.
+        retries: How often a request was asked again, by what had gone wrong.
+        prompt_tokens: As counted by the server; a request asked again counts once.
+        new_tokens: As counted by the server.
+        uncounted: Completions whose tokens the server did not count; they count as 0.
+        cut_short: Completions that ended for other reasons than an end, a stop string or the token
+            limit, by the server's word for it (``content_filter``). They are ``LENGTH``.
+        seconds: Wall-clock time up to the last completion.
+    """
+
+    requests: int = 0
+    retries: Counter[str] = field(default_factory=Counter)
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+    uncounted: int = 0
+    cut_short: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+
+class Requests:
+    """The requests of one ``generate`` call, in one event loop.
+
+    Args:
+        server: Where they go.
+        decoding: What they ask for.
+        key: The API key, or None.
+    """
+
+    def __init__(self, server: Server, decoding: Decoding, key: str | None) -> None:
+        self._server = server
+        self._decoding = decoding
+        self._key = key
+        self._gate = Gate(server.requests_per_minute)
+        self._reached = False
+        self._done = 0
+        self._failed: list[str] = []
+        self.stats = OpenAIStats()
+
+    async def run(self, prompts: Sequence[Prompt], put: Callable[[Completion], None]) -> None:
+        """Put every completion once, as it comes.
+
+        Raises:
+            ModelError: Some did not come.
+        """
+        import httpx2
+
+        server = self._server
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        tasks = ((p, sample) for p in prompts for sample in range(self._decoding.samples))
+        async with httpx2.AsyncClient(
+            headers=headers,
+            timeout=httpx2.Timeout(server.timeout_seconds, connect=CONNECT_SECONDS),
+            limits=httpx2.Limits(max_connections=server.concurrency),
+        ) as client:
+
+            async def work() -> None:
+                for prompt, sample in tasks:  # shared: each worker takes what no other has taken
+                    try:
+                        completion = await self._complete(client, prompt, sample)
+                    except Fault as fault:
+                        self._note(fault, prompt)
+                    else:
+                        self._done += 1
+                        put(completion)
+
+            workers = [asyncio.create_task(work()) for _ in range(server.concurrency)]
+            try:
+                await asyncio.gather(*workers)
+            finally:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+        if self._failed:
+            raise self._error()
+
+    async def _complete(self, client: Any, prompt: Prompt, sample: int) -> Completion:
+        """Ask for one completion until it is there.
+
+        Raises:
+            Fault: It will not come.
+        """
+        server, decoding = self._server, self._decoding
+        body = request_body(
+            server.endpoint,
+            server.model,
+            prompt,
+            sample,
+            decoding,
+            system=server.system,
+            extra=server.extra,
+        )
+        random = Random(sample_seed(decoding.seed, prompt.problem_id, sample))
+        failures = 0
+        began = time.perf_counter()
+        while True:
+            await self._gate.enter()
+            done_before = self._done
+            try:
+                content = await self._post(client, body)
+                answer = read_answer(server.endpoint, content, self._key)
+                break
+            except Fault as fault:
+                if fault.remedy is not Remedy.RETRY:
+                    raise
+                # Too many at a time is no failure of this request, as long as others get through.
+                if fault.cause != "429" or self._done == done_before:
+                    failures += 1
+                await self._pause(fault, failures, prompt, random)
+        self.stats.prompt_tokens += answer.prompt_tokens or 0
+        self.stats.new_tokens += answer.new_tokens or 0
+        self.stats.uncounted += answer.new_tokens is None
+        if answer.is_cut_short:
+            self.stats.cut_short[answer.finish_reason] += 1
+        seconds = time.perf_counter() - began
+        return completion_of(answer, prompt, sample, decoding.stop, seconds)
+
+    async def _post(self, client: Any, body: Mapping[str, Any]) -> Any:
+        """Send one request and return the JSON of a good answer.
+
+        Raises:
+            Fault: There is none.
+        """
+        import httpx2
+
+        self.stats.requests += 1
+        timeout = self._server.timeout_seconds
+        try:
+            # wait_for bounds the whole answer; the client's own limit starts anew with each byte.
+            response = await asyncio.wait_for(
+                client.post(self._server.url, content=json.dumps(body)), timeout
+            )
+        except (asyncio.TimeoutError, httpx2.ReadTimeout):
+            message = f"no answer within {timeout:g} seconds"
+            raise Fault(Remedy.RETRY, "timeout", message) from None
+        except httpx2.RequestError as error:
+            message = f"the connection failed ({str(error) or type(error).__name__})"
+            raise Fault(Remedy.RETRY, "connection", message) from None
+        self._reached = True
+        try:
+            content = response.json()
+        except ValueError:
+            content = response.text
+        if response.status_code != 200:
+            raise status_fault(response.status_code, response.headers, content, self._key)
+        return content
+
+    async def _pause(self, fault: Fault, failures: int, prompt: Prompt, random: Random) -> None:
+        """Wait before the next try.
+
+        Raises:
+            Fault: There will be none.
+        """
+        if fault.cause == "connection" and not self._reached and failures >= FIRST_CONTACT_TRIES:
+            raise Fault(Remedy.STOP, fault.cause, str(fault))
+        if failures > self._server.max_retries:
+            message = f"{fault}, after {self._server.max_retries} retries"
+            raise Fault(Remedy.SKIP, fault.cause, message)
+        asked = fault.wait or 0.0
+        if asked > LONGEST_WAIT_SECONDS:
+            message = f"{fault}, and it asks to wait {asked:,.0f} seconds"
+            raise Fault(Remedy.STOP, fault.cause, message)
+        self.stats.retries[fault.cause] += 1
+        if asked:
+            self._gate.hold(asked)
+        # The random part spreads the requests that wait for the same moment.
+        wait = max(asked + random.random(), backoff_seconds(failures, random))
+        logger.info("problem %s: %s; again in %.1f s", prompt.problem_id, fault, wait)
+        await asyncio.sleep(wait)
+
+    def _note(self, fault: Fault, prompt: Prompt) -> None:
+        """Keep a failure for the end.
+
+        Raises:
+            ModelError: Going on is of no use.
+        """
+        said = self._server.explain(fault)
+        if fault.remedy is Remedy.STOP:
+            raise ModelError(f"{self._server.url} gives no completions: {said}") from None
+        self._failed.append(f"problem {prompt.problem_id!r}: {said}")
+        if len(self._failed) >= MOST_FAILED:
+            raise self._error() from None
+
+    def _error(self) -> ModelError:
+        return ModelError(
+            f"{self._server.url} gave {self._done} completions, but none for "
+            f"{'; none for '.join(self._failed)}. The same command again asks for these only"
+        )

@@ -1,0 +1,196 @@
+"""What goes over the wire: request bodies, and answers, good or bad."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mathtune.generation.engine import Decoding
+from mathtune.generation.openai.pacing import retry_after_seconds
+from mathtune.generation.seeds import sample_seed
+from mathtune.generation.stops import find_stop
+from mathtune.records import Completion, Prompt, StopReason
+
+MAX_STOP_STRINGS = 4
+"""OpenAI's limit. Text is cut here at all stop strings, so further ones cost tokens only."""
+
+UNKNOWN_TOKEN = -1
+"""Stands in ``Completion.ids`` for each token: a server sends their number, not their ids."""
+
+_LENGTH = frozenset({"length", "max_tokens"})
+_ENDED = frozenset({"stop", "eos", "eos_token", "stop_sequence", "end_turn"})
+_KEY_LIKE = re.compile(r"\bsk-[\w*.-]+")
+
+
+class Endpoint(enum.Enum):
+    """Which of the two text endpoints is asked.
+
+    ``COMPLETIONS`` continues the prompt's text as it is: the same protocol as the local engines.
+    ``CHAT`` sends it as one user message, which the server puts into its own chat template.
+    """
+
+    COMPLETIONS = "completions"
+    CHAT = "chat"
+
+    @property
+    def path(self) -> str:
+        """Path below the base URL."""
+        return "chat/completions" if self is Endpoint.CHAT else "completions"
+
+
+class Remedy(enum.Enum):
+    """What to do after a fault."""
+
+    RETRY = "retry"
+    """It may pass: ask again later."""
+    SKIP = "skip"
+    """This completion will not come, others may."""
+    STOP = "stop"
+    """No completion will come until a person has changed something."""
+
+
+class Fault(Exception):
+    """A request that brought no completion.
+
+    Attributes:
+        remedy: What to do.
+        cause: Short name to count it under: a status, ``timeout``, ``connection`` or ``malformed``.
+        wait: Seconds the server asks to wait, or None.
+    """
+
+    def __init__(self, remedy: Remedy, cause: str, message: str, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        self.cause = cause
+        self.wait = wait
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A server's answer to one request.
+
+    Attributes:
+        text: The new text as sent.
+        finish_reason: Why it ended, in the server's words.
+        stop_string: The stop string it ended with, where the server says (vLLM does).
+        prompt_tokens: Number of prompt tokens; None where the server does not count.
+        new_tokens: Number of new tokens; None where the server does not count.
+    """
+
+    text: str
+    finish_reason: str
+    stop_string: str | None
+    prompt_tokens: int | None
+    new_tokens: int | None
+
+    @property
+    def is_cut_short(self) -> bool:
+        """True where it ended for neither of the usual reasons, for example ``content_filter``."""
+        return self.finish_reason not in _LENGTH | _ENDED
+
+
+def request_body(
+    endpoint: Endpoint,
+    model: str,
+    prompt: Prompt,
+    sample: int,
+    decoding: Decoding,
+    *,
+    system: str | None,
+    extra: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the JSON body that asks for one completion."""
+    body: dict[str, Any] = {"model": model}
+    if endpoint is Endpoint.CHAT:
+        messages = [{"role": "system", "content": system}] if system else []
+        body["messages"] = [*messages, {"role": "user", "content": prompt.text}]
+    else:
+        body["prompt"] = prompt.text
+    body["max_tokens"] = decoding.max_new_tokens
+    body["temperature"] = decoding.temperature
+    if decoding.temperature > 0:
+        body["top_p"] = decoding.top_p
+        body["seed"] = sample_seed(decoding.seed, prompt.problem_id, sample)
+    if decoding.stop:
+        body["stop"] = list(decoding.stop[:MAX_STOP_STRINGS])
+    return {name: value for name, value in {**body, **extra}.items() if value is not None}
+
+
+def read_answer(endpoint: Endpoint, content: Any, key: str | None = None) -> Answer:
+    """Read the JSON of a good answer; ``key`` is kept out of what is said of a bad one.
+
+    Raises:
+        Fault: It is not what the API promises; some gateways report their own errors that way.
+    """
+    try:
+        choice = content["choices"][0]
+        text = choice["message"]["content"] if endpoint is Endpoint.CHAT else choice["text"]
+        usage = content.get("usage") or {}
+        stop_string = choice.get("stop_reason")
+        answer: Answer | None = Answer(
+            text=text or "",  # null where a chat model said nothing
+            finish_reason=str(choice.get("finish_reason")),
+            stop_string=stop_string if isinstance(stop_string, str) else None,
+            prompt_tokens=usage.get("prompt_tokens"),
+            new_tokens=usage.get("completion_tokens"),
+        )
+    except (KeyError, IndexError, TypeError, AttributeError):
+        answer = None
+    if answer is None or not isinstance(answer.text, str):
+        said = excerpt(content, key)
+        raise Fault(Remedy.RETRY, "malformed", f"the server's answer holds no completion: {said}")
+    return answer
+
+
+def completion_of(
+    answer: Answer, prompt: Prompt, sample: int, stop: tuple[str, ...], seconds: float
+) -> Completion:
+    """Return an answer as a completion, cut at stop strings whether or not the server did it."""
+    cut = find_stop(answer.text, stop)
+    if cut is not None or answer.stop_string in stop:
+        reason = StopReason.STOP_STRING
+    elif answer.finish_reason in _ENDED:
+        reason = StopReason.EOS
+    else:
+        reason = StopReason.LENGTH
+    return Completion(
+        problem_id=prompt.problem_id,
+        sample=sample,
+        text=answer.text[:cut],
+        ids=(UNKNOWN_TOKEN,) * (answer.new_tokens or 0),
+        stop_reason=reason,
+        seconds=seconds,
+    )
+
+
+def status_fault(status: int, headers: Mapping[str, str], content: Any, key: str | None) -> Fault:
+    """Return what an answer with a status other than 200 means."""
+    said = f"the server answered with status {status}: {excerpt(content, key)}"
+    wait = retry_after_seconds(headers)
+    error = content.get("error") if isinstance(content, dict) else None
+    if status == 429 and isinstance(error, dict) and error.get("code") == "insufficient_quota":
+        return Fault(Remedy.STOP, "429", f"{said}; the account has no credit left")
+    if status in (408, 409, 425, 429) or (status >= 500 and status != 501):
+        return Fault(Remedy.RETRY, str(status), said, wait)
+    if status == 401:  # what is said of a wrong key often shows a part of it
+        return Fault(Remedy.STOP, "401", "the server refused the API key, or its absence (401)")
+    if status < 400 or status in (403, 404, 405, 501):
+        return Fault(Remedy.STOP, str(status), said)
+    return Fault(Remedy.SKIP, str(status), said)
+
+
+def excerpt(content: Any, key: str | None = None) -> str:
+    """Return what a server said, short, and without the key or anything that looks like one."""
+    error = content.get("error", content) if isinstance(content, dict) else content
+    if isinstance(error, dict):
+        error = error.get("message") or error.get("detail") or error
+    text = str(error)
+    if key:
+        text = text.replace(key, "***")
+    text = " ".join(_KEY_LIKE.sub("***", text).split())
+    if not text:
+        return "(nothing)"
+    return text if len(text) <= 300 else text[:299] + "…"

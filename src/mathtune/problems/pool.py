@@ -1,0 +1,207 @@
+"""Problems of one role on their way to a set: what is dropped, why, and how often."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from mathtune.errors import DataError
+from mathtune.grading import grade
+from mathtune.problems.contamination import overlap
+from mathtune.problems.sources import Role, read_source
+from mathtune.problems.splits import first_by_hash, question_key
+from mathtune.records import Problem, ProblemSet
+
+if TYPE_CHECKING:  # pydantic is slow to import, and only a recipe needs it
+    from mathtune.config.schema import DataConfig, SourceConfig
+
+WINDOW = 13
+"""Words in a window of the contamination check."""
+
+SHORTEST = 8
+"""A question shorter than a window counts where all its words are shared and are at least so
+many: the lower bound of Brown et al. 2020, appendix C. Else ``What is 3 + 4?`` matches any sum."""
+
+KEPT = "kept: "
+"""Begins a reason in ``ProblemSet.dropped`` whose problems were counted and not dropped."""
+
+T = TypeVar("T")
+
+_SHARES = f"shares {WINDOW} words with a test problem, numbers aside"
+
+
+@dataclass
+class Pool:
+    """Problems of one role on their way to a ``ProblemSet``, with the count of what they lost."""
+
+    label: str
+    problems: tuple[Problem, ...]
+    dropped: Counter[str]
+    from_outside: tuple[Problem, ...]
+    """All problems read that are not generated, before any limit: what is kept out of training."""
+    questions: frozenset[str]
+    """Keys of all questions read, before any limit."""
+
+    @classmethod
+    def read(cls, label: str, sources: Sequence[SourceConfig], role: Role, seed: int) -> Pool:
+        """Read sources one after the other; two generated ones of equal settings differ.
+
+        Raises:
+            DataError: With every fault of every source.
+        """
+        problems: list[Problem] = []
+        everything: list[Problem] = []
+        from_outside: list[Problem] = []
+        dropped: Counter[str] = Counter()
+        reads = [partial(read_source, source, role, seed + i) for i, source in enumerate(sources)]
+        for source, loaded in zip(sources, read_all(reads), strict=True):
+            problems += first_by_hash(loaded.problems, source.limit)
+            everything += loaded.problems
+            from_outside += () if loaded.generated else loaded.problems
+            dropped.update(loaded.dropped)
+        keys = frozenset(question_key(problem.question) for problem in everything)
+        return cls(label, tuple(problems), dropped, tuple(from_outside), keys)
+
+    def drop_duplicates(self) -> None:
+        """Drop what says nothing new; keep different solutions to one question, if they agree.
+
+        Several solutions a question are what rejection sampling gives (Yuan et al. 2023).
+        Arithmetic facts repeat by design: the generator draws small ones more often.
+        """
+        seen: set[tuple[str, str]] = set()
+        golds: dict[str, str] = {}
+
+        def reason(problem: Problem) -> str | None:
+            if problem.source == "generated facts":
+                return None
+            question = question_key(problem.question)
+            pair = (question, " ".join(problem.answer.split()))
+            if pair in seen:
+                return "duplicate"
+            seen.add(pair)
+            first = golds.setdefault(question, problem.gold) if problem.gold else ""
+            if first != problem.gold and not grade(problem.answer, first).correct:
+                return "same question with another final answer"
+            return None
+
+        self.drop(reason)
+
+    def drop_repeated_questions(self) -> None:
+        """Ask each question once, or its weight in a rate would be double."""
+        seen: set[str] = set()
+
+        def reason(problem: Problem) -> str | None:
+            key = question_key(problem.question)
+            if key in seen:
+                return "duplicate question"
+            seen.add(key)
+            return None
+
+        self.drop(reason)
+
+    def drop_questions_of(self, other: Pool, why: str) -> None:
+        """Drop every problem whose question the other pool holds."""
+        self.drop(
+            lambda problem: why if question_key(problem.question) in other.questions else None
+        )
+
+    def drop_test_questions(self, tests: Sequence[Pool]) -> None:
+        """Drop every problem whose question is in a test set, also beyond that set's limit."""
+        for test in tests:
+            self.drop_questions_of(test, f"also in test set {test.label!r}")
+
+    def check_contamination(self, tests: Sequence[Pool], action: str) -> None:
+        """Find problems that share a masked window with a test problem from outside, and act.
+
+        Raises:
+            DataError: There are some and ``action`` is ``error``.
+        """
+        questions = {test.id: test for pool in tests for test in pool.from_outside}
+        found = {
+            hit.train_id: hit
+            for hit in overlap(self.problems, questions.values(), n=WINDOW)
+            if len(hit.shared.split()) >= SHORTEST
+        }
+        if not found:
+            return
+        if action == "error":
+            hit = next(iter(found.values()))
+            raise DataError(
+                f"{len(found):,} of {len(self.problems):,} {self.label} problems share {WINDOW} "
+                f"words in a row with a test problem, numbers aside, for example {hit.shared!r} "
+                f"(test: {questions[hit.test_id].question[:80]!r}); remove them, or set "
+                "data.contamination=drop"
+            )
+        if action == "report":
+            self.dropped[KEPT + _SHARES] = sum(problem.id in found for problem in self.problems)
+            return
+        self.drop(lambda problem: _SHARES if problem.id in found else None)
+
+    def check_not_empty(self) -> None:
+        """Raise DataError, with everything that was dropped, if no problem is left."""
+        if not self.problems:
+            raise DataError(
+                f"no {self.label} problem is left; dropped: {listed(self.dropped) or 'none'}. "
+                "Name a source with other problems"
+            )
+
+    def finish(self, limit: int | None) -> ProblemSet:
+        """Return the set, cut to ``limit``."""
+        return ProblemSet(self.label, first_by_hash(self.problems, limit), dict(self.dropped))
+
+    def drop(self, reason: Callable[[Problem], str | None]) -> None:
+        """Drop and count every problem for which ``reason`` gives one."""
+        kept = []
+        for problem in self.problems:
+            why = reason(problem)
+            if why is None:
+                kept.append(problem)
+            else:
+                self.dropped[why] += 1
+        self.problems = tuple(kept)
+
+
+def read_tests(data: DataConfig, seed: int) -> list[Pool]:
+    """Read a recipe's test sets, whole, each question once."""
+    return read_all(test_readers(data, seed))
+
+
+def test_readers(data: DataConfig, seed: int) -> list[Callable[[], Pool]]:
+    """Return what reads each test set of a recipe."""
+
+    def read(label: str, sources: Sequence[SourceConfig], seed: int) -> Pool:
+        pool = Pool.read(label, sources, Role.TEST, seed)
+        pool.drop_repeated_questions()
+        pool.check_not_empty()
+        return pool
+
+    return [
+        partial(read, test.label, test.sources, seed + 2000 + 100 * index)
+        for index, test in enumerate(data.test)
+    ]
+
+
+def read_all(readers: Iterable[Callable[[], T]]) -> list[T]:
+    """Call every reader, also where one before it fails.
+
+    Raises:
+        DataError: With the faults of all of them.
+    """
+    found: list[T] = []
+    faults: list[str] = []
+    for read in readers:
+        try:
+            found.append(read())
+        except DataError as error:
+            faults += error.faults
+    if faults:
+        raise DataError(list(dict.fromkeys(faults)))
+    return found
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """Return counts as ``why: 3, other: 1``."""
+    return ", ".join(f"{why}: {count:,}" for why, count in counts.items())
