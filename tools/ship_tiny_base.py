@@ -3,8 +3,8 @@
     mathtune run tiny-base
     python tools/ship_tiny_base.py runs/tiny-base-HASH
 
-The weights are stored in bf16 (half the size) and measured again as stored; the model card's figures are
-those of the stored weights.
+The weights are stored in bf16 (half the size) and measured again as stored; the model card's
+figures are those of the stored weights.
 """
 
 from __future__ import annotations
@@ -33,18 +33,20 @@ tags: [math, word-problems, toy]
 
 # tiny-base
 
-A toy: a Llama-shaped model of {total:,} parameters, trained from scratch by mathtune on text that mathtune
-generated. It is every newcomer's first model, small enough for a laptop and for git. It knows nothing but
-the generated problems; it is no base for real use, and its scores say nothing about other models.
+A toy: a Llama-shaped model of {total:,} parameters, trained from scratch by mathtune on text that
+mathtune generated. It is every newcomer's first model, small enough for a laptop and for git. It
+knows nothing but the generated problems; it is no base for real use, and its scores say nothing
+about other models.
 
 ## How it was made
 
 - Command: `mathtune run tiny-base`, then `python tools/ship_tiny_base.py RUN_DIR` (bf16 storage).
-- Data: {train_n:,} texts, {train_tokens:,} tokens, one pass: solved problems of 8 problem types (the base
-  types), arithmetic facts, and question texts of 8 other types (the new types) without their solutions.
-  Data fingerprint `{fingerprint}`.
+- Data: {train_n:,} texts, {train_tokens:,} tokens, one pass: solved problems of 8 problem types
+  (the base types), arithmetic facts, and question texts of 8 other types (the new types) without
+  their solutions. Data fingerprint `{fingerprint}`.
 - {steps:,} steps of 32 texts, AdamW, learning rate 2e-3 with cosine decay, loss on whole texts,
-  {minutes:.0f} minutes on one core. Best validation loss {loss:.4f} (solutions of base types, step {best_step}).
+  {minutes:.0f} minutes on one core. Best validation loss {loss:.4f} (solutions of base types,
+  step {best_step}).
 - Tokenizer: byte-level BPE, {vocabulary:,} entries, digits one by one; any text encodes.
 
 ## Scores (exact match, 300 problems each, 95 % Wilson interval, weights as stored)
@@ -53,9 +55,9 @@ the generated problems; it is no base for real use, and its scores say nothing a
 | --- | --- | --- |
 {scores}
 
-Base types: new numbers in templates it was trained on. Held-out templates: texts of the base types whose
-templates were never trained on. New types: only their questions were seen, never a solution; `mathtune run
-demo` tunes it on these.
+Base types: new numbers in templates it was trained on. Held-out templates: texts of the base types
+whose templates were never trained on. New types: only their questions were seen, never a solution;
+`mathtune run demo` tunes it on these.
 
 "With the calculator" means that the result after `<<48/2=` is filled in exactly while decoding. The
 difference between the columns is arithmetic that a model this small has not learned.

@@ -156,6 +156,8 @@ def check_is_there(name: str) -> None:
     Raises:
         ModelError: It is neither a folder nor written like a hub id.
     """
+    if not name.strip():
+        raise ModelError(f"the model's name is empty; {REMEDY}")
     path = Path(resolve(name))
     if path.is_dir():
         return

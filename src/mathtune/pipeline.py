@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mathtune import config, problems, prompts, report, runs
+from mathtune import config, model_files, problems, prompts, report, runs
 from mathtune.config.schema import FILE_ENDINGS, Recipe, SourceConfig
 from mathtune.evaluation.in_loop import validation_exact_match
 from mathtune.evaluation.measure import answer_example, compare_all, measure
@@ -78,16 +78,14 @@ def preview(recipe: Recipe) -> list[Preview]:
     """Return what a model would be asked on each test set; only its tokenizer is loaded."""
     from mathtune.training.model import load_tokenizer
 
-    test_sets = problems.load_tests(recipe.data, seed=recipe.seed)
-    model = recipe.model
-    tokenizer = load_tokenizer(
-        model.name_or_path or "", model.revision, trust=model.trust_remote_code
-    )
-    renderer = prompts.Renderer(
-        tokenizer, recipe.prompt.style, system=recipe.prompt.system, shots=load_shots(recipe)
-    )
+    name, revision = recipe.model.name_or_path or "", recipe.model.revision
+    tokenizer = load_tokenizer(name, revision, trust=recipe.model.trust_remote_code)
+    style, system = recipe.prompt.style, recipe.prompt.system
+    renderer = prompts.Renderer(tokenizer, style, system=system, shots=load_shots(recipe))
+    context = model_files.context_length(model_files.read_config(name, revision) or {})
     return [
-        preview_set(renderer, test_set, recipe.eval, seed=recipe.seed) for test_set in test_sets
+        preview_set(renderer, test_set, recipe.eval, context=context, seed=recipe.seed)
+        for test_set in problems.load_tests(recipe.data, seed=recipe.seed)
     ]
 
 

@@ -12,8 +12,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mathtune import config, model_files, problems, runs
-from mathtune.config.schema import Recipe
+from mathtune import config, model_files, problems, prompts, runs
+from mathtune.config.schema import FILE_ENDINGS, Recipe
 from mathtune.errors import ConfigError, MathtuneError, did_you_mean
 
 MINIMUM_FREE_BYTES = 200 * 2**20
@@ -62,6 +62,7 @@ def load(
 
 def _faults(recipe: Recipe, run_dir: Path | None, purpose: Purpose) -> Iterator[str]:
     yield from _model_faults(recipe, purpose)
+    yield from _shot_faults(recipe)
     if purpose.trains:
         yield from _training_faults(recipe)
     if purpose.writes:
@@ -90,6 +91,21 @@ def _model_faults(recipe: Recipe, purpose: Purpose) -> Iterator[str]:
         )
 
 
+def _shot_faults(recipe: Recipe) -> Iterator[str]:
+    """Look for the solved examples that the recipe names; drawn ones come with the data."""
+    k, source = recipe.prompt.shots, recipe.prompt.shot_source
+    if k == 0 or source == prompts.TRAIN:
+        return
+    if source.endswith(FILE_ENDINGS):
+        if not Path(source).expanduser().is_file():
+            yield f"prompt.shot_source={source} does not exist; check the path"
+        return
+    try:
+        prompts.named_shots(source, k)
+    except ConfigError as error:
+        yield from error.faults
+
+
 def _training_faults(recipe: Recipe) -> Iterator[str]:
     """Names that belong to Transformers are checked against its own lists."""
     from mathtune.training import names
@@ -101,7 +117,8 @@ def _training_faults(recipe: Recipe) -> Iterator[str]:
         ("train.lr_scheduler_type", train.lr_scheduler_type, names.schedules()),
     ):
         if value not in known:
-            yield f"{key}={value} is unknown; give one of {', '.join(known)}" + did_you_mean(
+            longer = [name for name in known if value and name.startswith(value)]
+            yield f"{key}={value} is unknown; give {_listed(longer or known)}" + did_you_mean(
                 value, known
             )
     if package := names.package_of(train.optim):
@@ -116,6 +133,10 @@ def _training_faults(recipe: Recipe) -> Iterator[str]:
             "eval.max_new_tokens"
         )
     yield from missing_packages(recipe.tracking.report_to)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"one of {', '.join(names)}" if len(names) > 1 else names[0]
 
 
 def _label_faults(recipe: Recipe) -> Iterator[str]:

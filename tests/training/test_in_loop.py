@@ -1,17 +1,18 @@
-"""A model that overfits 32 problems solves them, and exact match in the loop chooses the checkpoint."""
+"""A model that overfits 32 problems solves them; in-loop exact match can choose."""
 
 from __future__ import annotations
 
 import io
 import json
 
+from rich.console import Console
+
 from mathtune import config, pipeline
 from models_for_tests import saved_model
-from rich.console import Console
 
 
 def test_overfitting_reaches_full_exact_match_and_stops_by_itself(tmp_path):
-    """One set for training and validation: the memorised 32 problems must be solved, by decoding."""
+    """One set for training and validation: 32 memorised problems must be solved, by decoding."""
     model, _ = saved_model(tmp_path / "model", "llama", hidden_size=64, intermediate_size=128)
     problems = tmp_path / "problems.jsonl"
     problems.write_text(

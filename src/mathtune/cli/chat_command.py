@@ -21,19 +21,27 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
 
     Each question stands for itself, prompted exactly as in training and evaluation.
     """
-    from mathtune import config
+    from mathtune.config import as_override
+    from mathtune.errors import DataError
+    from mathtune.preflight import Purpose, load
+
+    given = {"model": model, "prompt.style": style, "eval.max_new_tokens": max_new_tokens}
+    overrides = [as_override(key, value) for key, value in given.items()]
+    recipe = load("gsm8k-eval", overrides, None, Purpose.CHAT)
+
     from mathtune.evaluation.measure import decoding_of
     from mathtune.training.student import Student
 
-    overrides = [f"model={model}", f"prompt.style={style}", f"eval.max_new_tokens={max_new_tokens}"]
-    recipe = config.load("gsm8k-eval", overrides)
     student = Student.load(recipe, progress_console())
     engine, renderer = student.engine(), student.renderer()
     decoding = decoding_of(recipe.eval, renderer, calculator=calculator)
     while True:
         if sys.stdin.isatty():
             click.echo("? ", nl=False)
-        question = sys.stdin.readline().strip()
+        try:
+            question = sys.stdin.readline().strip()
+        except UnicodeDecodeError as error:
+            raise DataError(f"the question is not UTF-8 ({error}); write it as UTF-8") from error
         if not question:
             return
         for completion in engine.generate([renderer.prompt(question, "chat")], decoding):

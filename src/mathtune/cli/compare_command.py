@@ -19,7 +19,7 @@ from mathtune.cli.common import print_json
 @click.option(
     "--confidence", default=0.95, type=click.FloatRange(0.5, 1, min_open=True, max_open=True)
 )
-@click.option("--seed", default=42, help="Of the bootstrap.")
+@click.option("--seed", default=42, type=click.IntRange(min=0), help="Of the bootstrap.")
 @click.option(
     "--examples",
     default=0,
@@ -27,7 +27,7 @@ from mathtune.cli.common import print_json
     help="Show so many problems gained and lost.",
 )
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print the figures as one JSON object, last line."
+    "--json", "as_json", is_flag=True, help="Print the figures as one JSON object instead."
 )
 def command(
     paths: tuple[Path, ...],
@@ -63,14 +63,6 @@ def command(
     comparisons = compare_files(
         files, allow_different=allow_different, confidence=confidence, seed=seed
     )
-    for comparison in comparisons:
-        result = comparison.result()
-        click.echo(result["verdict"])
-        for title, pairs in (("gained", comparison.gained), ("lost", comparison.lost)):
-            for pair in pairs[:examples]:
-                click.echo(f"\n{title}: {pair.before['question']}\n  gold: {pair.before['gold']}")
-                for label, row in zip(comparison.labels, (pair.before, pair.after), strict=True):
-                    click.echo(f"  {label}: {row['completion'].strip()}")
     if as_json:
         first = comparisons[0].result()
         line = {
@@ -78,6 +70,16 @@ def command(
             "base.exact_match": first["base"]["exact_match"],
             "tuned.exact_match": first["tuned"]["exact_match"],
         }
+        if paths[0].is_dir():
+            line["run_dir"] = str(paths[0])
         if len(comparisons) > 1:
             line["comparisons"] = [comparison.result() for comparison in comparisons]
         print_json(line)
+        return
+    for comparison in comparisons:
+        click.echo(comparison.result()["verdict"])
+        for title, pairs in (("gained", comparison.gained), ("lost", comparison.lost)):
+            for pair in pairs[:examples]:
+                click.echo(f"\n{title}: {pair.before['question']}\n  gold: {pair.before['gold']}")
+                for label, row in zip(comparison.labels, (pair.before, pair.after), strict=True):
+                    click.echo(f"  {label}: {row['completion'].strip()}")

@@ -68,10 +68,12 @@ def command(
     Without --data: the GSM8K test set. Knobs of a recipe can follow, for example
     eval.perplexity=false.
     """
-    from mathtune import config, pipeline
-    from mathtune.preflight import check
+    from mathtune import pipeline
+    from mathtune.config import as_override
+    from mathtune.preflight import Purpose, load
 
     given = {
+        "model": model,
         "prompt.style": style,
         "prompt.shots": shots,
         "prompt.shot_source": shot_source,
@@ -82,11 +84,10 @@ def command(
         "eval.samples": samples,
         "eval.batch_size": batch_size,
         "data.max_test_samples": limit,
-        "data.test": "[" + ", ".join(data) + "]" if data else None,
+        "data.test": list(data) or None,
     }
-    options = [f"{key}={value}" for key, value in given.items() if value is not None]
-    loaded = config.load("gsm8k-eval", [f"model={model}", *options, *overrides])
-    check(loaded, run_dir, trains=False)
+    options = [as_override(key, value) for key, value in given.items() if value is not None]
+    loaded = load("gsm8k-eval", [*options, *overrides], run_dir, Purpose.MEASURE)
     if preview:
         print_preview(loaded, as_json=as_json)
         return

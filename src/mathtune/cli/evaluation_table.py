@@ -10,11 +10,19 @@ from mathtune.report import wording
 if TYPE_CHECKING:
     from rich.table import Table
 
+OUTCOMES: Mapping[str, str] = {
+    "correct": "right",
+    "wrong": "wrong",
+    "no_answer": "no answer",
+    "truncated": "no answer, cut off",
+    "ungradable": "ungradable",
+}
+
 RATES: Mapping[str, str] = {
-    "no_answer": "without a final answer",
-    "truncated": "ended by the token limit",
+    "no_answer": "without an answer",
+    "truncated": "ended by token limit",
     "no_eos": "ended without EOS",
-    "last_resort": "answer only as last number",
+    "last_resort": "only as last number",
 }
 """``evaluations[].rates`` by name → what it says of an answer."""
 
@@ -38,13 +46,15 @@ def evaluation_tables(evaluations: Sequence[Evaluation]) -> Iterator[Table]:
 
 
 def _set_table(name: str, evaluations: Sequence[Evaluation]) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     first = evaluations[0]
     samples = f", {first['samples']} answers each" if first["samples"] > 1 else ""
     table = Table(
         title=f"{name}: {first['n']:,} problems{samples}",
-        caption=f"in brackets: {100 * first['confidence']:g} % interval (Wilson), or share",
+        caption=f"in brackets the {100 * first['confidence']:g} % interval (Wilson), or the share",
+        box=SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",
     )
@@ -68,16 +78,15 @@ def _graders(evaluations: Sequence[Evaluation]) -> Rows:
         for k in first["pass_at"]:
             yield f"pass@{k}", [wording.percent(e["pass_at"][k]) for e in evaluations]
     for name in first["published"]:
-        label = wording.GRADERS[name][0] if name in wording.GRADERS else name
-        yield label, [_rate(e["published"][name]) for e in evaluations]
+        yield name, [_rate(e["published"][name]) for e in evaluations]
 
 
 def _outcomes(evaluations: Sequence[Evaluation]) -> Rows:
     """Yield what answers were, then what is wrong with those that are not right."""
-    for name, label in wording.OUTCOMES.items():
+    for name, label in OUTCOMES.items():
         yield label, [_count(e, "outcomes", name) for e in evaluations]
     for name, label in ERRORS.items():
-        yield f"→ {label}", [_count(e, "errors", name) for e in evaluations]
+        yield label, [_count(e, "errors", name) for e in evaluations]
 
 
 def _form(evaluations: Sequence[Evaluation]) -> Rows:
@@ -92,27 +101,25 @@ def _effort(evaluations: Sequence[Evaluation]) -> Rows:
     yield "seconds a problem", [wording.significant(n, 3) for n in seconds]
     found = [e["perplexity"] for e in evaluations]
     if all(found):
-        for name, label in (("completion", "solutions alone"), ("whole_text", "whole texts")):
-            yield f"perplexity, {label}", [wording.significant(each[name]) for each in found]
+        for name, label in (("completion", "solutions"), ("whole_text", "whole texts")):
+            yield f"perplexity of {label}", [wording.significant(each[name]) for each in found]
 
 
 def _steps(evaluations: Sequence[Evaluation]) -> Rows:
     for steps in sorted(evaluations[0]["by_steps"], key=int):
-        label = f"{steps} step{'' if steps == '1' else 's'}"
-        yield label, [_rate_of(e["by_steps"][steps]) for e in evaluations]
+        n = wording.count(evaluations[0]["by_steps"][steps]["n"])
+        label = f"{steps} step{'' if steps == '1' else 's'} ({n})"
+        yield label, [_rate(e["by_steps"][steps]) for e in evaluations]
 
 
 def _types(evaluations: Sequence[Evaluation]) -> Rows:
     for name in evaluations[0]["by_type"]:
-        yield name, [_rate_of(e["by_type"][name]) for e in evaluations]
+        n = wording.count(evaluations[0]["by_type"][name]["n"])
+        yield f"{name} ({n})", [_rate(e["by_type"][name]) for e in evaluations]
 
 
 def _rate(rate: Mapping[str, Any]) -> str:
     return f"{wording.percent(rate['value'])} ({wording.rate_interval(rate)})"
-
-
-def _rate_of(rate: Mapping[str, Any]) -> str:
-    return f"{_rate(rate)} of {wording.count(rate['n'])}"
 
 
 def _count(evaluation: Evaluation, field: str, name: str) -> str:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import sys
+from collections.abc import Sequence
 
 import click
 
 from mathtune import __version__
-from mathtune.errors import MathtuneError
+from mathtune.errors import DiskError, MathtuneError
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What any library may meet while it writes for us."""
 
 COMMANDS = {
     "run": "Do everything a recipe asks for: base measured, training, tuned measured, report.",
@@ -64,19 +70,48 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; errors a user can act on end with their message and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # models write what a terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        cli(prog_name="mathtune")
+        # Click's own mode would say "Aborted!" to an interruption, and a usage error in four lines.
+        code = cli(prog_name="mathtune", standalone_mode=False)
     except MathtuneError as error:
-        click.echo(_formatted(error), err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        click.echo("stopped; give the same command again to continue", err=True)
-        sys.exit(130)
+        code = _say(error.faults, error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        code = error.exit_code
+    except click.ClickException as error:
+        code = _say([_usage(error)], error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        code = _say(["stopped; finished work is saved, and the same command continues it"], 130)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        code = _say([_disk_fault(error)], DiskError.exit_code)
+    sys.exit(code)
 
 
-def _formatted(error: MathtuneError) -> str:
-    faults = getattr(error, "faults", None) or [str(error)]
+def _say(faults: Sequence[str], code: int) -> int:
     if len(faults) == 1:
-        return f"mathtune: {faults[0]}"
-    lines = [f"mathtune: {len(faults)} faults:", *(f"  {i}. {f}" for i, f in enumerate(faults, 1))]
-    return "\n".join(lines)
+        click.echo(f"mathtune: {faults[0]}", err=True)
+        return code
+    click.echo(f"mathtune: {len(faults)} faults:", err=True)
+    for number, fault in enumerate(faults, 1):
+        click.echo(f"  {number}. {fault}", err=True)
+    return code
+
+
+def _usage(error: click.ClickException) -> str:
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    if context is None or message.endswith("?"):
+        return message
+    return f"{message}; see {context.command_path} --help"
+
+
+def _disk_fault(error: OSError) -> str:
+    what = f"{error.filename} could not be written" if error.filename else "a file was not written"
+    return (
+        f"{what} ({error.strerror}); what was saved before is whole: free some space or mend the "
+        "permissions, and give the same command again"
+    )

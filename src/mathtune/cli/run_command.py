@@ -19,9 +19,8 @@ def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, as_js
     example train.learning_rate=1e-4 or model=PATH_OR_ID. The same command again continues an
     interrupted run.
     """
-    from mathtune import config, pipeline
-    from mathtune.preflight import check
+    from mathtune import pipeline
+    from mathtune.preflight import Purpose, load
 
-    loaded = config.load(recipe, overrides)
-    check(loaded, run_dir)
+    loaded = load(recipe, overrides, run_dir, Purpose.TRAIN)
     print_outcome(pipeline.run(loaded, run_dir, progress_console()), as_json=as_json)

@@ -17,9 +17,8 @@ def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, as_js
 
     The result is RUN_DIR/model. Any knob can be set after RECIPE, for example model=PATH_OR_ID.
     """
-    from mathtune import config, pipeline
-    from mathtune.preflight import check
+    from mathtune import pipeline
+    from mathtune.preflight import Purpose, load
 
-    loaded = config.load(recipe, overrides)
-    check(loaded, run_dir)
+    loaded = load(recipe, overrides, run_dir, Purpose.TRAIN)
     print_outcome(pipeline.train(loaded, run_dir, progress_console()), as_json=as_json)

@@ -10,11 +10,13 @@ from mathtune.cli.common import recipe_arguments
 @click.command("validate")
 @recipe_arguments
 def command(recipe: str, overrides: tuple[str, ...]) -> None:
-    """Check RECIPE, its data and its model, and show the resolved recipe."""
-    from mathtune import config
-    from mathtune.preflight import check
+    """Check RECIPE with its local data and model, and show the resolved recipe.
 
-    loaded = config.load(recipe, overrides)
-    check(loaded, None)
+    Nothing is run and the hub is not asked.
+    """
+    from mathtune import config
+    from mathtune.preflight import Purpose, load
+
+    loaded = load(recipe, overrides, None, Purpose.VALIDATE)
     click.echo(config.dump(loaded).rstrip())
     click.echo("valid", err=True)

@@ -110,7 +110,8 @@ def _file_text(path: Path) -> str:
         return path.expanduser().read_text(encoding="utf-8")
     except FileNotFoundError as error:
         near = sorted(each.name for each in path.parent.glob("*") if each.suffix in ENDINGS)
-        there = f" ({path.parent} holds {', '.join(near[:5])})" if near else ""
+        where = "this folder" if path.parent == Path() else path.parent
+        there = f"; {where} holds {', '.join(near[:5])}" if near else ""
         raise ConfigError(
             f"recipe file {str(path)!r} does not exist; check the path{there}"
         ) from error

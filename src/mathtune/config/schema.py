@@ -373,8 +373,9 @@ class Recipe(Section):
             self.train.exact_match_samples
         ):
             faults.append(
-                "train.metric_for_best_model=eval_exact_match with train.exact_match_samples=0: there "
-                "would be nothing to choose by; set train.exact_match_samples, for example to 100"
+                "train.metric_for_best_model=eval_exact_match with train.exact_match_samples=0: "
+                "there would be nothing to choose by; set train.exact_match_samples, for example "
+                "to 100"
             )
         if self.eval.temperature == 0:
             if self.eval.samples > 1:

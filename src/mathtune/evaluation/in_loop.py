@@ -15,8 +15,8 @@ def validation_exact_match(
 ) -> float:
     """Return the share of problems that the model as it is now solves, greedily.
 
-    The calculator is as in the headline figures of ``config``. The model's training mode and the state
-    of random generators are left as they were.
+    The calculator is as in the headline figures of ``config``. The model's training mode and the
+    state of random generators are left as they were.
     """
     renderer = student.renderer()
     decoding = decoding_of(config, renderer, calculator=config.calculator)

@@ -33,6 +33,7 @@ class Preview:
         style: Name of the prompt style.
         shots: Ids of the solved problems shown before each question.
         tokens: The fewest and the most tokens that a prompt has.
+        context: How many tokens the model's context holds, where that is known.
         decoding: As in the headline figures.
         first: The first prompts.
     """
@@ -42,6 +43,7 @@ class Preview:
     style: str
     shots: tuple[str, ...]
     tokens: tuple[int, int]
+    context: int | None
     decoding: Decoding
     first: tuple[ShownPrompt, ...]
 
@@ -53,9 +55,10 @@ class Preview:
             f": {' '.join(self.shots)}" if self.shots else ""
         )
         yield _in_words(self.decoding)
+        context = "" if self.context is None else f"; the model's context has {self.context:,}"
         yield (
-            f"the longest prompt with its answer needs a context of "
-            f"{high + self.decoding.max_new_tokens:,} tokens"
+            f"the longest prompt with an answer of full length has "
+            f"{high + self.decoding.max_new_tokens:,} tokens{context}"
         )
         for number, prompt in enumerate(self.first, 1):
             yield f"prompt {number}, problem {prompt.problem_id}, {prompt.tokens:,} tokens:"
@@ -69,6 +72,7 @@ def preview_set(
     test_set: ProblemSet,
     config: EvalConfig,
     *,
+    context: int | None,
     seed: int,
     show: int = 2,
 ) -> Preview:
@@ -81,6 +85,7 @@ def preview_set(
         style=renderer.style,
         shots=tuple(shot.id for shot in renderer.shots),
         tokens=(min(lengths), max(lengths)),
+        context=context,
         decoding=measured_decoding(config, renderer, calculator=config.calculator, seed=seed),
         first=tuple(
             ShownPrompt(prompt.problem_id, renderer.visible(prompt), len(prompt.ids))

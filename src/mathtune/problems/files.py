@@ -81,7 +81,8 @@ def _neighbours(path: Path) -> str:
     if not path.parent.is_dir():
         return f" (there is no folder {path.parent} either)"
     found = sorted(p.name for p in path.parent.iterdir() if p.suffix.lower() in ENDINGS)
-    return f"; {path.parent} holds {', '.join(found[:5])}" if found else ""
+    where = "this folder" if path.parent == Path() else path.parent
+    return f"; {where} holds {', '.join(found[:5])}" if found else ""
 
 
 def _first_character(path: Path) -> bytes:

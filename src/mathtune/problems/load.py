@@ -13,6 +13,7 @@ What is guaranteed, in this order:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +40,12 @@ def load(data: DataConfig, *, seed: int = 42) -> Splits:
         DataError: Sources cannot be used (all of them are named), a set ends up empty, or training
             problems overlap with test problems and ``data.contamination`` is ``error``.
     """
-    train, validation, *tests = read_all(
-        [
-            partial(Pool.read, "train", data.train, Role.TRAIN, seed),
-            partial(Pool.read, "validation", data.validation, Role.VALIDATION, seed + 1000),
-            *test_readers(data, seed),
-        ]
-    )
+    readers: list[Callable[[], Pool]] = [
+        partial(Pool.read, "train", data.train, Role.TRAIN, seed),
+        partial(Pool.read, "validation", data.validation, Role.VALIDATION, seed + 1000),
+        *test_readers(data, seed),
+    ]
+    train, validation, *tests = read_all(readers)
     train.drop_duplicates()
     for pool in (train, validation):
         pool.drop_test_questions(tests)

@@ -68,8 +68,7 @@ def fitting(
         raise DataError(
             f"{dropped} of {len(examples)} {what} examples are longer than "
             f"train.max_length={max_length} tokens (the longest has {longest}); raise "
-            f"train.max_length to {longest}"
-            + (" or set train.overlong=drop" if kept else "")
+            f"train.max_length to {longest}" + (" or set train.overlong=drop" if kept else "")
         )
     return kept, dropped
 

@@ -56,7 +56,7 @@ class MathTrainer(Trainer):
         validation_examples: Validation examples.
         limits: Bounds of a micro-batch.
         tokenizer: Saved beside the weights.
-        exact_match: Called at every validation; its share of right answers is logged beside the loss.
+        exact_match: Called at every validation; its share of right answers is logged too.
         callbacks: Further callbacks.
     """
 

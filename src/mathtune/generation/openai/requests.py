@@ -243,10 +243,11 @@ class Requests:
             message = f"{fault}, and it asks to wait {asked:,.0f} seconds"
             raise Fault(Remedy.STOP, fault.cause, message)
         self.stats.retries[fault.cause] += 1
+        wait = backoff_seconds(failures, random)
         if asked:
             self._gate.hold(asked)
-        # The random part spreads the requests that wait for the same moment.
-        wait = max(asked + random.random(), backoff_seconds(failures, random))
+            # The random part spreads the requests that wait for the same moment.
+            wait = max(wait, asked + random.random())
         logger.info("problem %s: %s; again in %.1f s", prompt.problem_id, fault, wait)
         await asyncio.sleep(wait)
 
