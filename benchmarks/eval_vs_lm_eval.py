@@ -1,5 +1,4 @@
-"""Greedy 5-shot GSM8K generation: the hf engine against lm-evaluation-harness and plain
-``generate``.
+"""Greedy 5-shot GSM8K: the hf engine against lm-evaluation-harness and plain ``generate``.
 
     python benchmarks/eval_vs_lm_eval.py --problems 256 --rounds 3
 
@@ -30,7 +29,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers import logging as transformers_logging
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import slice_logits_to_keep
@@ -39,6 +38,7 @@ from mathtune.generation.engine import Decoding
 from mathtune.generation.hf import HFEngine
 from mathtune.records import Prompt
 
+SHOT = "Question: {question}\nAnswer: {answer}"
 STOP = ("Question:", "<|im_end|>")
 VOCABULARY = 8192
 SHOTS = slice(45, 50)  # of the train split: 709 tokens, about what five typical examples have
@@ -179,10 +179,10 @@ def run_harness(
     return harness.generate_until(requests, disable_tqdm=True)
 
 
-def run_transformers_batching(model: EndingLlama, prompts: list[Prompt], new_tokens: int) -> int:
-    """Run Transformers' own continuous batching and return the number of answers."""
-    from transformers import GenerationConfig
-
+def run_batching(
+    model: EndingLlama, tokenizer: PreTrainedTokenizerFast, prompts: list[Prompt], new_tokens: int
+) -> list[str]:
+    """Return the texts of Transformers' own continuous batching."""
     config = GenerationConfig(
         max_new_tokens=new_tokens,
         do_sample=False,
@@ -190,20 +190,26 @@ def run_transformers_batching(model: EndingLlama, prompts: list[Prompt], new_tok
         pad_token_id=model.config.pad_token_id,
     )
     before = model.config._attn_implementation
-    model.set_attn_implementation("sdpa_paged")
+    model.set_attn_implementation("paged|sdpa")
     try:
-        return len(model.generate_batch([list(p.ids) for p in prompts], generation_config=config))
+        found = model.generate_batch([list(p.ids) for p in prompts], generation_config=config)
+        return [
+            tokenizer.decode(output.generated_tokens, skip_special_tokens=True)
+            for output in found.values()
+        ]
     finally:
         model.set_attn_implementation(before)
 
 
-def measure(name: str, run: Callable[[], list[str]], problems: int, **fields: object) -> float:
-    """Print one JSON line and return problems a second."""
+def measure(
+    name: str, run: Callable[[], list[str]], problems: int, **fields: object
+) -> tuple[float, list[str]]:
+    """Print one JSON line; return problems a second and the texts."""
     began = time.perf_counter()
-    run()
+    texts = run()
     rate = problems / (time.perf_counter() - began)
     print(json.dumps({"engine": name, "problems_per_second": round(rate, 3), **fields}), flush=True)
-    return rate
+    return rate, texts
 
 
 def main() -> None:
@@ -213,9 +219,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--new-tokens", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--rows", type=int, help="rows of the hf engine; its own choice if not given"
-    )
+    parser.add_argument("--rows", type=int, help="of the hf engine; its own choice if not given")
     parser.add_argument(
         "--batches", type=int, nargs="+", default=[1, 4, 8, 16], help="sizes tried for the peers"
     )
@@ -229,87 +233,77 @@ def main() -> None:
     options = parser.parse_args()
     data = os.environ.get("MATHTUNE_DATA_DIR")
     if not data:
-        sys.exit(
-            "MATHTUNE_DATA_DIR is not set; point it to the folder that holds gsm8k/train.jsonl"
-        )
+        sys.exit("MATHTUNE_DATA_DIR is not set; give the folder that holds gsm8k/train.jsonl")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     logging.disable(logging.WARNING)
     transformers_logging.set_verbosity_error()
     torch.set_num_threads(options.threads)
+    new = options.new_tokens
 
     train = read(Path(data) / "gsm8k" / "train.jsonl")
     test = read(Path(data) / "gsm8k" / "test.jsonl")[: options.problems]
-    tokenizer = train_tokenizer(
-        [f"Question: {r['question']}\nAnswer: {r['answer']}" for r in train]
-    )
-    shots = "".join(f"Question: {r['question']}\nAnswer: {r['answer']}\n\n" for r in train[SHOTS])
+    tokenizer = train_tokenizer([SHOT.format(**row) for row in train])
+    shots = "".join(SHOT.format(**row) + "\n\n" for row in train[SHOTS])
     prompts = []
     for i, row in enumerate(test):
         text = f"{shots}Question: {row['question']}\nAnswer:"
-        prompts.append(
-            Prompt(str(i), text, tuple(tokenizer.encode(text, add_special_tokens=False)))
-        )
-    solutions = [len(tokenizer.encode(f" {r['answer']}")) for r in train[:2000]]
-    mean = statistics.mean(min(length, options.new_tokens) for length in solutions)
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        prompts.append(Prompt(str(i), text, tuple(ids)))
+    solutions = [len(tokenizer.encode(f" {row['answer']}")) for row in train[:2000]]
+    mean = statistics.mean(min(length, new) for length in solutions)
 
     model = build_model(tokenizer)
     engine = HFEngine(model, tokenizer, rows=options.rows)
-    set_lengths(model, engine, prompts[:64], options.new_tokens, mean)
-    lengths = sorted(len(c.ids) for c in engine.generate(prompts, Decoding(options.new_tokens)))
-    shape = {
+    set_lengths(model, engine, prompts[:64], new, mean)
+    lengths = sorted(len(c.ids) for c in engine.generate(prompts, Decoding(new)))
+    setup = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "problems": len(prompts),
         "shared_prefix_tokens": engine.stats.shared_prefix_tokens,
         "own_prompt_tokens": round(engine.stats.prompt_tokens / len(prompts), 1),
         "new_tokens_mean": round(statistics.mean(lengths), 1),
-        "new_tokens_mean_wanted": round(mean, 1),
         "new_tokens_deciles": lengths[:: max(1, len(lengths) // 10)],
         "threads": options.threads,
         "rows": engine.stats.rows,
     }
-    print(json.dumps({"setup": shape}), flush=True)
+    print(json.dumps({"setup": setup}), flush=True)
 
-    n = options.new_tokens
     peers = {"lm_eval": run_harness, "generate": run_generate}
-    tried = prompts[: min(len(prompts), 32)]
-    best = {}
+    runs = {"mathtune": partial(run_mathtune, engine, prompts, new)}
+    tried = prompts[:32]
     for name, peer in peers.items():
-        rates = {
+        tries = {
             batch: measure(
                 name,
-                partial(peer, model, tokenizer, tried, n, batch),
+                partial(peer, model, tokenizer, tried, new, batch),
                 len(tried),
                 batch=batch,
-                round="batch size",
-            )
+                round="choice of the batch size",
+            )[0]
             for batch in options.batches
         }
-        best[name] = max(rates, key=rates.__getitem__)
+        best = max(tries, key=tries.__getitem__)
+        runs[name] = partial(peer, model, tokenizer, prompts, new, best)
+    rates: dict[str, list[float]] = {name: [] for name in runs}
     texts: dict[str, list[str]] = {}
-    rates: dict[str, list[float]] = {name: [] for name in ("mathtune", *peers)}
-
-    def keep(name: str, run: Callable[[], list[str]]) -> Callable[[], list[str]]:
-        return lambda: texts.setdefault(name, run())
-
     for number in range(options.rounds):
-        ours = keep("mathtune", lambda: run_mathtune(engine, prompts, n))
-        rates["mathtune"].append(measure("mathtune", ours, len(prompts), round=number))
-        for name, peer in peers.items():
-            run = keep(name, partial(peer, model, tokenizer, prompts, n, best[name]))
-            rates[name].append(measure(name, run, len(prompts), batch=best[name], round=number))
+        for name, run in runs.items():
+            rate, texts[name] = measure(name, run, len(prompts), round=number)
+            rates[name].append(rate)
     if options.transformers_batching:
         some = prompts[: options.transformers_batching]
-        measure("generate_batch", lambda: run_transformers_batching(model, some, n), len(some))
+        measure("generate_batch", partial(run_batching, model, tokenizer, some, new), len(some))
+
     result = {}
     for name in peers:
-        ratios = [a / b for a, b in zip(rates["mathtune"], rates[name], strict=True)]
-        same = sum(
-            a.strip() == b.strip() for a, b in zip(texts["mathtune"], texts[name], strict=True)
-        )
+        ratios = [
+            ours / theirs for ours, theirs in zip(rates["mathtune"], rates[name], strict=True)
+        ]
+        pairs = zip(texts["mathtune"], texts[name], strict=True)
         result[name] = {
             "ratio_median": round(statistics.median(ratios), 2),
             "ratio_min": round(min(ratios), 2),
-            "same_text": f"{same}/{len(prompts)}",
+            "same_text": f"{sum(a.strip() == b.strip() for a, b in pairs)}/{len(prompts)}",
         }
     print(json.dumps({"mathtune_against": result}), flush=True)
 

@@ -219,7 +219,8 @@ def test_files_two_and_more(tmp_path: Path, make_sides: Any) -> None:
     assert "real gain" in verdict(three[0])
     assert "adjusted for 3 comparisons = 0.012" in verdict(three[0])
     assert "real" not in verdict(three[1])
-    lines = text.splitlines()
+    assert len({len(line) for line in text.splitlines()[:6]}) == 1  # aligned
+    lines = [" ".join(line.split()) for line in text.splitlines()]
     assert lines[2].startswith("| base | 40 | 25.0 % |")
     assert lines[3].startswith("| tuned | 40 | 47.5 % | +22.5 |")
     assert lines[3].endswith("| 9 | 0 | 0.0039 | 0.012 |")
@@ -232,8 +233,12 @@ def test_files_are_named_apart(tmp_path: Path, make_sides: Any) -> None:
     write_rows(one, before)
     write_rows(other, after)
     assert compare_files([one, other])[0].labels == (str(one), str(other))
+    runs = [tmp_path / run / "predictions" / "tuned.jsonl" for run in ("small", "large")]
+    for path in runs:
+        write_rows(path, after)
+    assert compare_files(runs)[0].labels == ("small/tuned", "large/tuned")
     assert compare_files([one, other], labels=["A", "B"])[0].labels == ("A", "B")
-    with pytest.raises(ConfigError, match="at least two"):
+    with pytest.raises(ConfigError, match="needs two predictions files"):
         compare_files([one])
     with pytest.raises(ConfigError, match="1 labels given for 2 files"):
         compare_files([one, other], labels=["A"])

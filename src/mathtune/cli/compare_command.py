@@ -44,6 +44,7 @@ def command(
     """
     from mathtune.errors import ConfigError
     from mathtune.evaluation.compare import compare_files
+    from mathtune.evaluation.comparison import table
 
     files = list(paths)
     if len(files) == 1 and files[0].is_dir():
@@ -65,10 +66,11 @@ def command(
     )
     if as_json:
         first = comparisons[0].result()
+        before, after = first["labels"]
         line = {
             **first,
-            "base.exact_match": first["base"]["exact_match"],
-            "tuned.exact_match": first["tuned"]["exact_match"],
+            f"{before}.exact_match": first["before"]["value"],
+            f"{after}.exact_match": first["after"]["value"],
         }
         if paths[0].is_dir():
             line["run_dir"] = str(paths[0])
@@ -76,10 +78,12 @@ def command(
             line["comparisons"] = [comparison.result() for comparison in comparisons]
         print_json(line)
         return
+    click.echo(table(comparisons))
     for comparison in comparisons:
-        click.echo(comparison.result()["verdict"])
+        name = comparison.labels[1]
         for title, pairs in (("gained", comparison.gained), ("lost", comparison.lost)):
             for pair in pairs[:examples]:
-                click.echo(f"\n{title}: {pair.before['question']}\n  gold: {pair.before['gold']}")
+                click.echo(f"\n{name} {title}: {pair.before['question']}")
+                click.echo(f"  gold: {pair.before['gold']}")
                 for label, row in zip(comparison.labels, (pair.before, pair.after), strict=True):
                     click.echo(f"  {label}: {row['completion'].strip()}")

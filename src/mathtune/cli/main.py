@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "Do everything a recipe asks for: base measured, training, tuned measured, report.",
     "train": "Train only.",
     "eval": "Measure a model on a problem set.",
+    "grade": "Grade saved outputs: mathtune's, lm-evaluation-harness' or your own.",
     "compare": "Compare two or more models from their predictions.",
     "report": "Write a run folder's report again from its files.",
     "recipes": "List the recipes, show one, or explain every knob.",

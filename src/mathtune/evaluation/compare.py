@@ -114,7 +114,8 @@ def compare_files(
 
     Args:
         paths: At least two predictions files.
-        labels: Their names; without them the file names, or whole paths where those are equal.
+        labels: Their names; without them the file names, where those are equal with the run
+            folder's name before them, or else whole paths.
         allow_different: As for ``compare``; so are the other arguments and what is raised.
         confidence: Of the intervals.
         resamples: Of the bootstrap.
@@ -125,8 +126,7 @@ def compare_files(
             f"a comparison needs two predictions files and {len(paths)} is given; add the other"
         )
     if labels is None:
-        stems = [Path(path).stem for path in paths]
-        labels = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
+        labels = _names(paths)
     if len(labels) != len(paths):
         raise ConfigError(f"{len(labels)} labels given for {len(paths)} files; give one a file")
     files = [read_rows(path) for path in paths]
@@ -151,6 +151,17 @@ def compare_files(
         replace(c, overall=replace(c.overall, holm_p=p), tests=len(comparisons))
         for c, p in zip(comparisons, adjusted, strict=True)
     )
+
+
+def _names(paths: Sequence[str | Path]) -> list[str]:
+    """Name files as shortly as tells them apart."""
+    stems = [Path(path).stem for path in paths]
+    in_runs = [
+        f"{Path(path).absolute().parent.parent.name}/{stem}"
+        for path, stem in zip(paths, stems, strict=True)
+    ]
+    whole = [str(path) for path in paths]
+    return next((n for n in (stems, in_runs) if len(set(n)) == len(n)), whole)
 
 
 def _difference(

@@ -109,12 +109,13 @@ class Comparison:
         """
         before, after = self.labels
         return {
+            before: {"exact_match": self.overall.before["value"]},
+            after: {"exact_match": self.overall.after["value"]},
+            # After the labels: a file called n.jsonl must not take the place of n.
             "set": self.set,
             "calculator": self.calculator,
             "labels": [before, after],
             "samples": list(self.samples),
-            before: {"exact_match": self.overall.before["value"]},
-            after: {"exact_match": self.overall.after["value"]},
             "before": self.overall.before,
             "after": self.overall.after,
             **_result(self.overall),
@@ -183,23 +184,38 @@ def _finding(comparison: Comparison) -> str:
 
 
 def table(comparisons: Sequence[Comparison]) -> str:
-    """Return comparisons against one first side as a Markdown table, with the verdicts below."""
-    lines = [
-        "| | n | exact match | difference | interval | gained | lost | p (McNemar) | p (Holm) |",
-        "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
-    ]
+    """Return comparisons against one first side as a Markdown table, with the verdicts below.
+
+    Its columns are aligned, so that it can be read as it is.
+    """
+    interval = f"{100 * comparisons[0].confidence:g} % interval"
+    head = ["", "n", "exact match", "difference", interval, "gained", "lost"]
+    rows = [[*head, "p (McNemar)", "p (Holm)"]]
     for c in comparisons[:1]:
-        lines.append(
-            f"| {c.labels[0]} | {c.overall.n} | {percent(c.overall.before['value'])} |{' |' * 6}"
-        )
+        rows.append([c.labels[0], str(c.overall.n), percent(c.overall.before["value"]), *[""] * 6])
     for c in comparisons:
         d = c.overall
-        lines.append(
-            f"| {c.labels[1]} | {d.n} | {percent(d.after['value'])} | {points(d.difference)} "
-            f"| {_hundredfold(d.low)} to {_hundredfold(d.high)} | {d.gained} | {d.lost} "
-            f"| {d.mcnemar_p:.2g} | {d.holm_p:.2g} |"
+        rows.append(
+            [
+                c.labels[1],
+                str(d.n),
+                percent(d.after["value"]),
+                points(d.difference),
+                f"{_hundredfold(d.low)} to {_hundredfold(d.high)}",
+                str(d.gained),
+                str(d.lost),
+                f"{d.mcnemar_p:.2g}",
+                f"{d.holm_p:.2g}",
+            ]
         )
-    return "\n".join([*lines, "", *(verdict(c) for c in comparisons)])
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [_line([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    ruler = _line(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    return "\n".join([lines[0], ruler, *lines[1:], "", *(verdict(c) for c in comparisons)])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def percent(share: float) -> str:

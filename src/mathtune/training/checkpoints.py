@@ -7,12 +7,17 @@ finds the last one whose files still match their hashes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from mathtune.errors import DiskError
 
@@ -72,13 +77,45 @@ def newest_whole(checkpoints: Path) -> tuple[Path | None, list[Path]]:
     return None, damaged
 
 
-def disk_error(error: OSError, folder: Path, needed: int) -> DiskError:
+def is_last(folder: Path) -> bool:
+    """Return whether a checkpoint is that of the last step."""
+    state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+    return bool(state["global_step"] >= state["max_steps"])
+
+
+@contextmanager
+def saving(aside: Path, needed: int = 0) -> Iterator[None]:
+    """Turn a write that fails into a DiskError; what was written aside is removed.
+
+    Args:
+        aside: Folder that is written to and moved into place later.
+        needed: About how many bytes, for the message.
+
+    Raises:
+        DiskError: The disk is full or cannot be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        # PyTorch's writer says only that it stands at an unexpected place in the file.
+        if isinstance(error, RuntimeError) and "inline_container" not in str(error):
+            raise
+        failed = disk_error(error, aside.parent, needed)
+        shutil.rmtree(aside, ignore_errors=True)
+        raise failed from error
+
+
+def disk_error(error: Exception, folder: Path, needed: int) -> DiskError:
     """Describe a failed save: what was needed, what was free, and that earlier saves are whole."""
     free = shutil.disk_usage(folder).free
+    what = getattr(error, "strerror", None)
+    if what is None:
+        full = "inline_container" in str(error) or "os error 28" in str(error)
+        what = os.strerror(errno.ENOSPC) if full else str(error)
     return DiskError(
-        f"could not save to {folder}: {error.strerror or error}; a checkpoint needs about "
-        f"{needed / 2**20:.0f} MB and {free / 2**20:.0f} MB are free. The earlier checkpoints are "
-        "whole: free some space and give the same command again"
+        f"could not save to {folder}: {what}; {free / 2**20:,.1f} MB are free"
+        + (f" and a checkpoint needs about {needed / 2**20:,.1f} MB" if needed else "")
+        + "; what was saved before is whole: free some space and give the same command again"
     )
 
 

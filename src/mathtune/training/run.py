@@ -127,7 +127,10 @@ def train(
     start = time.monotonic()
     try:
         with stop:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            if checkpoint and checkpoints.is_last(checkpoint):
+                trainer.adopt(checkpoint)  # killed while the model was saved
+            else:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         progress.stop()
     if stop.received is not None:
@@ -157,15 +160,13 @@ def save_model(model: Any, tokenizer: Any, recipe: Recipe, folder: Path) -> None
     """Save weights (or the adapter) and tokenizer aside and move them into place at once."""
     aside = folder.with_name(folder.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
-    try:
+    with checkpoints.saving(aside):
         model.save_pretrained(aside, safe_serialization=True)
         tokenizer.save_pretrained(aside)
         if recipe.adapter is not None:
             _note_base(aside, recipe)
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
-    except OSError as error:
-        raise checkpoints.disk_error(error, folder.parent, 0) from error
 
 
 def _note_base(folder: Path, recipe: Recipe) -> None:

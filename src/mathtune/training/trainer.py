@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
 from mathtune.errors import TrainingStopped
@@ -184,12 +184,12 @@ class MathTrainer(Trainer):
             shutil.rmtree(staging, ignore_errors=True)
         self.accelerator.wait_for_everyone()
         best = self.state.best_model_checkpoint
+        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        saving = checkpoints.saving(staging, needed=12 * trained)  # weights and two moments
         try:
             self._staging = staging
-            super()._save_checkpoint(model, trial)
-        except OSError as error:
-            needed = sum(parameter.numel() for parameter in self.model.parameters()) * 12
-            raise checkpoints.disk_error(error, output, needed) from error
+            with saving:
+                super()._save_checkpoint(model, trial)
         finally:
             self._staging = None
         self.state.best_model_checkpoint = (
@@ -199,7 +199,7 @@ class MathTrainer(Trainer):
         if not self.is_world_process_zero():
             return
         folder = staging / final.name
-        try:
+        with checkpoints.saving(staging):
             self.state.save_to_json(str(folder / "trainer_state.json"))
             window = {
                 "loss": float(self._tr_loss),
@@ -209,8 +209,6 @@ class MathTrainer(Trainer):
             (folder / LOSS_WINDOW).write_text(json.dumps(window), encoding="utf-8")
             checkpoints.seal(folder)
             checkpoints.publish(folder, final)
-        except OSError as error:
-            raise checkpoints.disk_error(error, output, 0) from error
         shutil.rmtree(staging, ignore_errors=True)
         rotate_checkpoints(
             output_dir=str(output),
@@ -218,8 +216,16 @@ class MathTrainer(Trainer):
             best_model_checkpoint=best,
         )
 
+    def adopt(self, checkpoint: Path) -> None:
+        """Take over a training that had ended: its state, and its best weights into the model."""
+        self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        self.restore_loss_window(checkpoint)
+        self._load_best_model()
+
     def restore_loss_window(self, checkpoint: Path) -> None:
         """Continue the running mean of the logged loss where the checkpoint left it."""
+        if best := self.state.best_model_checkpoint:  # the run folder may have been moved
+            self.state.best_model_checkpoint = str(checkpoint.with_name(Path(best).name))
         window = json.loads((checkpoint / LOSS_WINDOW).read_text(encoding="utf-8"))
         self._tr_loss = torch.tensor(window["loss"], device=self.args.device)
         self._globalstep_last_logged = window["last_logged_step"]

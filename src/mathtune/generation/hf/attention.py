@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mathtune.generation.hf.linear import linear, onednn_available, pack
 
-_cpu_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_cpu_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 
 
 def bias_of(visible: Tensor) -> Tensor:

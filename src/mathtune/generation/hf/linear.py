@@ -26,6 +26,9 @@ _HAS_ONEDNN = (
     and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 )
 
+# The overload itself: looking it up costs as much as a small product.
+_onednn = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else None
+
 
 def onednn_available(tensor: Tensor) -> bool:
     """Return whether products of a tensor go through oneDNN: plain, float32 and on an x86 CPU."""
@@ -44,7 +47,7 @@ def pack(weight: Tensor, rows: int) -> Tensor:
 
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``states @ weight.T + bias``; the weight may be packed or not."""
-    return torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
+    return _onednn(states, weight, bias, "none", [], "")
 
 
 class FastLinears:

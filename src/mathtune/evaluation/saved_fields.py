@@ -1,0 +1,151 @@
+"""Which field of a saved row holds what: known layouts, usual names, or names that are given."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from mathtune.errors import ConfigError, DataError, did_you_mean
+from mathtune.evaluation.rows import FIELDS
+
+
+class Layout(enum.Enum):
+    """Kind of file."""
+
+    PREDICTIONS = "mathtune predictions"
+    LM_EVAL = "lm-evaluation-harness samples"
+    PLAIN = "questions and completions"
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Where in a row stands what, as ``name`` or ``outer.inner``; None where no field holds it.
+
+    Attributes:
+        completion: The model's text, or a list of texts.
+        answer: The gold solution, or just the final answer.
+        gold: The final answer; without it, it is taken from ``answer``.
+        question: What was asked.
+        stop_reason: How generation ended; ``length`` is the token limit.
+        id: The problem's name.
+    """
+
+    completion: str | None = None
+    answer: str | None = None
+    gold: str | None = None
+    question: str | None = None
+    stop_reason: str | None = None
+    id: str | None = None
+
+    def named(self) -> dict[str, str]:
+        """Return the fields that there are."""
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: path for name, path in found.items() if path is not None}
+
+
+_USUAL: Mapping[str, tuple[str, ...]] = {
+    "completion": (
+        *("completion", "completions", "response", "responses", "generated_text", "generation"),
+        *("generations", "model_output", "model_answer", "model_response", "output", "outputs"),
+        *("prediction", "predictions", "pred"),
+    ),
+    "answer": (
+        *("answer", "solution", "reference", "reference_answer", "reference_solution"),
+        *("ground_truth", "target", "label"),
+    ),
+    "gold": ("gold", "final_answer", "gold_answer", "expected_answer", "correct_answer", "gt"),
+    "question": ("question", "problem", "query", "instruction", "prompt", "input"),
+    "stop_reason": ("stop_reason", "finish_reason"),
+    "id": ("problem_id", "question_id", "unique_id", "doc_id", "id", "idx", "index"),
+}
+"""Names that are looked for, best first, where none is given."""
+
+
+def recognise(path: Path, found: list[dict[str, Any]], given: Fields) -> tuple[Layout, Fields]:
+    """Return the layout of a file and its fields, by the first of its rows that fits one.
+
+    Raises:
+        DataError: No row does.
+        ConfigError: A field that was given is in no row.
+    """
+    for name, where in given.named().items():
+        if found and not any(look_up(row, where) is not None for row in found):
+            known = list(found[0])
+            raise ConfigError(
+                f"no row of {path} has a field {where!r} for the {name.replace('_', ' ')}"
+                f"{did_you_mean(where, known)}; the first row has {', '.join(known)}"
+            )
+    for row in found:
+        layout, chosen = _guess(row, given)
+        if chosen.completion and (chosen.answer or chosen.gold):
+            return layout, chosen
+    if not found:
+        raise DataError(f"{path} holds no JSON object; give a file with one a line")
+    _, chosen = _guess(found[0], given)
+    missing = "--completion" if not chosen.completion else "--answer or --gold"
+    raise DataError(
+        f"{path}: which field holds the {'model' if not chosen.completion else 'gold'} answers? "
+        f"The first row has {', '.join(found[0]) or 'none'}; name it with {missing}"
+    )
+
+
+def _guess(row: Mapping[str, Any], given: Fields) -> tuple[Layout, Fields]:
+    own = not given.named() and FIELDS.keys() <= row.keys()
+    if own:
+        guessed = Fields("completion", "answer", "gold", "question", "stop_reason", "problem_id")
+        return Layout.PREDICTIONS, guessed
+    if "resps" in row and isinstance(row.get("doc"), dict):
+        doc = {f"doc.{name}": value for name, value in row["doc"].items()}
+        answer = _first(doc, "answer", given, "doc.") or "target"
+        question = _first(doc, "question", given, "doc.")
+        guessed = Fields("resps", answer, question=question, id="doc_id")
+        if answer == "doc.answer" and "doc.solution" in doc:  # MATH has both
+            guessed = replace(guessed, answer="doc.solution", gold="doc.answer")
+        return Layout.LM_EVAL, replace(guessed, **given.named())
+    guessed = Fields(**{name: _first(row, name, given) for name in _USUAL})
+    return Layout.PLAIN, replace(guessed, **given.named())
+
+
+def _first(row: Mapping[str, Any], name: str, given: Fields, prefix: str = "") -> str | None:
+    """Return the first usual name for a field under which the row has a fitting value.
+
+    A field that was given for something else is passed over: the model's own text, named
+    ``answer``, must not be taken for the gold answer.
+    """
+    for usual in _USUAL[name]:
+        value = row.get(prefix + usual)
+        if prefix + usual in given.named().values():
+            continue
+        if as_text(value) is not None or (name == "completion" and isinstance(value, list)):
+            return prefix + usual
+    return None
+
+
+def look_up(row: Any, where: str | None) -> Any:
+    """Return what stands at ``outer.inner`` or ``list.0``; None where nothing does."""
+    if where is None:
+        return None
+    if isinstance(row, dict):
+        if where in row:
+            return row[where]
+        head, _, rest = where.partition(".")
+        return look_up(row.get(head), rest) if rest else None
+    if isinstance(row, list):
+        head, _, rest = where.partition(".")
+        if head.isdecimal() and int(head) < len(row):
+            return look_up(row[int(head)], rest) if rest else row[int(head)]
+    return None
+
+
+def as_text(value: Any) -> str | None:
+    """Return a text or a number as text, whole numbers without decimals; None for all else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return f"{value:.0f}"
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    return None

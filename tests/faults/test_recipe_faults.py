@@ -1,0 +1,175 @@
+"""Wrong recipes given to the real command: one sentence a fault, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_for_tests import faults_of, jsonl, mathtune, model_folder, solved
+
+RECIPE = """# mathtune run good.yaml
+name: good
+model: {name_or_path: model}
+data:
+  train: train.jsonl
+  test: test.jsonl
+train: {max_steps: 2, max_length: 256}
+eval: {max_new_tokens: 8}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a sound recipe, its data and what a model folder is checked for."""
+    (tmp_path / "good.yaml").write_text(RECIPE)
+    jsonl(tmp_path / "train.jsonl", (solved(n) for n in range(9)))
+    jsonl(tmp_path / "test.jsonl", (solved(n, "cups") for n in range(3)))
+    model_folder(tmp_path / "model")
+    return tmp_path
+
+
+def refused(folder: Path, *overrides: str, **environment: str) -> list[str]:
+    faults = faults_of(mathtune("run", "good.yaml", *overrides, cwd=folder, **environment))
+    assert not (folder / "runs").exists()  # nothing was begun
+    return faults
+
+
+def test_a_sound_recipe_is_valid(folder: Path) -> None:
+    done = mathtune("validate", "good.yaml", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "valid\n")
+    assert "max_steps: 2" in done.stdout
+
+
+def test_faults_of_independent_kinds_are_told_together(folder: Path) -> None:
+    # A typo, a wrong type, an unknown model, a context too short is not seen without a model, an
+    # unknown optimiser, a file that is missing and one with an unreadable line.
+    lines = [b'{"question": "q", "answer": "#### 1"}'] * 5000
+    lines[4710] = b'{"question": "q", "answer'
+    (folder / "broken.jsonl").write_bytes(b"\n".join(lines))
+    faults = refused(
+        folder,
+        "train.learning_rat=1",
+        "train.max_steps=many",
+        "model=./modell",
+        "train.optim=adamw_toch",
+        "data.train=[trian.jsonl, broken.jsonl]",
+    )
+    assert faults == [
+        "train.max_steps='many' is not a whole number; give one, as in train.max_steps=100",
+        "unknown key train.learning_rat; did you mean 'learning_rate'?",
+        "model folder './modell' does not exist; did you mean 'model'?",
+        next(fault for fault in faults if fault.endswith("; did you mean 'adamw_torch'?")),
+        "trian.jsonl does not exist; check the path; this folder holds broken.jsonl, test.jsonl, "
+        "train.jsonl",
+        "broken.jsonl, line 4,711 is not JSON (Unterminated string starting at, column 19); repair "
+        'or remove it: {"question": "q", "answer',
+    ]
+
+
+def test_typo(folder: Path) -> None:
+    (folder / "good.yaml").write_text(RECIPE.replace("max_steps", "max_stepz"))
+    assert refused(folder) == ["unknown key train.max_stepz; did you mean 'max_steps'?"]
+
+
+def test_wrong_type(folder: Path) -> None:
+    (folder / "good.yaml").write_text(RECIPE.replace("max_steps: 2", "max_steps: true"))
+    assert refused(folder, "eval.stop=x") == [
+        "train.max_steps='true' is not a whole number; give one, as in train.max_steps=100",
+        "eval.stop='x' is not a list; put it in brackets, as in eval.stop: ['x']",
+    ]
+
+
+def test_impossible_combination(folder: Path) -> None:
+    (fault,) = refused(folder, "model.load_in_4bit=true")
+    assert fault.startswith("model.load_in_4bit=true with adapter empty: 4-bit weights cannot be")
+    assert fault.endswith("(for example adapter.r=8) or set model.load_in_4bit=false")
+
+
+def test_missing_file(folder: Path) -> None:
+    (fault,) = faults_of(mathtune("run", "godo.yaml", cwd=folder))
+    assert fault == (
+        "recipe file 'godo.yaml' does not exist; check the path; this folder holds good.yaml"
+    )
+
+
+def test_data_faults_are_told_together(folder: Path) -> None:
+    # Empty, without a gold answer, not text, no such set: found when the data are read.
+    (folder / "empty.jsonl").touch()
+    jsonl(folder / "nogold.jsonl", [solved(1), {"question": "Why?", "answer": "Because."}])
+    (folder / "binary.jsonl").write_bytes(b"\xbd\x00\n")
+    done = mathtune(
+        "run",
+        "good.yaml",
+        "data.train=[empty.jsonl, nogold.jsonl, gsm9k]",
+        "data.test=binary.jsonl",
+        cwd=folder,
+    )
+    empty, gold, unknown, binary = faults_of(done)
+    assert empty == "empty.jsonl is empty (0 bytes); check that it was written completely"
+    assert gold.startswith(
+        "nogold.jsonl has 1 rows without a usable gold answer, no final answer: 1 (nogold.jsonl, "
+        "line 2). End each solution with a line such as '#### 42'"
+    )
+    assert unknown.startswith("no set is called 'gsm9k'; did you mean 'gsm8k'?")
+    assert binary == "binary.jsonl, line 1: byte 0xbd is not UTF-8; save the file as UTF-8"
+    # The recipe can be corrected and given again for the same folder, in which nothing was done.
+    (run_dir,) = (folder / "runs").iterdir()
+    again = mathtune("run", "good.yaml", "data.train=gsm9k", "--run-dir", str(run_dir), cwd=folder)
+    assert faults_of(again) == [unknown]
+
+
+def test_context_too_short(folder: Path) -> None:
+    (fault,) = refused(folder, "train.max_length=1024")
+    assert fault == (
+        "train.max_length=1024 is beyond the model's context of 512 tokens; set "
+        "train.max_length=512 or less"
+    )
+
+
+def test_unknown_models(folder: Path) -> None:
+    (folder / "file").touch()
+    (folder / "empty").mkdir()
+    for model, message in {
+        "tiny-bass": "model 'tiny-bass' is neither a folder here nor a hub id of the form "
+        "owner/name; did you mean 'tiny-base'?",
+        "file": "model 'file' is a file; give the folder that holds the saved model",
+        "empty": "model folder 'empty' holds no config.json and no *.safetensors and no "
+        "tokenizer.json; give a folder written by save_pretrained of both the model and its "
+        "tokenizer",
+    }.items():
+        assert refused(folder, f"model={model}") == [message]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte, mounted for real."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not permitted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_no_disk(folder: Path, small_disk: Path) -> None:
+    (fault,) = refused(folder, "--run-dir", "disk/run")
+    assert fault == (
+        f"1 MB are free at {small_disk} and this run needs at least 200 MB; free some space or "
+        "choose another --run-dir"
+    )
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    (fault,) = refused(folder, "--run-dir", "disk/run")
+    assert fault == (
+        f"--run-dir=disk/run cannot be written, as {small_disk} is read-only; choose another"
+    )
+
+
+def test_faults_are_told_before_torch_is_loaded(folder: Path) -> None:
+    # A module called torch that fails stands in front of the real one.
+    (folder / "torch.py").write_text("raise SystemExit('torch was imported')")
+    (fault,) = refused(folder, "train.optim=nope", PYTHONPATH=str(folder))
+    assert fault.startswith("train.optim=nope is unknown; give one of adamw_torch, ")

@@ -1,0 +1,137 @@
+"""What the trainer logs and steps by does not depend on how steps are cut; faults stop it cleanly."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from mathtune import config
+from mathtune.errors import DataError, TrainingStopped
+from mathtune.prompts import Renderer
+from mathtune.records import Problem, content_id
+from mathtune.training.device import Compute
+from mathtune.training.loss import summed_loss
+from mathtune.training.batches import collate, supervised_count
+from mathtune.training.run import fitting, train
+from models_for_tests import tiny_model
+from rich.console import Console
+from tokenizers_for_tests import bpe
+
+TOKENIZER = bpe()
+FLOAT32 = Compute("cpu", "CPU", torch.float32, False, "a test")
+EXAMPLES = [
+    Renderer(TOKENIZER, "qa").example(Problem(content_id(q, a), q, a, "1"))
+    for q, a in (("What is it? " * (1 + n % 5), f"It is {n}. " * (1 + n % 3) + f"#### {n}") for n in range(22))
+]  # 22 is no multiple of 8: the last optimiser step of an epoch has 6
+TRAIN, VALIDATION = EXAMPLES[:22], EXAMPLES[3:9]
+
+
+def metrics_of(run_dir: Path, overrides: list[str], model: torch.nn.Module | None = None) -> list[dict]:
+    settings = {
+        "num_train_epochs": "2",
+        "learning_rate": "1e-2",
+        "logging_steps": "1",
+        "warmup_steps": "0",
+        "lr_scheduler_type": "constant",
+        **dict(text.removeprefix("train.").split("=") for text in overrides),
+    }
+    recipe = config.load(
+        "smollm2-135m-gsm8k", [f"train.{key}={value}" for key, value in settings.items()]
+    )
+    run_dir.mkdir(parents=True)
+    train(
+        recipe,
+        model=model or tiny_model("llama", len(TOKENIZER)),
+        tokenizer=TOKENIZER,
+        compute=FLOAT32,
+        train_examples=TRAIN,
+        validation_examples=VALIDATION,
+        run_dir=run_dir,
+        console=Console(file=io.StringIO()),
+    )
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [(1, 8, 1024), (2, 4, 1024), (4, 2, 1024), (8, 1, 60)],
+    ids=["1x8", "2x4", "4x2", "8x1 by tokens"],
+)
+def test_trajectory_is_the_same_however_steps_are_cut(tmp_path, cut):
+    """Loss, gradient norm and validation loss of every step, the partial last ones included."""
+    whole = metrics_of(tmp_path / "whole", shape(8, 1, 10**6))
+    other = metrics_of(tmp_path / "other", shape(*cut))
+    assert [line["step"] for line in whole] == [line["step"] for line in other]
+    assert max(line["step"] for line in whole) == 6  # ceil(22 / 8) steps an epoch
+    for one, two in zip(whole, other, strict=True):
+        for key in one:
+            assert math.isclose(one[key], two[key], rel_tol=1e-5), (one["step"], key)
+
+
+def shape(rows: int, accumulation: int, tokens: int) -> list[str]:
+    return [
+        f"train.per_device_train_batch_size={rows}",
+        f"train.gradient_accumulation_steps={accumulation}",
+        f"train.micro_batch_tokens={tokens}",
+    ]
+
+
+def test_validation_loss_is_the_token_weighted_mean(tmp_path):
+    """Sum of all tokens' losses over their number, each example alone: no mean of batch means."""
+    model = tiny_model("llama", len(TOKENIZER))
+    lines = metrics_of(
+        tmp_path / "run", [*shape(3, 1, 10**6), "train.learning_rate=1e-30"], model
+    )  # a rate that moves nothing, so the weights are known
+    fresh = tiny_model("llama", len(TOKENIZER)).eval()
+    with torch.no_grad():
+        total = sum(float(summed_loss(fresh, collate([example]))) for example in VALIDATION)
+    expected = total / supervised_count(VALIDATION)
+    logged = [line for line in lines if "eval_loss" in line][0]
+    assert math.isclose(logged["eval_loss"], expected, rel_tol=1e-5)
+    assert math.isclose(logged["eval_perplexity"], math.exp(expected), rel_tol=1e-5)
+
+
+def test_loss_that_is_not_finite_stops_the_run_and_names_the_problems(tmp_path):
+    model = tiny_model("llama", len(TOKENIZER))
+    with torch.no_grad():
+        model.get_output_embeddings().weight[0, 0] = float("inf")
+    with pytest.raises(TrainingStopped, match=r"loss is not finite at step 1 on problems [0-9a-f]{16}"):
+        metrics_of(tmp_path / "run", shape(4, 1, 10**6), model)
+
+
+def test_best_checkpoint_is_kept_and_saved(tmp_path):
+    """The validation loss of model/ is the lowest that was logged, not the last."""
+    model = tiny_model("llama", len(TOKENIZER))
+    overrides = [*shape(2, 1, 10**6), "train.num_train_epochs=6", "train.learning_rate=0.05"]
+    lines = metrics_of(tmp_path / "run", overrides, model)
+    losses = [line["eval_loss"] for line in lines if "eval_loss" in line]
+    with torch.no_grad():
+        total = sum(float(summed_loss(model.eval(), collate([e]))) for e in VALIDATION)
+    assert math.isclose(total / supervised_count(VALIDATION), min(losses), rel_tol=1e-5)
+    kept = list((tmp_path / "run" / "checkpoints").glob("checkpoint-*"))
+    assert 1 <= len(kept) <= 2
+
+
+def test_early_stopping(tmp_path):
+    overrides = [
+        *shape(2, 1, 10**6), "train.num_train_epochs=30", "train.learning_rate=1e-30",
+        "train.early_stopping_patience=2",
+    ]  # fmt: skip
+    lines = metrics_of(tmp_path / "run", overrides)
+    assert len([line for line in lines if "eval_loss" in line]) == 3  # the first and two without gain
+
+
+def test_overlong_examples_are_dropped_and_counted_never_cut():
+    longest = max(len(example.ids) for example in EXAMPLES)
+    kept, dropped = fitting(EXAMPLES, longest - 1, "drop", "training")
+    assert dropped == sum(len(example.ids) == longest for example in EXAMPLES)
+    assert all(example.ids[-1] == TOKENIZER.eos_token_id for example in kept)
+    with pytest.raises(DataError, match=f"the longest has {longest}"):
+        fitting(EXAMPLES, longest - 1, "error", "training")
+    with pytest.raises(DataError, match=r"22 of 22 training examples are longer"):
+        fitting(EXAMPLES, 3, "drop", "training")
