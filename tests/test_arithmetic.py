@@ -124,10 +124,10 @@ def test_length_and_depth_are_bounded() -> None:
 
 @pytest.mark.parametrize("unit", ["9", "(", "-", "1/", "1/9+", "9*", "%", "1,", "."])
 def test_a_megabyte_of_anything_is_refused_at_once(unit: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ExpressionError):
         evaluate(unit * 1_000_000)
-    assert time.perf_counter() - start < 0.01
+    assert time.process_time() - start < 0.01
 
 
 _numbers = st.integers(0, 10**6).map(lambda n: (str(n), f"Fraction({n})")) | st.tuples(

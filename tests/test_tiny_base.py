@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from mathtune import config, problems
 from mathtune.config.schema import ModelConfig
 from mathtune.generation.engine import Decoding
@@ -64,9 +65,10 @@ def test_it_solves_base_types_and_not_the_new_ones(tokenizer):
 def test_demo_never_trains_on_what_it_is_tested_on():
     recipe = config.load("demo")
     splits = problems.load(recipe.data, seed=recipe.seed)
-    trained = {problem.question for problem in (*splits.train.problems, *splits.validation.problems)}
+    learned_from = (*splits.train.problems, *splits.validation.problems)
+    trained = {problem.question for problem in learned_from}
     solved = {problem.answer for problem in splits.train.problems}
     for test in splits.test:
         assert not trained & {problem.question for problem in test.problems}, test.label
         assert not solved & {problem.answer for problem in test.problems}, test.label
-    assert [len(test) for test in splits.test][0] == 200
+    assert len(splits.test[0]) == 200

@@ -49,7 +49,7 @@ def read_config(
         cached_only: Ask no network, only the hub's cache.
 
     Returns:
-        The configuration; None where the hub has none, or ``cached_only`` and it is not cached.
+        The configuration; None where ``cached_only`` and it is not cached.
 
     Raises:
         ModelError: There is no such model, or its folder lacks what a model needs.
@@ -63,7 +63,17 @@ def read_config(
             return _read_json(folder / "config.json")
         return read_config(*base, cached_only=cached_only)
     path = hub.model_file(name, "config.json", revision, cached_only=cached_only)
-    return None if path is None else _read_json(path)
+    if path is not None:
+        return _read_json(path)
+    path = hub.model_file(name, "adapter_config.json", revision, cached_only=cached_only)
+    if path is not None:
+        return read_config(*_base_in(path), cached_only=cached_only)
+    if cached_only:
+        return None
+    raise ModelError(
+        f"{name!r} on the hub has neither config.json nor adapter_config.json, so it is no model "
+        "for Transformers; give another id"
+    )
 
 
 def context_length(config: Mapping[str, Any]) -> int | None:
@@ -112,12 +122,17 @@ def _base_of_adapter(folder: Path) -> tuple[str, str | None] | None:
     path = folder / "adapter_config.json"
     if not path.is_file():
         return None
-    adapter = _read_json(path)
     if not (folder / "adapter_model.safetensors").is_file():
         raise ModelError(
             f"adapter folder {str(folder)!r} holds no adapter_model.safetensors; train or save it "
             "again"
         )
+    return _base_in(path)
+
+
+def _base_in(path: Path) -> tuple[str, str | None]:
+    """Return the model that an ``adapter_config.json`` names, and its revision."""
+    adapter = _read_json(path)
     base = adapter.get("base_model_name_or_path")
     if not isinstance(base, str):
         raise ModelError(

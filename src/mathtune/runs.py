@@ -121,35 +121,44 @@ def create(folder: Path, recipe_yaml: str, *, seed: int, command: list[str]) -> 
         for part in ("checkpoints", "predictions"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         run = Run(folder, _locked(folder))
-        stored = folder / "recipe.yaml"
-        same = stored.exists() and stored.read_bytes() == recipe_yaml.encode()
-        if not same and _holds_work(folder):
+        try:
+            _describe(run, recipe_yaml, seed, command)
+        except BaseException:
             run.close()
-            raise RunError(
-                f"run folder {folder} was made by a different recipe; choose another --run-dir, or "
-                "delete the folder if it is not needed"
-            )
-        if not same or not (folder / "manifest.json").exists():
-            write_json(
-                folder / "manifest.json",
-                {
-                    "mathtune": mathtune.__version__,
-                    "created": _now(),
-                    "command": _SECRET.sub("***", " ".join(command)),
-                    "seed": seed,
-                    "stages": {},
-                    **provenance(),
-                },
-            )
-            write_text(stored, recipe_yaml)
+            raise
     except OSError as error:
         if isinstance(error, DiskError):
             raise
         raise DiskError(
-            f"run folder {folder} cannot be written: {error.strerror or error}; choose another "
-            "--run-dir or free some space"
+            f"run folder {folder} cannot be written ({error.strerror or error}: {error.filename}); "
+            "choose another --run-dir or free some space"
         ) from error
     return run
+
+
+def _describe(run: Run, recipe_yaml: str, seed: int, command: list[str]) -> None:
+    """Write recipe and manifest, or make sure that the folder is this recipe's."""
+    stored = run.folder / "recipe.yaml"
+    same = stored.exists() and stored.read_bytes() == recipe_yaml.encode()
+    if not same and _holds_work(run.folder):
+        raise RunError(
+            f"run folder {run.folder} was made by a different recipe; choose another --run-dir, or "
+            "delete the folder if it is not needed"
+        )
+    if same and (run.folder / "manifest.json").exists():
+        return
+    write_json(
+        run.folder / "manifest.json",
+        {
+            "mathtune": mathtune.__version__,
+            "created": _now(),
+            "command": _SECRET.sub("***", " ".join(command)),
+            "seed": seed,
+            "stages": {},
+            **provenance(),
+        },
+    )
+    write_text(stored, recipe_yaml)
 
 
 def _check_ours(folder: Path) -> None:

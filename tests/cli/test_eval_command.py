@@ -13,7 +13,7 @@ from mathtune.cli.main import cli
 from mathtune.errors import MathtuneError
 from models_for_tests import saved_model
 
-NAMES = "Ada Bo Cid Dee Eli Fay Gus Hal Ida Jo".split()
+NAMES = ["Ada", "Bo", "Cid", "Dee", "Eli", "Fay", "Gus", "Hal", "Ida", "Jo"]
 
 
 @pytest.fixture(scope="module")

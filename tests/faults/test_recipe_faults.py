@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from command_for_tests import faults_of, jsonl, mathtune, model_folder, solved
 
 RECIPE = """# mathtune run good.yaml
@@ -44,8 +45,8 @@ def test_a_sound_recipe_is_valid(folder: Path) -> None:
 
 
 def test_faults_of_independent_kinds_are_told_together(folder: Path) -> None:
-    # A typo, a wrong type, an unknown model, a context too short is not seen without a model, an
-    # unknown optimiser, a file that is missing and one with an unreadable line.
+    # A wrong type, a typo, an unknown model, an unknown optimiser, a file that is missing and one
+    # whose line 4,711 was cut off.
     lines = [b'{"question": "q", "answer": "#### 1"}'] * 5000
     lines[4710] = b'{"question": "q", "answer'
     (folder / "broken.jsonl").write_bytes(b"\n".join(lines))

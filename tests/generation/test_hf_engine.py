@@ -125,7 +125,7 @@ def test_greedy_equals_generate_with_learned_positions_and_sliding_windows(confi
             pad_token_id=1,
         )
     ).eval()
-    prompts = prompts_of(len(tokenizer), shared=12)
+    prompts = prompts_of(len(tokenizer), shared=20)
     (stats,) = check_against_generate(model, tokenizer, prompts, [4])
     assert stats.plain_reason is None
 
@@ -169,7 +169,7 @@ def test_an_architecture_that_cannot_be_packed_is_decoded_rightly_and_said(kind,
 
 
 def test_rows_are_refilled_as_they_finish(llama, tokenizer):
-    prompts = prompts_of(len(tokenizer), shared=16, count=12)
+    prompts = prompts_of(len(tokenizer), shared=17, count=12)
     # Every third prompt's tenth token ends a text, so that lengths differ.
     llama.generation_config.eos_token_id = [1, *{plain(llama, p, 10)[9] for p in prompts[::3]}]
     try:
@@ -196,7 +196,7 @@ def test_completions_come_as_they_end_and_progress_is_told(llama, tokenizer):
     engine = HFEngine(
         llama, tokenizer, rows=2, on_progress=lambda done, total: told.append((done, total))
     )
-    prompts = prompts_of(len(tokenizer), shared=8, count=4)
+    prompts = prompts_of(len(tokenizer), shared=24, count=4)
     stream = engine.generate(prompts, Decoding(max_new_tokens=5))
     next(stream)
     steps_at_first = engine.stats.steps
@@ -206,7 +206,7 @@ def test_completions_come_as_they_end_and_progress_is_told(llama, tokenizer):
 
 
 def test_a_small_prefill_budget_changes_nothing_but_the_steps(llama, tokenizer):
-    prompts = prompts_of(len(tokenizer), shared=8, count=8)
+    prompts = prompts_of(len(tokenizer), shared=24, count=8)
     small, large = (
         next(check_against_generate(llama, tokenizer, prompts, [8], prefill_tokens=tokens)).steps
         for tokens in (1, 1000)
@@ -303,7 +303,7 @@ def test_a_prompt_that_fills_the_context_is_an_error_and_a_long_answer_ends_with
 def test_the_model_is_left_as_it_was(llama, tokenizer):
     llama.train()
     attention = llama.config._attn_implementation
-    prompts = prompts_of(len(tokenizer), shared=8)
+    prompts = prompts_of(len(tokenizer), shared=24)
     stream = HFEngine(llama, tokenizer, rows=2).generate(prompts, Decoding(max_new_tokens=4))
     next(stream)
     # Between completions the model computes as ever, with gradients.
@@ -320,7 +320,7 @@ def test_the_model_is_left_as_it_was(llama, tokenizer):
 
 def test_training_between_two_calls_is_seen(tokenizer):
     model = tiny_model("llama", len(tokenizer)).eval()
-    prompts = prompts_of(len(tokenizer), shared=8, count=3)
+    prompts = prompts_of(len(tokenizer), shared=24, count=3)
     engine = HFEngine(model, tokenizer)
     before = [c.ids for c in engine.generate(prompts, Decoding(max_new_tokens=NEW))]
     with torch.no_grad():
@@ -353,7 +353,7 @@ def test_lora_and_4_bit_models(tokenizer, tmp_path):
         bnb_4bit_compute_dtype=torch.float32,
     )
     lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    prompts = prompts_of(len(tokenizer), shared=12, count=4)
+    prompts = prompts_of(len(tokenizer), shared=20, count=4)
     for options in ({}, {"quantization_config": nf4, "device_map": "cpu"}):
         base = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32, **options)
         for module in base.modules():  # as mathtune loads models: see training/model.py

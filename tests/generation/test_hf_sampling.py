@@ -23,7 +23,7 @@ def engines():
     return {rows: HFEngine(model, tokenizer, rows=rows) for rows in (1, 3, 8, 64)}
 
 
-PROMPTS = [Prompt(f"p{i}", "", (*range(10, 20), 30 + i, *range(40, 43 + i))) for i in range(5)]
+PROMPTS = [Prompt(f"p{i}", "", (*range(10, 30), 30 + i, *range(40, 43 + i))) for i in range(5)]
 
 
 def samples(engine, prompts=PROMPTS, **options):

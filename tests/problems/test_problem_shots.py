@@ -14,7 +14,7 @@ from mathtune.problems import check_shots, draw_shots, file_shots
 
 Row = dict[str, str]
 
-NAMES = "Ada Bo Cid Dee Eli Fay Gus Hal Ida Jo Kim Lu Mo Ned Ora Pia Quin Rex Sue Ty".split()
+NAMES = ["Ada", "Bo", "Cid", "Dee", "Eli", "Fay", "Gus", "Hal", "Ida", "Jo", "Kim", "Lu", "Mo", "Ned", "Ora", "Pia", "Quin", "Rex", "Sue", "Ty"]
 TEST = "{} walks along the river to the old mill and counts {} herons on the way. How many legs?"
 
 

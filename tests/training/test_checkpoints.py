@@ -1,10 +1,11 @@
-"""A checkpoint is whole or not there: damage of any kind is found, and the one before it is used."""
+"""A checkpoint is whole or not there: any damage is found, and the one before it is used."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+
 from mathtune.training import checkpoints
 
 
@@ -24,7 +25,10 @@ def test_newest_by_step_not_by_name_or_age(tmp_path):
     assert checkpoints.newest_whole(tmp_path) == (tmp_path / "checkpoint-1000", [])
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "no manifest", "torn manifest"])
+DAMAGES = ["truncated", "flipped", "missing", "no manifest", "torn manifest"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_checkpoint_is_passed_over(tmp_path, damage):
     good, bad = make(tmp_path, 1), make(tmp_path, 2)
     weights, manifest = bad / "model.safetensors", bad / checkpoints.SEAL

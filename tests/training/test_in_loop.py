@@ -54,7 +54,7 @@ def test_overfitting_reaches_full_exact_match_and_stops_by_itself(tmp_path):
         final = validation_exact_match(student, everything, recipe.eval)
     metrics = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     logged = {m["step"]: m["eval_exact_match"] for m in metrics if "eval_exact_match" in m}
-    assert sorted(logged) == [15, 30, 45, 60]
+    assert sorted(logged) == [0, 15, 30, 45, 60]
     assert result.best_step == max(logged, key=lambda step: (logged[step], -step))
     assert final == 1.0  # stopping by itself included: a text that ran on would be truncated
     assert [m["eval_loss"] for m in metrics if "eval_loss" in m][-1] < 0.05

@@ -1,4 +1,4 @@
-"""What the trainer logs and steps by does not depend on how steps are cut; faults stop it cleanly."""
+"""Steps and figures do not depend on how steps are cut; faults stop training cleanly."""
 
 from __future__ import annotations
 
@@ -9,28 +9,33 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
+
 from mathtune import config
 from mathtune.errors import DataError, TrainingStopped
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
+from mathtune.training.batches import collate, supervised_count
 from mathtune.training.device import Compute
 from mathtune.training.loss import summed_loss
-from mathtune.training.batches import collate, supervised_count
 from mathtune.training.run import fitting, train
 from models_for_tests import tiny_model
-from rich.console import Console
 from tokenizers_for_tests import bpe
 
 TOKENIZER = bpe()
 FLOAT32 = Compute("cpu", "CPU", torch.float32, False, "a test")
-EXAMPLES = [
-    Renderer(TOKENIZER, "qa").example(Problem(content_id(q, a), q, a, "1"))
-    for q, a in (("What is it? " * (1 + n % 5), f"It is {n}. " * (1 + n % 3) + f"#### {n}") for n in range(22))
+TEXTS = [
+    ("What is it? " * (1 + n % 5), f"It is {n}. " * (1 + n % 3) + f"#### {n}") for n in range(22)
 ]  # 22 is no multiple of 8: the last optimiser step of an epoch has 6
+EXAMPLES = [
+    Renderer(TOKENIZER, "qa").example(Problem(content_id(q, a), q, a, "1")) for q, a in TEXTS
+]
 TRAIN, VALIDATION = EXAMPLES[:22], EXAMPLES[3:9]
 
 
-def metrics_of(run_dir: Path, overrides: list[str], model: torch.nn.Module | None = None) -> list[dict]:
+def metrics_of(
+    run_dir: Path, overrides: list[str], model: torch.nn.Module | None = None
+) -> list[dict]:
     settings = {
         "num_train_epochs": "2",
         "learning_rate": "1e-2",
@@ -91,7 +96,7 @@ def test_validation_loss_is_the_token_weighted_mean(tmp_path):
     with torch.no_grad():
         total = sum(float(summed_loss(fresh, collate([example]))) for example in VALIDATION)
     expected = total / supervised_count(VALIDATION)
-    logged = [line for line in lines if "eval_loss" in line][0]
+    logged = next(line for line in lines if "eval_loss" in line)
     assert math.isclose(logged["eval_loss"], expected, rel_tol=1e-5)
     assert math.isclose(logged["eval_perplexity"], math.exp(expected), rel_tol=1e-5)
 
@@ -100,7 +105,8 @@ def test_loss_that_is_not_finite_stops_the_run_and_names_the_problems(tmp_path):
     model = tiny_model("llama", len(TOKENIZER))
     with torch.no_grad():
         model.get_output_embeddings().weight[0, 0] = float("inf")
-    with pytest.raises(TrainingStopped, match=r"loss is not finite at step 1 on problems [0-9a-f]{16}"):
+    named = r"loss is not finite at step 1 on problems [0-9a-f]{16}"
+    with pytest.raises(TrainingStopped, match=named):
         metrics_of(tmp_path / "run", shape(4, 1, 10**6), model)
 
 
@@ -109,7 +115,7 @@ def test_best_checkpoint_is_kept_and_saved(tmp_path):
     model = tiny_model("llama", len(TOKENIZER))
     overrides = [*shape(2, 1, 10**6), "train.num_train_epochs=6", "train.learning_rate=0.05"]
     lines = metrics_of(tmp_path / "run", overrides, model)
-    losses = [line["eval_loss"] for line in lines if "eval_loss" in line]
+    losses = [line["eval_loss"] for line in lines if "eval_loss" in line and line["step"] > 0]
     with torch.no_grad():
         total = sum(float(summed_loss(model.eval(), collate([e]))) for e in VALIDATION)
     assert math.isclose(total / supervised_count(VALIDATION), min(losses), rel_tol=1e-5)
@@ -123,7 +129,8 @@ def test_early_stopping(tmp_path):
         "train.early_stopping_patience=2",
     ]  # fmt: skip
     lines = metrics_of(tmp_path / "run", overrides)
-    assert len([line for line in lines if "eval_loss" in line]) == 3  # the first and two without gain
+    validations = [line for line in lines if "eval_loss" in line]
+    assert len(validations) == 4  # before training, the first, and two without gain
 
 
 def test_overlong_examples_are_dropped_and_counted_never_cut():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -63,65 +63,71 @@ _USUAL: Mapping[str, tuple[str, ...]] = {
 }
 """Names that are looked for, best first, where none is given."""
 
+LOOKED_AT = 1000
+"""Rows at the beginning of a file by which its fields are told."""
+
 
 def recognise(path: Path, found: list[dict[str, Any]], given: Fields) -> tuple[Layout, Fields]:
-    """Return the layout of a file and its fields, by the first of its rows that fits one.
+    """Return the layout of a file and its fields, by its first rows.
 
     Raises:
-        DataError: No row does.
+        DataError: There is no telling completions or gold answers.
         ConfigError: A field that was given is in no row.
     """
+    if not found:
+        raise DataError(f"{path} holds no JSON object; give a file with one a line")
+    known = list(found[0])
     for name, where in given.named().items():
-        if found and not any(look_up(row, where) is not None for row in found):
-            known = list(found[0])
+        if not any(look_up(row, where) is not None for row in found):
             raise ConfigError(
                 f"no row of {path} has a field {where!r} for the {name.replace('_', ' ')}"
                 f"{did_you_mean(where, known)}; the first row has {', '.join(known)}"
             )
-    for row in found:
-        layout, chosen = _guess(row, given)
-        if chosen.completion and (chosen.answer or chosen.gold):
-            return layout, chosen
-    if not found:
-        raise DataError(f"{path} holds no JSON object; give a file with one a line")
-    _, chosen = _guess(found[0], given)
-    missing = "--completion" if not chosen.completion else "--answer or --gold"
-    raise DataError(
-        f"{path}: which field holds the {'model' if not chosen.completion else 'gold'} answers? "
-        f"The first row has {', '.join(found[0]) or 'none'}; name it with {missing}"
-    )
+    layout, guessed = _guess(found[:LOOKED_AT], given)
+    chosen = replace(guessed, **given.named())
+    if not chosen.completion or not (chosen.answer or chosen.gold):
+        whose, option = (
+            ("gold", "--answer or --gold") if chosen.completion else ("model", "--completion")
+        )
+        raise DataError(
+            f"{path}: which field holds the {whose} answers? The first row has "
+            f"{', '.join(known) or 'none'}; name it with {option}"
+        )
+    return layout, chosen
 
 
-def _guess(row: Mapping[str, Any], given: Fields) -> tuple[Layout, Fields]:
-    own = not given.named() and FIELDS.keys() <= row.keys()
-    if own:
-        guessed = Fields("completion", "answer", "gold", "question", "stop_reason", "problem_id")
-        return Layout.PREDICTIONS, guessed
-    if "resps" in row and isinstance(row.get("doc"), dict):
-        doc = {f"doc.{name}": value for name, value in row["doc"].items()}
-        answer = _first(doc, "answer", given, "doc.") or "target"
-        question = _first(doc, "question", given, "doc.")
-        guessed = Fields("resps", answer, question=question, id="doc_id")
-        if answer == "doc.answer" and "doc.solution" in doc:  # MATH has both
-            guessed = replace(guessed, answer="doc.solution", gold="doc.answer")
-        return Layout.LM_EVAL, replace(guessed, **given.named())
-    guessed = Fields(**{name: _first(row, name, given) for name in _USUAL})
-    return Layout.PLAIN, replace(guessed, **given.named())
+def _guess(sample: Sequence[dict[str, Any]], given: Fields) -> tuple[Layout, Fields]:
+    if not given.named() and any(FIELDS.keys() <= row.keys() for row in sample):
+        own = Fields("completion", "answer", "gold", "question", "stop_reason", "problem_id")
+        return Layout.PREDICTIONS, own
+    docs = [row["doc"] for row in sample if "resps" in row and isinstance(row.get("doc"), dict)]
+    if docs:
+        inner = [{f"doc.{name}": value for name, value in doc.items()} for doc in docs]
+        answer = _first(inner, "answer", given, "doc.") or "target"
+        question = _first(inner, "question", given, "doc.")
+        gold = None
+        if answer == "doc.answer" and "doc.solution" in inner[0]:  # MATH has both
+            answer, gold = "doc.solution", answer
+        return Layout.LM_EVAL, Fields("resps", answer, gold, question, id="doc_id")
+    return Layout.PLAIN, Fields(**{name: _first(sample, name, given) for name in _USUAL})
 
 
-def _first(row: Mapping[str, Any], name: str, given: Fields, prefix: str = "") -> str | None:
-    """Return the first usual name for a field under which the row has a fitting value.
+def _first(
+    sample: Sequence[Mapping[str, Any]], name: str, given: Fields, prefix: str = ""
+) -> str | None:
+    """Return the first usual name for a field under which some row has a fitting value.
 
     A field that was given for something else is passed over: the model's own text, named
     ``answer``, must not be taken for the gold answer.
     """
-    for usual in _USUAL[name]:
-        value = row.get(prefix + usual)
-        if prefix + usual in given.named().values():
-            continue
-        if as_text(value) is not None or (name == "completion" and isinstance(value, list)):
-            return prefix + usual
-    return None
+    taken = given.named().values()
+
+    def fits(value: Any) -> bool:
+        listed = name in ("completion", "stop_reason") and isinstance(value, list)
+        return listed or as_text(value) is not None
+
+    names = [prefix + usual for usual in _USUAL[name] if prefix + usual not in taken]
+    return next((n for n in names if any(fits(row.get(n)) for row in sample)), None)
 
 
 def look_up(row: Any, where: str | None) -> Any:

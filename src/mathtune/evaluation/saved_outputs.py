@@ -1,6 +1,6 @@
 """Anybody's saved outputs: which field of a row holds what, and which lines are broken.
 
-Three layouts are told apart by the first row that fits one:
+Three layouts are told apart:
 
 - mathtune's own predictions files;
 - what ``lm_eval --log_samples`` writes: a line a document *and filter*, of which the raw ``resps``
@@ -132,7 +132,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | BrokenLine]]
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     try:
-                        yield number, _read_object(line.removeprefix(b"\xef\xbb\xbf"))
+                        yield number, _read_object(line.removeprefix(b"\xef\xbb\xbf").strip())
                     except _Broken as fault:
                         yield number, BrokenLine(number, str(fault))
     except OSError as error:

@@ -108,7 +108,7 @@ def _json_lines(path: Path) -> Iterator[Row]:
         if line.isspace():
             continue
         try:
-            values = json.loads(line)
+            values = json.loads(line.rstrip("\r\n"))
         except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}, line {number:,} is not JSON ({_what(error)}); "

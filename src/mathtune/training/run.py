@@ -112,7 +112,7 @@ def train(
     set_seed(recipe.seed)
     trainer = MathTrainer(
         model=model,
-        args=_arguments(recipe, compute, output, run_dir, console),
+        args=_arguments(recipe, compute, run_dir, console, fresh=checkpoint is None),
         train_examples=train_examples,
         validation_examples=validation_examples,
         limits=limits(recipe, model),
@@ -200,7 +200,7 @@ def limits(recipe: Recipe, model: Any) -> Limits:
 
 
 def _arguments(
-    recipe: Recipe, compute: Compute, output: Path, run_dir: Path, console: Console
+    recipe: Recipe, compute: Compute, run_dir: Path, console: Console, *, fresh: bool
 ) -> TrainingArguments:
     train = recipe.train
     report_to = prepare_trackers(recipe, run_dir, console)
@@ -208,7 +208,7 @@ def _arguments(
         console.print(f"{train.optim}: pages need a GPU; the same optimiser runs without them")
     try:
         return TrainingArguments(
-            output_dir=str(output),
+            output_dir=str(run_dir / "checkpoints"),
             run_name=run_dir.name,
             # A data-loader batch is one optimiser step's whole set; MathTrainer cuts it.
             per_device_train_batch_size=(
@@ -230,6 +230,7 @@ def _arguments(
             bf16=compute.autocast_bf16,
             use_cpu=compute.device == "cpu",
             eval_strategy=train.eval_strategy,
+            eval_on_start=fresh,  # where the curves begin
             eval_steps=train.eval_steps,
             save_strategy="best" if train.save_only_when_better else train.eval_strategy,
             save_steps=train.eval_steps,

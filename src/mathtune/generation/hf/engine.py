@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor
 
 from mathtune.errors import ModelError
 from mathtune.generation.engine import Decoding
 from mathtune.generation.hf.linear import FastLinears
+from mathtune.generation.hf.memory import LOGIT_BYTES, rows_that_fit
 from mathtune.generation.hf.packed import PackedForward, unwrap
 from mathtune.generation.hf.plain import PlainForward
 from mathtune.generation.hf.probe import Probe, probe, rope_reason
@@ -40,11 +40,8 @@ from mathtune.records import Completion, Prompt
 
 logger = logging.getLogger(__name__)
 
-MAX_ROWS = {"cpu": 64, "cuda": 256}
-"""Rows at most where the caller gives no number: more bring hardly more tokens a second."""
-
-_FREE_SHARE = {"cpu": 0.25, "cuda": 0.6}
-_LOGIT_BYTES = 32  # a row's logits, and in sampling their float32 and float64 copies
+MIN_SHARED = 16
+"""A prefix shorter than this costs more in merging two attentions than it saves."""
 
 
 @dataclass(slots=True)
@@ -123,7 +120,6 @@ class HFEngine:
             )
         self._model = model
         self._tokenizer = tokenizer
-        self._device: torch.device = next(model.parameters()).device
         self._rows = rows
         self._budget = memory_budget_bytes
         self._prefill_tokens = prefill_tokens
@@ -194,7 +190,11 @@ class HFEngine:
         prefix = shared_prefix(prompts)
         longest = max(len(p.ids) + limit for p, limit in zip(prompts, limits, strict=True))
         forward = self._forward(prompts[0].ids[:prefix], longest)
-        rows = self._row_count(longest - prefix, len(prompts) * decoding.samples)
+        tasks = len(prompts) * decoding.samples
+        rows = 1
+        if stats.plain_reason is None:
+            row_bytes = self._row_bytes(longest - prefix)
+            rows = rows_that_fit(self._model, row_bytes, tasks, self._rows, self._budget)
         forward.reserve(rows, longest - prefix)
         stats.rows, stats.shared_prefix_tokens = rows, prefix
         own = [prompt.ids[prefix:] for prompt in prompts]
@@ -202,7 +202,7 @@ class HFEngine:
             [len(ids) for ids in own], decoding.samples, rows, self._prefill_tokens
         )
         active: list[Row] = []
-        logits = spare = torch.empty(0, device=self._device)
+        logits = spare = torch.empty(0)
         while active or scheduler:
             admission = scheduler.admit(len(active))
             if active or admission.starts:
@@ -279,32 +279,11 @@ class HFEngine:
         logger.warning("decoding one row at a time: %s", reason)
         return PlainForward(self._model, prefix)
 
-    def _row_count(self, capacity: int, tasks: int) -> int:
-        """Return how many rows fit the memory budget, at most as many as are wanted."""
-        if self.stats.plain_reason is not None:
-            return 1
+    def _row_bytes(self, capacity: int) -> int:
+        """Return what one row of ``capacity`` own tokens takes."""
         assert self._probe is not None
-        kind = self._device.type
-        wanted = min(
-            tasks, MAX_ROWS.get(kind, MAX_ROWS["cpu"]) if self._rows is None else self._rows
-        )
-        budget = self._budget
-        if budget is None:
-            free = (
-                torch.cuda.mem_get_info(self._device)[0]
-                if kind == "cuda"
-                else psutil.virtual_memory().available
-            )
-            budget = int(free * _FREE_SHARE.get(kind, _FREE_SHARE["cpu"]))
         vocabulary = unwrap(self._model).config.get_text_config(decoder=True).vocab_size
-        row = capacity * self._probe.bytes_per_token + vocabulary * _LOGIT_BYTES
-        fitting = budget // row - 1  # one row is the spare
-        if fitting < 1:
-            raise ModelError(
-                f"one row of {capacity} tokens takes {row:,} bytes, two are needed and the memory "
-                f"budget is {budget:,}; raise the budget or lower max_new_tokens"
-            )
-        return min(wanted, fitting)
+        return capacity * self._probe.bytes_per_token + vocabulary * LOGIT_BYTES
 
     def _eos_ids(self) -> set[int]:
         configured = getattr(unwrap(self._model), "generation_config", None)
@@ -314,8 +293,12 @@ class HFEngine:
 
 
 def shared_prefix(prompts: Sequence[Prompt]) -> int:
-    """Return how many leading ids all prompts share, leaving each at least one of its own."""
+    """Return how many leading ids of all prompts to compute once, at least one being left to each.
+
+    0 where fewer than ``MIN_SHARED`` are shared.
+    """
     low, high = min(p.ids for p in prompts), max(p.ids for p in prompts)
     most = min(len(prompt.ids) for prompt in prompts) - 1
     # The lexicographically first and last prompts differ wherever any two do.
-    return next((i for i in range(most) if low[i] != high[i]), most)
+    shared = next((i for i in range(most) if low[i] != high[i]), most)
+    return shared if shared >= MIN_SHARED else 0

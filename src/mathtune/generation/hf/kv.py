@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 from transformers.masking_utils import causal_mask_function
 
-from mathtune.generation.hf.attention import Prefix, attention, bias_of
+from mathtune.generation.hf.attention import Prefix, attention, bias_of, causal_attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +190,7 @@ class PackedKV(Cache):
         """Attend over prefix and own tokens: ``[1, H, T, D]`` in, ``[1, T, H, D]`` out."""
         layer, step = self._current, self._step
         assert step is not None
+        prefix = None if step.is_prefix else layer.prefix
         parts: list[tuple[Tensor, Tensor]] = []  # [1, H, t, D] and [1, H, t]
         at = 0
         for (begin, end, longest), bias in zip(step.groups, mask.groups, strict=True):
@@ -205,23 +206,26 @@ class PackedKV(Cache):
             parts.append((out.transpose(0, 2), lse.transpose(0, 2)))
             at = end
         for length, own_bias in zip(step.starts, mask.starts, strict=True):
-            parts.append(
-                attention(
-                    query[:, :, at : at + length],
-                    key[:, :, at : at + length],
-                    value[:, :, at : at + length],
-                    scaling=scaling,
-                    softcap=softcap,
-                    bias=own_bias,
-                    causal=own_bias is None,
+            own_tokens = [states[:, :, at : at + length] for states in (query, key, value)]
+            if prefix is None and own_bias is None and softcap is None:
+                out = causal_attention(*own_tokens, scaling=scaling)
+                parts.append((out, out[..., 0]))  # nothing to merge, so no denominators
+            else:
+                parts.append(
+                    attention(
+                        *own_tokens,
+                        scaling=scaling,
+                        softcap=softcap,
+                        bias=own_bias,
+                        causal=own_bias is None,
+                    )
                 )
-            )
             at += length
         outs, sums = zip(*parts, strict=True)
         own = outs[0] if len(outs) == 1 else torch.cat(outs, 2)
-        if layer.prefix is not None and not step.is_prefix:
+        if prefix is not None:
             own_lse = sums[0] if len(sums) == 1 else torch.cat(sums, 2)
-            own = layer.prefix.merge(
+            own = prefix.merge(
                 query, own, own_lse, scaling=scaling, softcap=softcap, bias=mask.prefix
             )
         return own.transpose(1, 2)

@@ -31,12 +31,13 @@ _onednn = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else None
 
 
 def onednn_available(tensor: Tensor) -> bool:
-    """Return whether products of a tensor go through oneDNN: plain, float32 and on an x86 CPU."""
+    """Return whether products of a tensor go through oneDNN: plain float32 on an x86 CPU."""
     return (
         _HAS_ONEDNN
         and tensor.dtype == torch.float32
         and tensor.device.type == "cpu"
         and type(tensor) in (Tensor, nn.Parameter)
+        and not torch.is_autocast_enabled("cpu")
     )
 
 

@@ -1,0 +1,52 @@
+"""How many rows are decoded at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psutil
+import torch
+
+from mathtune.errors import ModelError
+
+MAX_ROWS = {"cpu": 64, "cuda": 256}
+"""Rows at most where the caller gives no number: more bring hardly more tokens a second."""
+
+LOGIT_BYTES = 32
+"""An entry of the vocabulary takes this in a row: logits, and in sampling float32 and float64
+copies of them."""
+
+_FREE_SHARE = {"cpu": 0.25, "cuda": 0.6}
+
+
+def rows_that_fit(
+    model: Any, row_bytes: int, tasks: int, wanted: int | None, budget: int | None
+) -> int:
+    """Return the number of rows: as many as are wanted and fit the memory budget.
+
+    Args:
+        model: Its first parameter tells the device.
+        row_bytes: Memory of one row.
+        tasks: Completions to make; more rows would stay empty.
+        wanted: Most rows, or None for ``MAX_ROWS``.
+        budget: In bytes, or None for a share of the memory that is free.
+
+    Raises:
+        ModelError: Not even one row and its spare fit.
+    """
+    device = next(model.parameters()).device
+    kind = device.type if device.type in MAX_ROWS else "cpu"
+    if budget is None:
+        free = (
+            torch.cuda.mem_get_info(device)[0]
+            if kind == "cuda"
+            else psutil.virtual_memory().available
+        )
+        budget = int(free * _FREE_SHARE[kind])
+    fitting = budget // row_bytes - 1  # one row is the spare
+    if fitting < 1:
+        raise ModelError(
+            f"one row takes {row_bytes:,} bytes, two are needed and the memory budget is "
+            f"{budget:,}; raise the budget or lower max_new_tokens"
+        )
+    return min(tasks, MAX_ROWS[kind] if wanted is None else wanted, fitting)

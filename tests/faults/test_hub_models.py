@@ -1,0 +1,96 @@
+"""Models by hub id: the real client against a hub on loopback, through the real command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from command_for_tests import faults_of, jsonl, mathtune, solved
+from hub_server import HubServer
+from models_for_tests import saved_model
+
+MODEL = "someone/tiny-llama"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three test problems, and a hub that has one model below ``hub``."""
+    folder = tmp_path_factory.mktemp("work")
+    saved_model(folder / "hub" / "models" / MODEL, "llama")
+    (folder / "hub" / "models" / "someone" / "half").mkdir()
+    (folder / "hub" / "models" / "someone" / "half" / "README.md").write_text("soon")
+    jsonl(folder / "test.jsonl", (solved(n) for n in range(3)))
+    return folder
+
+
+def arguments(model: str, run: str) -> list[str]:
+    options = ["--data", "test.jsonl", "--max-new-tokens", "4", "--run-dir", run, "--json"]
+    return ["eval", model, *options]
+
+
+def test_a_model_is_fetched_by_its_id_and_then_found_in_the_cache(folder: Path) -> None:
+    with HubServer(folder / "hub") as hub:
+        online = hub.environment(folder / "cache")
+        fetched = mathtune(*arguments(MODEL, "fetched"), cwd=folder, **online)
+        requests = list(hub.requests)
+    assert fetched.returncode == 0, fetched.stderr
+    fetches = [request for request in requests if request.startswith("GET")]
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        assert sum(request.endswith(f"/{name}") for request in fetches) >= 1, requests
+    first = json.loads(fetched.stdout)
+    assert (first["n"], first["run_dir"]) == (3, "fetched")
+
+    # The hub is gone now: its cache answers at once, and so does the same model from its folder.
+    cached = mathtune(*arguments(MODEL, "cached"), cwd=folder, **online)
+    assert cached.returncode == 0, cached.stderr
+    assert "Retrying" not in cached.stderr
+    local = folder / "fetched" / "predictions" / "base.jsonl"
+    assert local.read_bytes() == (folder / "cached" / "predictions" / "base.jsonl").read_bytes()
+
+
+def test_what_the_hub_has_not_is_told_in_a_sentence(folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "test.jsonl", tmp_path)
+    with HubServer(folder / "hub") as hub:
+        online = hub.environment(tmp_path / "cache")
+
+        def fault(model: str, *more: str) -> str:
+            done = mathtune(*arguments(model, "run"), *more, cwd=tmp_path, **online)
+            (only,) = faults_of(done)
+            return only
+
+        assert fault("someone/tiny-lama") == (
+            f"model 'someone/tiny-lama' is neither a folder here nor a model at {hub.url}; check "
+            "the id, or run `hf auth login` if it is private"
+        )
+        assert fault(MODEL, "model.revision=v2") == (
+            f"model '{MODEL}' has no revision 'v2'; give a branch, tag or commit of it"
+        )
+        assert fault("someone/half") == (
+            "'someone/half' on the hub has neither config.json nor adapter_config.json, so it is "
+            "no model for Transformers; give another id"
+        )
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_hub_that_never_answers_is_given_up_in_seconds(folder: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        start = time.monotonic()
+        done = mathtune(
+            *arguments(MODEL, "run"),
+            cwd=folder,
+            HF_ENDPOINT=address,
+            HF_HOME=str(tmp_path),
+            HF_HUB_OFFLINE="0",
+            NO_PROXY="127.0.0.1",
+        )
+    assert time.monotonic() - start < 20  # the client's own retries take longer
+    (fault,) = faults_of(done)
+    assert fault.startswith(f"model '{MODEL}' could not be fetched from the Hugging Face Hub (")
+    assert address in fault
+    assert fault.endswith("connect to the network, or download it elsewhere and give its folder")

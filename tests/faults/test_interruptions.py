@@ -1,0 +1,92 @@
+"""Ctrl-C at any stage: finished work is kept, and the same command goes on to the same result."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from command_for_tests import jsonl, mathtune, solved, start
+from models_for_tests import saved_model
+
+RECIPE = """
+name: interrupted
+model: {name_or_path: model}
+data: {train: train.jsonl, test: test.jsonl, contamination: report}
+train: {max_steps: 4000, max_length: 256, eval_strategy: steps, eval_steps: 1000, logging_steps: 1}
+eval: {max_new_tokens: 200, batch_size: 1, perplexity: false}
+"""
+
+
+def interrupted(process: subprocess.Popen[str], ready: Callable[[], bool]) -> str:
+    """Send SIGINT as soon as ``ready``; return what was said on standard error."""
+    deadline = time.monotonic() + 200
+    while not ready():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "never became ready"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=100)
+    assert (process.returncode, out) == (130, ""), err
+    assert "Traceback" not in err
+    return err
+
+
+def lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def test_ctrl_c_while_measuring_and_while_training(tmp_path: Path) -> None:
+    saved_model(tmp_path / "model", "llama")
+    jsonl(tmp_path / "train.jsonl", (solved(n) for n in range(1, 41)))
+    jsonl(tmp_path / "test.jsonl", (solved(n, "cups") for n in range(1, 25)))
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    run = tmp_path / "run"
+    command = ("run", "r.yaml", "--run-dir", "run", "--json")
+
+    rows = run / "predictions" / "base.jsonl"
+    said = interrupted(start(*command, cwd=tmp_path), lambda: lines(rows) >= 3)
+    assert said.splitlines()[-1] == (
+        "mathtune: stopped; finished work is saved, and the same command continues it"
+    )
+    saved = rows.read_bytes()
+    assert 3 <= lines(rows) < 24 and saved.endswith(b"\n")
+
+    metrics = run / "metrics.jsonl"
+    said = interrupted(start(*command, cwd=tmp_path), lambda: lines(metrics) >= 3)
+    step = json.loads(metrics.read_text().splitlines()[-1])["step"]
+    assert 3 <= step < 4000
+    assert said.splitlines()[-1] == (
+        f"mathtune: stopped by signal 2 at step {step}, checkpoint saved; give the same command "
+        "again to continue"
+    )
+    assert [path.name for path in (run / "checkpoints").iterdir()] == [f"checkpoint-{step}"]
+    # What was saved at the first interruption was kept; rows are in problem order at the end.
+    assert set(saved.splitlines()) <= set(rows.read_bytes().splitlines())
+
+
+def test_the_figures_are_one_json_line_on_standard_output(tmp_path: Path) -> None:
+    saved_model(tmp_path / "model", "llama")
+    jsonl(tmp_path / "train.jsonl", (solved(n) for n in range(1, 21)))
+    jsonl(tmp_path / "test.jsonl", (solved(n, "cups") for n in range(1, 5)))
+    changes = (("4000", "2"), ("200", "4"), ("perplexity: false", "perplexity: true"))
+    text = RECIPE
+    for old, new in changes:
+        text = text.replace(old, new)
+    (tmp_path / "r.yaml").write_text(text)
+    done = mathtune("run", "r.yaml", "--run-dir", "run", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    figures = json.loads(line)
+    assert figures["run_dir"] == "run" and figures["n"] == 4
+    rows = [json.loads(row) for row in (tmp_path / "run/predictions/tuned.jsonl").open()]
+    right = sum(row["correct"] for row in rows) / 4
+    assert figures["tuned.exact_match"] == figures["tuned"]["exact_match"] == right
+    assert figures["difference"] == right - figures["base.exact_match"]
+    assert figures["gained"] - figures["lost"] == 4 * figures["difference"]
+    assert figures["difference_low"] <= figures["difference"] <= figures["difference_high"]
+    assert 0 < figures["mcnemar_p"] <= 1
+    assert "Traceback" not in done.stderr and "train: " in done.stderr

@@ -1,0 +1,159 @@
+"""Run folders damaged, in use, of something else or on a full disk; nothing saved is lost."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from command_for_tests import jsonl, solved
+from mathtune import config, pipeline, runs
+from mathtune.config.schema import Recipe
+from mathtune.errors import DataError, DiskError, RunError
+from models_for_tests import saved_model
+
+RECIPE = {
+    "name": "whole",
+    "data": {"contamination": "report", "validation_fraction": 0.3},
+    "train": {"max_steps": 4, "eval_strategy": "steps", "eval_steps": 2, "max_length": 256},
+    "eval": {"max_new_tokens": 4, "perplexity": False},
+}
+
+
+def run(recipe: Recipe, folder: Path) -> tuple[dict, str]:
+    said = io.StringIO()
+    return pipeline.run(recipe, folder, Console(file=said)), said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    folder = tmp_path_factory.mktemp("inputs")
+    model, _ = saved_model(folder / "model", "llama")
+    train = jsonl(folder / "train.jsonl", (solved(n) for n in range(1, 21)))
+    test = jsonl(folder / "test.jsonl", (solved(n, "cups") for n in range(1, 5)))
+    data = {**RECIPE["data"], "train": str(train), "test": str(test)}
+    return config.parse({**RECIPE, "model": str(model), "data": data})
+
+
+@pytest.fixture(scope="module")
+def finished(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    run(recipe, folder)
+    return folder
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def results_of(folder: Path) -> list[bytes]:
+    names = ("model/model.safetensors", "predictions/base.jsonl", "predictions/tuned.jsonl")
+    return [(folder / name).read_bytes() for name in names]
+
+
+def test_damaged_files_are_named_and_can_be_deleted(
+    recipe: Recipe, finished: Path, copy: Path
+) -> None:
+    for name, content in (
+        ("manifest.json", "{bad"),
+        ("results.json", "[]"),
+        ("results.json", "{}"),
+        ("results.json", b"\xff\xfe"),
+    ):
+        file = copy / name
+        whole = file.read_bytes()
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(RunError, match="delete it and give the same command again") as caught:
+            run(recipe, copy)
+        assert str(caught.value).startswith(str(file))
+        file.write_bytes(whole)
+    # Both gone: what was measured and trained is found again, and only the sums are made anew.
+    (copy / "manifest.json").unlink()
+    (copy / "results.json").unlink()
+    figures, said = run(recipe, copy)
+    assert figures["n"] == 4 and "tuned.exact_match" in figures
+    assert "continuing from checkpoint-4" in said and "step" not in said
+    assert results_of(copy) == results_of(finished)
+
+
+def test_a_lost_model_is_taken_from_its_checkpoint(
+    recipe: Recipe, finished: Path, copy: Path
+) -> None:
+    # As after a kill between the last checkpoint and the model; the folder was moved as well.
+    shutil.rmtree(copy / "model")
+    moved = copy.rename(copy.with_name("moved"))
+    run(recipe, moved)
+    assert results_of(moved) == results_of(finished)
+    assert (
+        json.loads((moved / "manifest.json").read_text())["training"]["steps"] == 4
+    )  # not one more
+
+
+def test_lost_predictions_are_made_again(recipe: Recipe, finished: Path, copy: Path) -> None:
+    (copy / "predictions" / "tuned.jsonl").unlink()
+    run(recipe, copy)
+    assert results_of(copy) == results_of(finished)
+
+
+def test_damaged_predictions_are_refused(recipe: Recipe, copy: Path) -> None:
+    file = copy / "predictions" / "base.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([lines[0], "{broken\n", *lines[2:]]))
+    with pytest.raises(DataError, match=r"base\.jsonl:2 is not JSON .* delete it and evaluate"):
+        run(recipe, copy)
+
+
+def test_a_folder_of_something_else_is_left_alone(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(RunError, match=r"holds README\.md and no run; choose another --run-dir"):
+        run(recipe, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_a_folder_in_use_or_of_another_recipe_is_refused(recipe: Recipe, copy: Path) -> None:
+    text = config.dump(recipe)
+    with (
+        runs.create(copy, text, seed=42, command=[]),
+        pytest.raises(RunError, match="in use by another mathtune process; wait for it or"),
+    ):
+        run(recipe, copy)
+    other = config.parse({**recipe.model_dump(mode="json"), "seed": 1})
+    with pytest.raises(RunError, match="was made by a different recipe; choose another --run-dir"):
+        run(other, copy)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not permitted here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)  # a failed writer may hold a file
+
+
+# Pages of 4 KiB: no room for the manifest, a row of predictions, the weights of a checkpoint, its
+# optimiser state, the model beside the last checkpoint.
+@pytest.mark.parametrize("kilobytes", [4, 16, 100, 400, 1300])
+def test_a_disk_that_fills_up_loses_nothing(
+    recipe: Recipe, finished: Path, disk: Path, kilobytes: int
+) -> None:
+    def resize(size: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+
+    resize(f"{kilobytes}k")
+    with pytest.raises(DiskError, match="No space left on device") as caught:
+        run(recipe, disk / "run")
+    assert "again" in str(caught.value) and "\n" not in str(caught.value)
+    resize("8m")
+    run(recipe, disk / "run")
+    assert results_of(disk / "run") == results_of(finished)
