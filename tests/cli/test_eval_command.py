@@ -58,7 +58,8 @@ def test_preview_shows_the_prompts_to_the_letter_and_runs_nothing(
     assert result.exit_code == 0
     shown = figures(call(*given, "--shots", "2", "--preview", "--json"))["preview"][0]
     assert len(shown["shots"]) == 2
-    train = {json.loads(line)["question"]: json.loads(line) for line in open(files["train"])}
+    rows = [json.loads(line) for line in Path(files["train"]).read_text().splitlines()]
+    train = {row["question"]: row for row in rows}
     first = json.loads(Path(files["test"]).read_text().splitlines()[0])
     # The examples by what they say, in either order: which two come is the seed's choice.
     asked = [part.split("\nAnswer: ")[0] for part in said.split("Question: ")[1:3]]
@@ -101,6 +102,9 @@ def test_samples_and_shots_reach_the_files_and_the_reader(
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     shots = figures(call(*given, "--preview", "--json"))["preview"][0]["shots"]
     assert manifest["shots"] == {"source": "train", "ids": shots}
+
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "Solved examples before each question" in report
 
     line = figures(call(*given, "--json"))  # finished: read from the folder
     assert line["n"] == 4

@@ -148,7 +148,7 @@ def test_what_cannot_be_compared_is_refused_with_the_reason(make_row: MakeRow) -
         compare(rows, other)
     assert "allow_different=prompts" in str(caught.value)
     chat = [{**row, "style": "chat"} for row in rows]
-    with pytest.raises(DataError, match=r"5 of 5 prompts differ \(styles qa, chat\)"):
+    with pytest.raises(DataError, match=r"5 of 5 prompts differ \(styles qa and chat\)"):
         compare(rows, chat)
     on = [make_row(f"p{i}", decoding={"calculator": True, "stop": ["\n"]}) for i in range(5)]
     with pytest.raises(DataError, match=r"stop \[\] and \['\\n'\], calculator False and True"):

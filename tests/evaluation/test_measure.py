@@ -105,7 +105,7 @@ def test_samples_are_drawn_with_the_recipes_seed_and_voted_on(tokenizer, run: Ru
     )
     config = EvalConfig(temperature=0.7, top_p=0.9, samples=4, perplexity=False)
     off, on = measured(model, run, config, seed=7)
-    wanted = dict(temperature=0.7, top_p=0.9, samples=4, seed=7)
+    wanted = {"temperature": 0.7, "top_p": 0.9, "samples": 4, "seed": 7}
     assert len(model.asked.calls) == 2  # nothing is taken over
     for prompts, decoding in model.asked.calls:
         assert [p.problem_id for p in prompts] == ["a", "b", "c"]

@@ -37,7 +37,8 @@ def test_prefix_and_own_tokens(dtype, window, softcap):
     query = drawn(1, HEADS, TOKENS, SIZE, dtype=dtype)
     keys = drawn(1, GROUPS, PREFIX + OWN, SIZE, dtype=dtype)
     values = drawn(1, GROUPS, PREFIX + OWN, SIZE, dtype=dtype) * 2
-    # The five tokens are the last of the own ones; a window of 6 leaves the last two without prefix.
+    # The five tokens are the last of the own ones; behind a window of 6 only the first of them
+    # still sees something of the prefix.
     at = PREFIX + OWN - TOKENS + torch.arange(TOKENS)[:, None]
     place = torch.arange(PREFIX + OWN)
     visible = (place <= at) & (at - place < (window or 100))
@@ -49,9 +50,7 @@ def test_prefix_and_own_tokens(dtype, window, softcap):
         bias=bias_of(visible[:, PREFIX:]),
         **options,
     )
-    assert visible[:, :PREFIX].any(-1).tolist() == (
-        [True] * 5 if window is None else [True, *[False] * 4]
-    )
+    assert visible[:, :PREFIX].any(-1).sum() == (5 if window is None else 1)
     bias = None if window is None else bias_of(visible[:, :PREFIX])
     prefix = Prefix(keys[:, :, :PREFIX], values[:, :, :PREFIX])
     found = prefix.merge(query, own, lse, bias=bias, **options)

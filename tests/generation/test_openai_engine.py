@@ -103,7 +103,7 @@ def test_right_answers_once_each_through_everything_a_server_may_do(
         20: Misbehaviour.GARBAGE,
     }
     graded: list[tuple[str, int]] = []
-    with FaultyProxy(served.url, numbered(plan), retry_after=1.0) as proxy:
+    with FaultyProxy(served.url, numbered(plan), retry_after=1.5) as proxy:
         engine = served.engine(proxy.url, timeout_seconds=5.0)
         evaluation = evaluate(
             engine,
@@ -131,10 +131,10 @@ def test_right_answers_once_each_through_everything_a_server_may_do(
     assert retries["timeout"] >= 1
     assert engine.stats.requests == len(proxy.seen) == 24 + retries.total()
     assert engine.stats.new_tokens == sum(len(c.ids) for c in wanted.values())
-    # While the 429 asked for a pause nobody sent anything, requests already under way aside.
+    # While the 429 asked for a pause nobody sent anything; what was under way then may still come.
     limited = next(seen for seen in proxy.seen if seen.did is Misbehaviour.RATE_LIMIT)
-    pause = (limited.answered + 0.2, limited.answered + 0.95)
-    assert not [seen for seen in proxy.seen if pause[0] < seen.came < pause[1]]
+    pause = (limited.answered + 0.5, limited.answered + 1.4)
+    assert not [seen for seen in proxy.seen[16:] if pause[0] < seen.came < pause[1]]
     # Many in flight, never more than 16.
     moments = [(seen.came, 1) for seen in proxy.seen] + [(s.answered, -1) for s in proxy.seen]
     hung = next(seen for seen in proxy.seen if seen.did is Misbehaviour.HANG)
@@ -211,8 +211,10 @@ def test_text_is_cut_at_every_stop_string_though_a_server_takes_four(served: Ser
     for completion in found:
         local = wanted[completion.problem_id]
         assert (completion.text, completion.stop_reason) == (local.text, local.stop_reason)
-    assert free[prompts[0].problem_id].text.startswith(found[0].text)
-    assert StopReason.STOP_STRING in {completion.stop_reason for completion in found}
+        whole = free[completion.problem_id].text
+        assert whole.startswith(completion.text)
+        assert (completion.stop_reason is StopReason.STOP_STRING) == (middle in whole)
+    assert middle in free[prompts[0].problem_id].text
 
 
 def test_samples_are_requests_with_seeds_of_their_own(served: Served) -> None:

@@ -14,7 +14,28 @@ from mathtune.problems import check_shots, draw_shots, file_shots
 
 Row = dict[str, str]
 
-NAMES = ["Ada", "Bo", "Cid", "Dee", "Eli", "Fay", "Gus", "Hal", "Ida", "Jo", "Kim", "Lu", "Mo", "Ned", "Ora", "Pia", "Quin", "Rex", "Sue", "Ty"]
+NAMES = [
+    "Ada",
+    "Bo",
+    "Cid",
+    "Dee",
+    "Eli",
+    "Fay",
+    "Gus",
+    "Hal",
+    "Ida",
+    "Jo",
+    "Kim",
+    "Lu",
+    "Mo",
+    "Ned",
+    "Ora",
+    "Pia",
+    "Quin",
+    "Rex",
+    "Sue",
+    "Ty",
+]
 TEST = "{} walks along the river to the old mill and counts {} herons on the way. How many legs?"
 
 
@@ -76,5 +97,5 @@ def test_a_named_example_that_is_a_test_problem_is_refused(tmp_path: Path) -> No
     check_shots(fine, config, seed=0)
     taken = [*TRAIN_ROWS[:3], TEST_ROWS[-1]]
     shots = file_shots(SourceConfig(path=str(write(tmp_path / "taken.jsonl", taken))), 4)
-    with pytest.raises(DataError, match="1 of 4 solved examples may not be shown .*'Ty walks"):
+    with pytest.raises(DataError, match=r"1 of 4 solved examples may not be shown .*'Ty walks"):
         check_shots(shots, config, seed=0)

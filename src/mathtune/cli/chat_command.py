@@ -11,7 +11,7 @@ from mathtune.cli.common import progress_console
 
 @click.command("chat")
 @click.argument("model")
-@click.option("--style", default="qa", help="Prompt style: qa, instruct, orca or chat.")
+@click.option("--style", default="qa", help="Prompt style: qa, cot, instruct, orca or chat.")
 @click.option(
     "--calculator/--no-calculator", default=False, help="Let the calculator fill in <<…=."
 )

@@ -101,7 +101,7 @@ def _what_is_wrong(error: Mapping[str, Any], parts: Sequence[str]) -> str:
     field, section = _field(parts), _section(parts)
     default = field.default if field is not None else None
     typical = isinstance(default, (int, float)) and default > 0
-    bound = next((f"{word} {context[k]:g}" for k, word in _BOUNDS.items() if k in context), "")
+    bound = next((f"{word} {context[k]:.15g}" for k, word in _BOUNDS.items() if k in context), "")
     return wording.format(
         key=".".join(parts),
         value=_shown(error["input"]),

@@ -209,9 +209,10 @@ def _differences(
     )
     if prompts:
         styles = (pairs[0].before["style"], pairs[0].after["style"])
-        found["prompts"] = (
-            f"{prompts} of {len(pairs)} prompts differ (styles {styles[0]}, {styles[1]})"
-        )
+        why = f"styles {styles[0]} and {styles[1]}"
+        if styles[0] == styles[1]:
+            why = f"both in style {styles[0]}, with other solved examples or another template"
+        found["prompts"] = f"{prompts} of {len(pairs)} prompts differ ({why})"
     if pairs and pairs[0].before["decoding"] != pairs[0].after["decoding"]:
         one, other = pairs[0].before["decoding"], pairs[0].after["decoding"]
         names = [name for name in {**one, **other} if one.get(name) != other.get(name)]

@@ -221,6 +221,10 @@ def measuring_facts(run: RunFiles) -> list[Fact]:
     decoding = mapping(rows[0].get("decoding")) if rows else {}
     style = rows[0].get("style") if rows else mapping(run.recipe.get("prompt")).get("style")
     facts = [Fact("Prompt style", str(style))] if style else []
+    prompt = mapping(run.recipe.get("prompt"))
+    if prompt.get("shots"):
+        shown = f"{prompt['shots']} ({prompt.get('shot_source')})"
+        facts.append(Fact("Solved examples before each question", shown))
     if decoding:
         temperature = decoding.get("temperature")
         way = (

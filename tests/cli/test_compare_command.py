@@ -1,0 +1,102 @@
+"""``mathtune compare`` on predictions files: tables, examples, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mathtune.cli.main import cli
+from mathtune.errors import ConfigError, DataError
+from mathtune.evaluation.evaluate import evaluate
+from mathtune.generation.engine import Decoding
+from mathtune.generation.scripted import ScriptedEngine
+from mathtune.records import Problem, ProblemSet, Prompt
+
+PROBLEMS = ProblemSet(
+    "sums",
+    tuple(Problem(f"p{n}", f"What is {n}+1?", f"#### {n + 1}", str(n + 1)) for n in range(40)),
+)
+
+
+def predictions(folder: Path, name: str, right: range, style: str = "qa", samples: int = 1) -> str:
+    """Write a file whose answers are right for the problems of ``right``."""
+    answers = {p.id: f"I say\n#### {p.gold if n in right else 'none, 0'}" for n, p in
+               enumerate(PROBLEMS.problems)}  # fmt: skip
+    path = folder / f"{name}.jsonl"
+    evaluate(
+        ScriptedEngine(answers),
+        PROBLEMS,
+        lambda problem: Prompt(problem.id, f"{style}: {problem.question}", (1,)),
+        Decoding(samples=samples),
+        path=path,
+        style=style,
+    )
+    return str(path)
+
+
+def compare(*arguments: str) -> str:
+    result = CliRunner().invoke(cli, ["compare", *arguments], standalone_mode=False)
+    if result.exception:
+        raise result.exception
+    return result.stdout
+
+
+def test_three_files_make_one_table(tmp_path: Path) -> None:
+    files = [
+        predictions(tmp_path, "small", range(10)),
+        predictions(tmp_path, "large", range(30)),  # 20 gained, none lost
+        predictions(tmp_path, "other", range(1, 10)),  # 1 lost
+    ]
+    said = compare(*files)
+    table = said.split("\n\n")[0].splitlines()
+    assert len({len(line) for line in table}) == 1
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
+    assert [row[0] for row in cells] == ["", "-" * 5, "small", "large", "other"]
+    assert cells[2][:3] == ["small", "40", "25.0 %"]
+    # Exact tests: 2 / 2^20 = 1.9e-06, doubled for two comparisons; one lost of one is chance.
+    assert cells[3][2:4] == ["75.0 %", "+50.0"]
+    assert cells[3][5:] == ["20", "0", "1.9e-06", "3.8e-06"]
+    assert cells[4][2:4] == ["22.5 %", "-2.5"]
+    assert cells[4][5:] == ["0", "1", "1", "1"]
+    verdicts = said.split("\n\n")[1].splitlines()
+    assert "a real gain" in verdicts[0]
+    assert verdicts[1].startswith("No difference can be shown with 40 problems")
+    assert "What is" not in said
+
+
+def test_examples_show_both_answers(tmp_path: Path) -> None:
+    files = [predictions(tmp_path, name, r) for name, r in (("a", range(2)), ("b", range(1, 9)))]
+    said = compare(*files, "--examples", "2")
+    assert said.count("b gained: What is ") == 2  # of 7
+    assert said.count("b lost: What is ") == 1  # all there are
+    assert "b lost: What is 0+1?\n  gold: 1\n  a: I say\n#### 1\n  b: I say\n#### none, 0\n" in said
+
+
+def test_json_names_the_files_whatever_they_are_called(tmp_path: Path) -> None:
+    files = [predictions(tmp_path, name, r) for name, r in (("n", range(4)), ("set", range(8)))]
+    line = json.loads(compare(*files, "--json").splitlines()[-1])
+    assert (line["n"], line["set"]) == (40, "sums")
+    assert line["n.exact_match"] == 0.1
+    assert line["set.exact_match"] == 0.2
+    assert line["difference"] == pytest.approx(0.1)
+
+
+def test_what_differs_is_refused_unless_allowed(tmp_path: Path) -> None:
+    plain = predictions(tmp_path, "plain", range(10))
+    styled = predictions(tmp_path, "styled", range(20), style="cot")
+    voted = predictions(tmp_path, "voted", range(20), samples=3)
+    with pytest.raises(DataError, match=r"styles qa and cot.*--allow-different prompts"):
+        compare(plain, styled)
+    assert "also differ in prompts" in compare(plain, styled, "--allow-different", "prompts")
+    with pytest.raises(DataError, match=r"samples 1 and 3"):
+        compare(plain, voted)
+    assert "majority answer" in compare(plain, voted, "--allow-different", "decoding")
+    with pytest.raises(ConfigError, match="did you mean 'prompts'"):
+        compare(plain, styled, "--allow-different", "prompt")
+    with pytest.raises(ConfigError, match="add the other"):
+        compare(plain)
+    with pytest.raises(ConfigError, match=r"no .*base\.jsonl"):
+        compare(str(tmp_path))
