@@ -14,17 +14,17 @@ COMMAND = Path(sys.executable).with_name("mathtune")
 
 
 def mathtune(
-    *arguments: str, cwd: Path, timeout: float = 120, **environment: str
+    *arguments: str, cwd: Path, said: str = "", **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+    """Run the command to its end with ``said`` on its standard input."""
     return subprocess.run(
         [COMMAND, *arguments],
         cwd=cwd,
         env={**os.environ, "MATHTUNE_DATA_DIR": "", **environment},
-        stdin=subprocess.DEVNULL,
+        input=said,
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=250,
     )
 
 

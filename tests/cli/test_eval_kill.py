@@ -43,7 +43,15 @@ def test_killed_five_times_its_files_equal_uninterrupted_ones(tmp_path: Path) ->
     )
     # Starts in a tenth of a second, from a server that has imported the libraries.
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["mathtune.pipeline", "mathtune.training.student"])
+    processes.set_forkserver_preload(
+        [
+            "mathtune.preflight",
+            "mathtune.training.student",
+            "mathtune.generation.hf",
+            "mathtune.report.html",
+            "transformers.models.llama.modeling_llama",
+        ]
+    )
 
     def start(run: Path) -> multiprocessing.process.BaseProcess:
         arguments = [
@@ -67,7 +75,7 @@ def test_killed_five_times_its_files_equal_uninterrupted_ones(tmp_path: Path) ->
     for _ in range(KILLS):
         target = lines(killed) + draw.randint(1, 7)
         process = start(killed)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while lines(killed) < target and time.monotonic() < deadline:
             assert process.exitcode is None, Path(f"{killed}.txt").read_text()
             time.sleep(0.001)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from mathtune.errors import ConfigError
@@ -28,3 +31,12 @@ def test_all_faults_are_reported_at_once():
 def test_one_string_is_no_list_of_stop_strings():
     with pytest.raises(ConfigError, match="tuple"):
         Decoding(stop="Question:")  # type: ignore[arg-type]
+
+
+def test_everything_but_the_local_engine_imports_without_torch():
+    code = (
+        "import sys, mathtune.generation.calculator, mathtune.generation.scripted; "
+        "print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == "set()"

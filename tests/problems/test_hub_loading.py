@@ -123,7 +123,7 @@ def test_the_hub_and_then_its_cache(root: Path, tmp_path: Path) -> None:
     assert f"holds openai/gsm8k at {commit[:8]}, not at v2" in pinned_elsewhere["error"]
     assert "ChilleD/SVAMP could not be fetched from the Hugging Face Hub" in missing["error"]
     assert "MATHTUNE_DATA_DIR to a folder with svamp/SVAMP.json" in missing["error"]
-    assert missing["seconds"] < 5 and "\n" not in missing["error"]
+    assert missing["seconds"] < 15 and "\n" not in missing["error"]
 
 
 def test_a_hub_that_never_answers_is_given_up_in_seconds(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_hub_that_never_answers_is_given_up_in_seconds(tmp_path: Path) -> None
         }
         (found,) = read(environment, {"name": "gsm8k"})
     assert "could not be fetched" in found["error"] and address in found["error"]
-    assert found["seconds"] < 5
+    assert found["seconds"] < 15
 
 
 def test_offline_mode_is_respected(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         # Click's own mode would say "Aborted!" to an interruption, and a usage error in four lines.
-        code = cli(prog_name="mathtune", standalone_mode=False)
+        code = cli(prog_name="mathtune", standalone_mode=False) or 0
     except MathtuneError as error:
         code = _say(error.faults, error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
