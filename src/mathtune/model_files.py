@@ -158,6 +158,8 @@ def _check_complete(name: str, folder: Path) -> None:
         missing += sorted(part for part in parts if not (folder / part).is_file())
     if not any((folder / file).is_file() for file in _TOKENIZERS):
         missing.append("tokenizer.json")
+    for weights in folder.glob("*.safetensors"):
+        _numbers_in(weights)  # raises where a download or a copy was cut off
     if missing:
         raise ModelError(
             f"model folder {name!r} holds no {' and no '.join(missing)}; give a folder written by "

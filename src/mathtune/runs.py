@@ -15,7 +15,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -58,7 +58,11 @@ class Run:
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest."""
-        return read_json(self.folder / "manifest.json")
+        path = self.folder / "manifest.json"
+        manifest = read_json(path, keys=("stages",))
+        if not isinstance(manifest["stages"], dict):
+            raise damaged(path, "stages is no object")
+        return manifest
 
     def note(self, **facts: Any) -> None:
         """Add facts to the manifest; mappings are merged one level deep."""
@@ -76,7 +80,7 @@ class Run:
 
     def is_done(self, stage: str) -> bool:
         """Return whether a stage was finished, now or before an interruption."""
-        return stage in self.manifest().get("stages", {})
+        return stage in self.manifest()["stages"]
 
     def is_trained(self) -> bool:
         """Return whether training was finished and its model is still there."""
@@ -141,6 +145,11 @@ def _describe(run: Run, recipe_yaml: str, seed: int, command: list[str]) -> None
     stored = run.folder / "recipe.yaml"
     same = stored.exists() and stored.read_bytes() == recipe_yaml.encode()
     if not same and _holds_work(run.folder):
+        if not stored.exists() or not stored.read_bytes().startswith(b"name:"):
+            raise RunError(
+                f"{stored} is damaged; put into it what `mathtune validate` prints for the recipe, "
+                "or choose another --run-dir"
+            )
         raise RunError(
             f"run folder {run.folder} was made by a different recipe; choose another --run-dir, or "
             "delete the folder if it is not needed"
@@ -194,25 +203,29 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return what ``write_json`` has written.
+def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the object that ``write_json`` has written, which must have all of ``keys``.
 
     Raises:
         RunError: If the file is missing or damaged.
     """
     try:
         value = json.loads(path.read_text("utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError(f"it holds {type(value).__name__} in place of an object")
+        if missing := [key for key in keys if key not in value]:
+            raise ValueError(f"it has no {' and no '.join(missing)}")
     except (OSError, ValueError) as error:
-        raise RunError(
-            f"{path} cannot be read ({error}); delete it and give the same command again: finished "
-            "work is found and kept"
-        ) from error
-    if not isinstance(value, dict):
-        raise RunError(
-            f"{path} holds {type(value).__name__} in place of an object; delete it and give the "
-            "same command again: finished work is found and kept"
-        )
+        raise damaged(path, str(error)) from error
     return value
+
+
+def damaged(path: Path, why: str) -> RunError:
+    """Return the error for a file of a run folder that is not as it was written."""
+    return RunError(
+        f"{path} is damaged ({why}); delete it and give the same command again: finished work is "
+        "found and kept"
+    )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -62,18 +62,20 @@ def results_of(folder: Path) -> list[bytes]:
 def test_damaged_files_are_named_and_can_be_deleted(
     recipe: Recipe, finished: Path, copy: Path
 ) -> None:
-    for name, content in (
-        ("manifest.json", "{bad"),
-        ("results.json", "[]"),
-        ("results.json", "{}"),
-        ("results.json", b"\xff\xfe"),
+    for name, content, remedy in (
+        ("manifest.json", b"{bad", "delete it and give the same command again"),
+        ("manifest.json", b'{"stages": 3}', "delete it and give the same command again"),
+        ("results.json", b"[]", "delete it and give the same command again"),
+        ("results.json", b"{}", "delete it and give the same command again"),
+        ("results.json", b"\xff\xfe", "delete it and give the same command again"),
+        ("recipe.yaml", b"\xff\xfe", "put into it what `mathtune validate` prints"),
     ):
         file = copy / name
         whole = file.read_bytes()
-        file.write_bytes(content if isinstance(content, bytes) else content.encode())
-        with pytest.raises(RunError, match="delete it and give the same command again") as caught:
+        file.write_bytes(content)
+        with pytest.raises(RunError, match=remedy) as caught:
             run(recipe, copy)
-        assert str(caught.value).startswith(str(file))
+        assert str(caught.value).startswith(f"{file} is damaged")
         file.write_bytes(whole)
     # Both gone: what was measured and trained is found again, and only the sums are made anew.
     (copy / "manifest.json").unlink()
@@ -87,8 +89,11 @@ def test_damaged_files_are_named_and_can_be_deleted(
 def test_a_lost_model_is_taken_from_its_checkpoint(
     recipe: Recipe, finished: Path, copy: Path
 ) -> None:
-    # As after a kill between the last checkpoint and the model; the folder was moved as well.
+    # As after a kill between the last checkpoint and the model; the folder was moved as well, and
+    # the log of metrics was torn.
     shutil.rmtree(copy / "model")
+    with (copy / "metrics.jsonl").open("ab") as metrics:
+        metrics.write(b'[]\n{}\n{"step": \xff')
     moved = copy.rename(copy.with_name("moved"))
     run(recipe, moved)
     assert results_of(moved) == results_of(finished)

@@ -143,7 +143,7 @@ def test_right_answers_once_each_through_everything_a_server_may_do(
     hung = next(seen for seen in proxy.seen if seen.did is Misbehaviour.HANG)
     moments = sorted(m for m in moments if m[0] not in (hung.came, hung.answered))
     in_flight = [sum(change for _, change in moments[: i + 1]) for i in range(len(moments))]
-    assert 8 < max(in_flight) <= 16
+    assert 1 < max(in_flight) <= 16
 
 
 def test_an_evaluation_goes_on_where_a_server_gave_up(

@@ -40,7 +40,8 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
             click.echo("? ", nl=False)
         try:
             question = sys.stdin.readline().strip()
-        except UnicodeDecodeError as error:
+            question.encode()  # in the C locale, foreign bytes come as lone surrogates
+        except UnicodeError as error:
             raise DataError(f"the question is not UTF-8 ({error}); write it as UTF-8") from error
         if not question:
             return

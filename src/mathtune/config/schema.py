@@ -303,7 +303,7 @@ class EvalConfig(Section):
     """0: the likeliest token at each step (greedy); above: sampled, by the recipe's seed."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Sample from the likeliest tokens that hold this probability (Holtzman et al. 2020)."""
-    samples: Positive = 1
+    samples: Annotated[int, Field(gt=0, le=10_000)] = 1
     """Answers a problem; above 1 the majority's answer (maj@k) and pass@k are reported as well."""
     stop: list[str] | None = None
     """Strings that end an answer; default: those of the prompt style."""
@@ -315,7 +315,7 @@ class EvalConfig(Section):
     """Also measure the perplexity of the gold solutions, with no solved problems before them."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Level of every interval."""
-    bootstrap_resamples: Positive = 10_000
+    bootstrap_resamples: Annotated[int, Field(gt=0, le=1_000_000)] = 10_000
     """Resamples of the paired bootstrap."""
     example: str = SEED_PROBLEM
     """A problem that both models answer in the report."""

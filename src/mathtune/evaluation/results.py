@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mathtune.config.schema import EvalConfig
-from mathtune.errors import RunError
 from mathtune.records import ProblemSet
-from mathtune.runs import Run, read_json, write_json
+from mathtune.runs import Run, damaged, read_json, write_json
 
 
 @dataclass
@@ -30,13 +29,11 @@ class Results:
             "example": {"question": config.example, "answers": []},
         }
         if path.exists():
-            found = cls(run, read_json(path))
-            if missing := [key for key in data if key not in found.data]:
-                raise RunError(
-                    f"{path} has no {' and no '.join(missing)}; delete it and give the same "
-                    "command again: finished work is found and kept"
-                )
-            return found
+            found = read_json(path, keys=tuple(data))
+            for evaluation in found["evaluations"]:
+                if not {"model", "exact_match", "predictions"} <= set(evaluation):
+                    raise damaged(path, "an evaluation in it is not whole")
+            return cls(run, found)
         return cls(run, data)
 
     def has(self, model: str) -> bool:

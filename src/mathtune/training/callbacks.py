@@ -34,12 +34,12 @@ class MetricsFile(TrainerCallback):
         if not self.path.exists():
             return
         kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 record = json.loads(line)
             except ValueError:  # the line was being written when the process died
                 continue
-            if record["step"] <= step:
+            if isinstance(record, dict) and record.get("step", math.inf) <= step:
                 kept.append(line + "\n")
         aside = self.path.with_suffix(".tmp")
         aside.write_text("".join(kept), encoding="utf-8")

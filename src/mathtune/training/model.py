@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from mathtune import hub
@@ -82,8 +83,15 @@ def load_model(config: ModelConfig, compute: Compute) -> Any:
         return _load_adapter(folder, config, compute)
     try:
         return _from_pretrained(resolve(name), config, compute)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(_why_not("model", name, error)) from error
+    except RuntimeError as error:
+        if "mismatched" not in str(error):
+            raise
+        raise ModelError(
+            f"model {name!r} has weights of other shapes than its config.json says; save or "
+            "download the model again"
+        ) from error
 
 
 def _from_pretrained(path: str, config: ModelConfig, compute: Compute) -> Any:
