@@ -106,7 +106,7 @@ def _what_is_wrong(error: Mapping[str, Any], parts: Sequence[str]) -> str:
         key=".".join(parts),
         value=_shown(error["input"]),
         text=str(error["input"])[:_LONGEST],
-        example=default if typical else 100,
+        example=default if typical else 100 if kind.startswith("int") else 1,
         first=next(iter(section.model_fields)) if section else "key",
         bound=bound,
     )
