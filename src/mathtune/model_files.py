@@ -106,7 +106,7 @@ def _numbers_in(path: Path) -> int:
         header.pop("__metadata__", None)
         whole = 8 + length + max((t["data_offsets"][1] for t in header.values()), default=0)
         size = path.stat().st_size
-        numbers = sum(math.prod(tensor["shape"]) for tensor in header.values())
+        numbers: int = sum(math.prod(tensor["shape"]) for tensor in header.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{path} is no safetensors file; save or download the model again"

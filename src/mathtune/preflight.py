@@ -9,8 +9,9 @@ from __future__ import annotations
 import enum
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mathtune import config, model_files, problems, prompts, runs
 from mathtune.config.schema import FILE_ENDINGS, Recipe
@@ -72,6 +73,7 @@ def _faults(recipe: Recipe, run_dir: Path | None, purpose: Purpose) -> Iterator[
 
 def _model_faults(recipe: Recipe, purpose: Purpose) -> Iterator[str]:
     model = recipe.model
+    found: Mapping[str, Any] | None
     if model.name_or_path is None:
         found = model.from_config
     else:
