@@ -39,7 +39,11 @@ def resolve(name: str) -> str:
 
 
 def read_config(
-    name: str, revision: str | None = None, *, cached_only: bool = False
+    name: str,
+    revision: str | None = None,
+    *,
+    cached_only: bool = False,
+    weights: bool = True,
 ) -> Mapping[str, Any] | None:
     """Return ``config.json`` of a model, of an adapter's base for an adapter.
 
@@ -47,6 +51,7 @@ def read_config(
         name: Folder or hub id.
         revision: Branch, tag or commit on the hub.
         cached_only: Ask no network, only the hub's cache.
+        weights: A folder must hold all that a model is loaded from, not only config.json.
 
     Returns:
         The configuration; None where ``cached_only`` and it is not cached.
@@ -59,15 +64,16 @@ def read_config(
     if folder.is_dir():
         base = _base_of_adapter(folder)
         if base is None:
-            _check_complete(name, folder)
+            if weights or not (folder / "config.json").is_file():
+                _check_complete(name, folder)
             return _read_json(folder / "config.json")
-        return read_config(*base, cached_only=cached_only)
+        return read_config(*base, cached_only=cached_only, weights=weights)
     path = hub.model_file(name, "config.json", revision, cached_only=cached_only)
     if path is not None:
         return _read_json(path)
     path = hub.model_file(name, "adapter_config.json", revision, cached_only=cached_only)
     if path is not None:
-        return read_config(*_base_in(path), cached_only=cached_only)
+        return read_config(*_base_in(path), cached_only=cached_only, weights=weights)
     if cached_only:
         return None
     raise ModelError(

@@ -29,11 +29,13 @@ class Purpose(enum.Enum):
     CHAT = "chat"
     VALIDATE = "validate"
     """Only looked at: no network is asked, and local data are read to the end."""
+    PLAN = "plan"
+    """Only reckoned with: no network is asked, and the model's weights need not be there."""
 
     @property
     def trains(self) -> bool:
         """Whether the part of the recipe about training matters."""
-        return self in (Purpose.TRAIN, Purpose.VALIDATE)
+        return self in (Purpose.TRAIN, Purpose.VALIDATE, Purpose.PLAN)
 
     @property
     def writes(self) -> bool:
@@ -66,6 +68,8 @@ def _faults(recipe: Recipe, run_dir: Path | None, purpose: Purpose) -> Iterator[
     yield from _shot_faults(recipe)
     if purpose.trains:
         yield from _training_faults(recipe)
+    if purpose in (Purpose.TRAIN, Purpose.VALIDATE):
+        yield from _tracker_faults(recipe)
     if purpose.writes:
         yield from _label_faults(recipe)
         yield from _disk_faults(recipe, run_dir or Path("runs"), purpose)
@@ -79,7 +83,10 @@ def _model_faults(recipe: Recipe, purpose: Purpose) -> Iterator[str]:
     else:
         try:
             found = model_files.read_config(
-                model.name_or_path, model.revision, cached_only=purpose is Purpose.VALIDATE
+                model.name_or_path,
+                model.revision,
+                cached_only=purpose in (Purpose.VALIDATE, Purpose.PLAN),
+                weights=purpose is not Purpose.PLAN,
             )
         except MathtuneError as error:
             yield from error.faults
@@ -111,7 +118,6 @@ def _shot_faults(recipe: Recipe) -> Iterator[str]:
 def _training_faults(recipe: Recipe) -> Iterator[str]:
     """Names that belong to Transformers are checked against its own lists."""
     from mathtune.training import names
-    from mathtune.training.trackers import missing_packages
 
     train, answer = recipe.train, recipe.eval.max_new_tokens
     for key, value, known in (
@@ -134,6 +140,11 @@ def _training_faults(recipe: Recipe) -> Iterator[str]:
             "longer texts would be asked for than were trained on; raise train.max_length or lower "
             "eval.max_new_tokens"
         )
+
+
+def _tracker_faults(recipe: Recipe) -> Iterator[str]:
+    from mathtune.training.trackers import missing_packages
+
     yield from missing_packages(recipe.tracking.report_to)
 
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "compare": "Compare two or more models from their predictions.",
     "report": "Write a run folder's report again from its files.",
     "recipes": "List the recipes, show one, or explain every knob.",
+    "plan": "Reckon a training's memory and time before anything is downloaded.",
     "validate": "Check a recipe, its data and its model without running anything.",
     "chat": "Put questions to a model.",
 }

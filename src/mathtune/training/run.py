@@ -191,10 +191,15 @@ MICRO_BATCH_TOKENS = {"cpu": 1024, "mps": 4096, "cuda": 16384}
 
 def limits(recipe: Recipe, model: Any) -> Limits:
     """Return the bounds of a micro-batch that follow from a recipe and the model's device."""
-    vocabulary = int(model.config.get_text_config().vocab_size)
+    return limits_on(recipe, model.config, model.device.type)
+
+
+def limits_on(recipe: Recipe, hf_config: Any, device: str) -> Limits:
+    """Return the bounds of a micro-batch on a kind of device, from the model's configuration."""
+    vocabulary = int(hf_config.get_text_config().vocab_size)
     return Limits(
         rows=recipe.train.per_device_train_batch_size,
-        padded_tokens=recipe.train.micro_batch_tokens or MICRO_BATCH_TOKENS[model.device.type],
+        padded_tokens=recipe.train.micro_batch_tokens or MICRO_BATCH_TOKENS[device],
         targets=max(1, recipe.train.logits_chunk_bytes // (4 * vocabulary)),
     )
 
