@@ -76,6 +76,19 @@ def read_config(
     )
 
 
+def is_adapter(name: str, revision: str | None = None) -> bool:
+    """Return whether a folder or hub id holds a LoRA adapter in place of a whole model.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    check_is_there(name)
+    folder = Path(resolve(name))
+    if folder.is_dir():
+        return (folder / "adapter_config.json").is_file()
+    return hub.model_file(name, "config.json", revision, cached_only=False) is None
+
+
 def context_length(config: Mapping[str, Any]) -> int | None:
     """Return how many positions a model was made for, where its configuration says so."""
     text = config.get("text_config")

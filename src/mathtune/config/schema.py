@@ -7,6 +7,7 @@ Names are the ones Hugging Face users know (``TrainingArguments``, ``SFTConfig``
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -311,6 +312,22 @@ class EvalConfig(Section):
     """Headline figures with the calculator; the other setting is measured and reported too."""
     batch_size: Positive | None = None
     """Rows decoded at once; default: from free memory."""
+    engine: Literal["hf", "vllm", "openai"] = "hf"
+    """``hf``: Transformers in this process; ``vllm``: its offline mode; ``openai``: a server."""
+    base_url: str | None = None
+    """Address of an OpenAI-compatible server, such as ``http://localhost:8000/v1``."""
+    endpoint: Literal["completions", "chat"] = "completions"
+    """``chat``: the server's own template renders the messages of ``prompt.style: chat``."""
+    concurrency: Positive = 16
+    """Most requests to the server at a time."""
+    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
+    """Most requests started in a minute; empty leaves it to the server to say when to wait."""
+    timeout_seconds: Annotated[float, Field(gt=0)] = 600.0
+    """Longest wait for one answer of the server; after it, the answer is asked for again."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Environment variable with the server's API key, which is written down nowhere."""
+    tensor_parallel_size: Positive = 1
+    """GPUs that vLLM splits each layer over."""
     perplexity: bool = True
     """Also measure the perplexity of the gold solutions, with no solved problems before them."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
@@ -330,6 +347,26 @@ class TrackingConfig(Section):
     """Trackers by their Transformers names. W&B without a key runs offline and asks nothing."""
     project: str = "mathtune"
     """Project name in the tracker."""
+
+
+_ENGINES_WITH: dict[tuple[str, str], tuple[str, ...]] = {
+    ("model", "revision"): ("hf", "vllm"),
+    ("model", "dtype"): ("hf", "vllm"),
+    ("model", "attn_implementation"): ("hf",),
+    ("model", "load_in_4bit"): ("hf",),
+    ("model", "trust_remote_code"): ("hf",),
+    ("model", "from_config"): ("hf",),
+    ("eval", "calculator"): ("hf",),
+    ("eval", "batch_size"): ("hf",),
+    ("eval", "base_url"): ("openai",),
+    ("eval", "endpoint"): ("openai",),
+    ("eval", "concurrency"): ("openai",),
+    ("eval", "requests_per_minute"): ("openai",),
+    ("eval", "timeout_seconds"): ("openai",),
+    ("eval", "api_key_env"): ("openai",),
+    ("eval", "tensor_parallel_size"): ("vllm",),
+}
+"""Knobs that not every engine has, which would do nothing if they were let through."""
 
 
 def _file_name(value: str) -> str:
@@ -390,6 +427,7 @@ class Recipe(Section):
                     "takes the likeliest token anyway; set eval.temperature, for example to 0.7, "
                     "or eval.top_p=1"
                 )
+        faults += self._engine_faults()
         labels = [test.label for test in self.data.test]
         if len(set(labels)) != len(labels):
             faults.append(
@@ -398,3 +436,36 @@ class Recipe(Section):
         if faults:
             raise ValueError("\x1e".join(faults))  # taken apart again in wording.py
         return self
+
+    def _engine_faults(self) -> Iterator[str]:
+        engine = self.eval.engine
+        for (section, name), engines in _ENGINES_WITH.items():
+            part = getattr(self, section)
+            value = getattr(part, name)
+            if engine not in engines and value != type(part).model_fields[name].default:
+                shown = str(value).lower() if isinstance(value, bool) else value
+                # An address may hold a password, and a mapping is long.
+                given = "" if name in ("base_url", "api_key_env", "from_config") else f"={shown}"
+                yield (
+                    f"{section}.{name}{given} with eval.engine={engine}: only the engine "
+                    f"{' or '.join(engines)} has it; leave it out or set eval.engine={engines[0]}"
+                )
+        if engine != "openai":
+            return
+        if self.eval.base_url is None:
+            yield (
+                "eval.engine=openai with eval.base_url empty: give the server's address, for "
+                "example eval.base_url=http://localhost:8000/v1"
+            )
+        if self.eval.endpoint == "chat" and self.prompt.style != "chat":
+            yield (
+                f"eval.endpoint=chat with prompt.style={self.prompt.style}: a chat endpoint puts "
+                "questions into the model's own template; set prompt.style=chat, or "
+                "eval.endpoint=completions"
+            )
+        if self.eval.endpoint == "completions" and self.prompt.style == "chat":
+            yield (
+                "prompt.style=chat with eval.endpoint=completions: the chat template is the "
+                "server's, which only its chat endpoint uses; set eval.endpoint=chat, or another "
+                "prompt.style"
+            )
