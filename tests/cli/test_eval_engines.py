@@ -159,15 +159,19 @@ def test_killed_in_the_middle_it_asks_only_for_what_is_missing(
         saved = {row["problem_id"] for row in rows_of(tmp_path / "killed")}
         assert 15 <= len(saved) < 40
         before = len(server.seen)
-        run(*given, "--run-dir", "killed", cwd=tmp_path)
+        # How the server is reached is not part of what was asked: other values go on.
+        other = ["--concurrency", "3", "--timeout-seconds", "20", "--api-key-env", "OTHER_KEY"]
+        given[given.index("--concurrency") :] = other
+        run(*given, "--run-dir", "killed", cwd=tmp_path, OTHER_KEY=KEY)
         again = [seen.body["prompt"] for seen in server.seen[before:]]
-        run(*given, "--run-dir", "whole", cwd=tmp_path)
+        run(*given, "--run-dir", "whole", cwd=tmp_path, OTHER_KEY=KEY)
     rows = rows_of(tmp_path / "killed")
     missing = [f"Question: {r['question']}\nAnswer:" for r in rows if r["problem_id"] not in saved]
     example = "Question: What is 125 * 45 + 678? Show your work.\nAnswer:"
     assert sorted(again) == sorted([*missing, example])
     whole = (tmp_path / "whole" / "predictions" / "base.jsonl").read_bytes()
     assert file.read_bytes() == whole
+    assert "OTHER_KEY" not in (tmp_path / "whole" / "recipe.yaml").read_text("utf-8")
 
 
 def test_a_chat_model_is_asked_the_bare_question_and_nothing_is_made_up(

@@ -20,6 +20,7 @@ from mathtune.evaluation.rows import read_rows
 from mathtune.generation.engine import Decoding
 from mathtune.generation.hf import HFEngine
 from mathtune.generation.openai import Endpoint, OpenAIEngine, pacing, requests
+from mathtune.generation.openai.engine import api_key
 from mathtune.generation.openai.pacing import backoff_seconds, retry_after_seconds
 from mathtune.generation.openai.wire import Fault, Remedy, completion_of, read_answer
 from mathtune.prompts import Renderer, TextRenderer
@@ -367,6 +368,13 @@ def test_a_key_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch) -> N
     engine = OpenAIEngine("m", "http://localhost:1/v1", api_key_env="MY_KEY")
     with pytest.raises(ConfigError, match="MY_KEY is not set"):
         engine.generate([], DECODING)
+
+
+@pytest.mark.parametrize("name", [KEY, "hf_" + "aB3" * 11, "9f" * 20, "k3Yx" * 8, "MY KEY", ""])
+def test_a_key_in_place_of_its_variables_name_is_not_repeated(name: str) -> None:
+    with pytest.raises(ConfigError, match="may be the API key itself") as caught:
+        api_key(name)
+    assert not name or name not in str(caught.value)
 
 
 # --- What it refuses -----------------------------------------------------------------------------

@@ -22,6 +22,8 @@ from pydantic import (
 Positive = Annotated[int, Field(gt=0)]
 Fraction01 = Annotated[float, Field(ge=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every random generator used takes
+Unrecorded: Any = Field(exclude=True)
+"""How a server is reached changes no result, so a run goes on in its folder with other values."""
 
 SEED_PROBLEM = "What is 125 * 45 + 678? Show your work."
 """The problem that the Gemma-2B project put to the original and to the fine-tuned model."""
@@ -318,13 +320,13 @@ class EvalConfig(Section):
     """Address of an OpenAI-compatible server, such as ``http://localhost:8000/v1``."""
     endpoint: Literal["completions", "chat"] = "completions"
     """``chat``: the server's own template renders the messages of ``prompt.style: chat``."""
-    concurrency: Positive = 16
+    concurrency: Annotated[Positive, Unrecorded] = 16
     """Most requests to the server at a time."""
-    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
+    requests_per_minute: Annotated[Annotated[float, Field(gt=0)] | None, Unrecorded] = None
     """Most requests started in a minute; empty leaves it to the server to say when to wait."""
-    timeout_seconds: Annotated[float, Field(gt=0)] = 600.0
+    timeout_seconds: Annotated[float, Field(gt=0), Unrecorded] = 600.0
     """Longest wait for one answer of the server; after it, the answer is asked for again."""
-    api_key_env: str = "OPENAI_API_KEY"
+    api_key_env: Annotated[str, Unrecorded] = "OPENAI_API_KEY"
     """Environment variable with the server's API key, which is written down nowhere."""
     tensor_parallel_size: Positive = 1
     """GPUs that vLLM splits each layer over."""

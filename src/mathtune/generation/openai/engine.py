@@ -32,7 +32,8 @@ logger = logging.getLogger(__name__)
 API_KEY_ENV = "OPENAI_API_KEY"
 
 _VARIABLE = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
-_KEY = re.compile(r"(?i:hf|gsk|sk|xai|nvapi|key|api)_[A-Za-z0-9]{16,}$|[0-9a-fA-F]{24,}$")
+# What passes for a name and is rather a key: hf_… and the like, or long, with digits, in one piece.
+_KEY = re.compile(r"(?:[A-Za-z]{2,5}_)?(?=[^_]*\d)[^_]{20,}$")
 
 
 class OpenAIEngine:
