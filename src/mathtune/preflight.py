@@ -84,6 +84,11 @@ def _model_faults(recipe: Recipe, purpose: Purpose) -> Iterator[str]:
         except MathtuneError as error:
             yield from error.faults
             return
+    if purpose.trains and model.name_or_path and model_files.is_adapter(model.name_or_path):
+        yield (
+            f"model={model.name_or_path} is an adapter, and training starts from a whole model; "
+            f"run mathtune merge {model.name_or_path} and name the folder that it writes"
+        )
     context = model_files.context_length(found or {})
     limit = recipe.train.max_length
     if purpose.trains and context is not None and limit > context:
@@ -127,6 +132,12 @@ def _training_faults(recipe: Recipe) -> Iterator[str]:
         yield (
             f"train.optim={train.optim} needs the package {package}, which is not installed; "
             "install it or set train.optim=adamw_torch"
+        )
+    ratio = recipe.adapter.loraplus_lr_ratio if recipe.adapter else None
+    if ratio is not None and train.optim.startswith(names.OWN_GROUPS):
+        yield (
+            f"train.optim={train.optim} groups parameters by itself, and so does "
+            f"adapter.loraplus_lr_ratio={ratio:g}; leave one of the two out"
         )
     if answer >= train.max_length:
         yield (
