@@ -60,7 +60,7 @@ def command(
     given = {
         "model.name_or_path": str(adapter),
         "model.revision": None,
-        "model.load_in_4bit": load_in_4bit,
+        **({"model.load_in_4bit": True, "adapter": {}} if load_in_4bit else {}),
         "data.max_test_samples": limit,
         "eval.max_new_tokens": ANSWER_TOKENS,
         **({"prompt.style": style} if style else {}),

@@ -115,7 +115,7 @@ def merge_adapter(
     quiet_libraries()
     check_output(output)
     adapter = Path(config.name_or_path or "")
-    if not recorded(adapter):
+    if not recorded(adapter) and not (adapter / QUANTIZATION).is_file():
         form = "4 bits" if config.load_in_4bit else "full; --load-in-4bit is for a QLoRA adapter"
         console.print(f"the adapter does not say what its base was held in, taken as {form}")
     trained_in = str(recorded(adapter).get("dtype", "auto"))
