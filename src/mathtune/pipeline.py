@@ -16,7 +16,13 @@ from mathtune import config, model_files, problems, prompts, report, runs
 from mathtune.config.schema import FILE_ENDINGS, Recipe, SourceConfig
 from mathtune.evaluation.asked import ServedModel, VLLMModel
 from mathtune.evaluation.in_loop import validation_exact_match
-from mathtune.evaluation.measure import Measurable, answer_example, compare_all, measure
+from mathtune.evaluation.measure import (
+    Measurable,
+    answer_example,
+    compare_all,
+    decoding_of,
+    measure,
+)
 from mathtune.evaluation.preview import Preview, preview_set
 from mathtune.evaluation.results import Results
 from mathtune.records import Problem, ProblemSet, Splits
@@ -92,6 +98,22 @@ def preview(recipe: Recipe) -> list[Preview]:
         preview_set(renderer, test_set, recipe.eval, context=context, seed=recipe.seed)
         for test_set in problems.load_tests(recipe.data, seed=recipe.seed)
     ]
+
+
+def merge(recipe: Recipe, output: Path, dtype: str, console: Console) -> dict[str, Any]:
+    """Merge the adapter that the recipe names into its base, checked on the first test set."""
+    from mathtune.training.merge import check_output, merge_adapter
+    from mathtune.training.model import load_tokenizer
+
+    check_output(output)
+    adapter = Path(recipe.model.name_or_path or "")
+    test_set = problems.load_tests(recipe.data, seed=recipe.seed)[0]
+    renderer = prompts.Renderer(
+        load_tokenizer(str(adapter)), recipe.prompt.style, system=recipe.prompt.system
+    )
+    asked = [renderer.prompt(problem.question, problem.id) for problem in test_set.problems]
+    decoding = decoding_of(recipe.eval, renderer, calculator=False)
+    return asdict(merge_adapter(recipe.model, output, asked, decoding, console, dtype))
 
 
 def load_shots(recipe: Recipe) -> tuple[Problem, ...]:

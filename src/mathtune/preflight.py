@@ -90,6 +90,11 @@ def _model_faults(recipe: Recipe, purpose: Purpose) -> Iterator[str]:
         except MathtuneError as error:
             yield from error.faults
             return
+    if purpose.trains and model.name_or_path and model_files.is_adapter(model.name_or_path):
+        yield (
+            f"model={model.name_or_path} is an adapter, and training starts from a whole model; "
+            f"run mathtune merge {model.name_or_path} and name the folder that it writes"
+        )
     context = model_files.context_length(found or {})
     limit = recipe.train.max_length
     if purpose.trains and context is not None and limit > context:
@@ -179,6 +184,12 @@ def _training_faults(recipe: Recipe) -> Iterator[str]:
             f"eval.engine={recipe.eval.engine} in a recipe that trains: the model in training is "
             "in this process, and base and tuned must be measured alike; set eval.engine=hf, or "
             f"use mathtune train and then {then}"
+        )
+    ratio = recipe.adapter.loraplus_lr_ratio if recipe.adapter else None
+    if ratio is not None and train.optim.startswith(names.OWN_GROUPS):
+        yield (
+            f"train.optim={train.optim} groups parameters by itself, and so does "
+            f"adapter.loraplus_lr_ratio={ratio:g}; leave one of the two out"
         )
     if answer >= train.max_length:
         yield (

@@ -7,6 +7,7 @@ Names are the ones Hugging Face users know (``TrainingArguments``, ``SFTConfig``
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -78,6 +79,14 @@ class ModelConfig(Section):
         return self
 
 
+def _initial_weights(value: bool | str) -> bool | str:
+    if value is True or value in ("gaussian", "pissa"):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"pissa_niter_[1-9]\d*", value):
+        return value
+    raise ValueError(f"is {value}; give true, gaussian, pissa or pissa_niter_16")
+
+
 class AdapterConfig(Section):
     """A LoRA adapter (Hu et al. 2021); names as in ``peft.LoraConfig``."""
 
@@ -93,6 +102,16 @@ class AdapterConfig(Section):
     """Scale by ``lora_alpha / sqrt(r)`` (Kalajdzievski 2023)."""
     use_dora: bool = False
     """Train magnitude and direction apart (Liu et al. 2024)."""
+    init_lora_weights: Annotated[bool | str, AfterValidator(_initial_weights)] = True
+    """``true``: B = 0; ``gaussian``; ``pissa``, or ``pissa_niter_16`` with a fast SVD: the weights'
+    largest singular directions (Meng et al. 2024)."""
+    loraplus_lr_ratio: Annotated[float, Field(ge=1)] | None = None
+    """LoRA+: B learns at ``learning_rate`` times this, for example 16 (Hayou et al. 2024)."""
+
+    @property
+    def is_pissa(self) -> bool:
+        """Whether the adapter begins as a part that is taken out of the base's weights."""
+        return str(self.init_lora_weights).startswith("pissa")
 
 
 class SourceConfig(Section):
@@ -402,6 +421,18 @@ class Recipe(Section):
             faults.append(
                 "model.load_in_4bit=true with adapter empty: 4-bit weights cannot be trained; add "
                 "an adapter (for example adapter.r=8) or set model.load_in_4bit=false"
+            )
+        if self.model.load_in_4bit and self.adapter is not None and self.adapter.is_pissa:
+            faults.append(
+                f"adapter.init_lora_weights={self.adapter.init_lora_weights} with "
+                "model.load_in_4bit=true: PiSSA takes a part out of the base's weights, and 4-bit "
+                "weights cannot be changed so finely; set adapter.init_lora_weights=true or "
+                "model.load_in_4bit=false"
+            )
+        if self.adapter is not None and self.model.from_config is not None:
+            faults.append(
+                "adapter with model.from_config: random weights that stay frozen teach nothing and "
+                "are not saved; leave adapter out or name a saved model"
             )
         if self.model.load_in_4bit and self.model.from_config is not None:
             faults.append(
