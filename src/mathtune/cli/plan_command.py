@@ -42,7 +42,7 @@ def command(
     devices: int,
     as_json: bool,
 ) -> None:
-    """Reckon what training RECIPE takes: parameters, memory, time, and what helps if it is too much.
+    """Reckon what training RECIPE takes: memory and time, and what helps if it is too much.
 
     Only the model's configuration is read; no weights are needed.
     """
@@ -55,7 +55,9 @@ def command(
         find_gpu(device)  # a typo is told before anything is read
 
     def changed(further: Sequence[str]) -> Recipe:
-        return load(recipe, [*overrides, *further], None, Purpose.PLAN)
+        replaced = {word.partition("=")[0] for word in further}
+        kept = [word for word in overrides if word.partition("=")[0] not in replaced]
+        return load(recipe, [*kept, *further], None, Purpose.PLAN)
 
     plan = pipeline.plan(
         changed(()),
@@ -71,7 +73,7 @@ def command(
         return
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     for part in shown(facts):
         console.print(part)
 
@@ -99,18 +101,20 @@ def facts_of(plan: Plan) -> dict[str, Any]:
         },
         "fits": plan.fits,
         "remedies": [
-            {"change": each.change, "peak": each.peak, "fits": each.fits}
-            for each in plan.remedies
+            {"change": each.change, "peak": each.peak, "fits": each.fits} for each in plan.remedies
         ],
         "work": {
             "steps": found.work.steps,
             "examples": found.work.examples,
             "tokens_a_device": found.work.tokens,
             "flops_a_device": found.flops,
+            "micro_batches_a_device": found.work.micro_batches,
+            "kernels_a_device": found.kernels,
         },
         "rate": plan.rate,
         "rate_measured": plan.device.measured,
-        "seconds": plan.seconds and dict(zip(("best", "usual", "worst"), plan.seconds, strict=True)),
+        "seconds": plan.seconds
+        and dict(zip(("best", "usual", "worst"), plan.seconds, strict=True)),
         "assumptions": list(plan.assumptions),
     }
 
@@ -130,15 +134,18 @@ def shown(facts: dict[str, Any]) -> Iterator[Table | str]:
 def _parameters(facts: dict[str, Any]) -> Iterator[str]:
     counts = facts["parameters"]
     total, trainable, packed = counts["total"], counts["trainable"], counts["total_packed"]
-    yield f"{facts['recipe']}: {facts['model'] or 'a model from its configuration'}"
-    yield (
-        f"trains {trainable:,} of {total:,} parameters ({total / 1e9:.2f} B true, "
-        f"{counts['trainable_share']:.2%})"
-    )
+    if trainable == total:
+        yield f"trains all {total:,} parameters ({_billions(total)})"
+    else:
+        base = total - trainable
+        yield (
+            f"trains {trainable:,} parameters beside the model's {base:,} ({_billions(base)} "
+            f"true): {counts['trainable_share']:.2%} of all"
+        )
     if packed != total:
         yield (
-            f"of {packed:,} as packed in 4 bits ({packed / 1e9:.2f} B packed, "
-            f"{counts['trainable_share_packed']:.2%}), as published work often counts"
+            f"or {counts['trainable_share_packed']:.2%} of the {packed:,} ({_billions(packed)} "
+            "packed) that a count of two 4-bit weights as one shows, as in published work"
         )
     yield f"{facts['dtype']} weights: {facts['dtype_reason']}"
 
@@ -154,6 +161,7 @@ def _memory_table(facts: dict[str, Any]) -> Table:
         box=SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",
+        min_width=60,
     )
     table.add_column("")
     table.add_column("GB", justify="right")
@@ -193,9 +201,10 @@ def _remedy_table(facts: dict[str, Any]) -> Table:
 def _time(facts: dict[str, Any]) -> Iterator[str]:
     work, seconds = facts["work"], facts["seconds"]
     yield (
-        f"{work['steps']:,} steps, {work['examples']:,} examples, {work['tokens_a_device']:,} "
-        f"tokens with padding and {work['flops_a_device']:.2e} FLOP"
-        f"{' on each device' if facts['devices'] > 1 else ''}"
+        f"{work['steps']:,} steps, {work['examples']:,} examples; "
+        f"{'on each device ' if facts['devices'] > 1 else ''}{work['tokens_a_device']:,} tokens "
+        f"with padding, {work['micro_batches_a_device']:,} micro-batches, "
+        f"{work['flops_a_device']:.2e} FLOP"
     )
     if seconds is None:
         yield "no time without a device: name one with --device"
@@ -204,8 +213,13 @@ def _time(facts: dict[str, Any]) -> Iterator[str]:
     yield (
         f"training takes about {_duration(seconds['usual'])} ({_duration(seconds['best'])} to "
         f"{_duration(seconds['worst'])}) at {facts['rate'] / 1e12:.3g} TFLOP/s as {how}, of which "
-        "fine-tuning reaches a part; measuring and saving come on top"
+        "fine-tuning reaches a part, and no less than starting all kernels; measuring and saving "
+        "come on top"
     )
+
+
+def _billions(count: int) -> str:
+    return f"{count / 1e9:.2f} B" if count >= 1e9 else f"{count / 1e6:.1f} M"
 
 
 def _gb(size: int) -> str:

@@ -38,12 +38,14 @@ BUSY = {"cuda": (0.25, 0.40, 0.55), "cpu": (0.50, 0.70, 0.85)}
 """Share of the products' rate that fine-tuning reaches, at worst, as a rule and at best: on GPUs of
 the published rate, which short examples do not fill; on a CPU of a measured one."""
 
+START_SECONDS = {"cuda": (20e-6, 10e-6, 6e-6), "cpu": (0.0, 0.0, 0.0)}
+"""What PyTorch takes to start a kernel on a GPU, at worst, as a rule and at best. Small
+micro-batches take no less, however fast the card is."""
+
 _MIB, _TERA = 2**20, 1e12
 
 
-def _gpu(
-    name: str, mib: int, bf16: float | None, fp16: float, fp32: float
-) -> tuple[str, Device]:
+def _gpu(name: str, mib: int, bf16: float | None, fp16: float, fp32: float) -> tuple[str, Device]:
     native = bf16 is not None
     rates = {"bf16": bf16 * _TERA if bf16 else None, "fp16": fp16 * _TERA, "fp32": fp32 * _TERA}
     return _plain(name), Device(name, "cuda", mib * _MIB, **rates, native_bf16=native)  # type: ignore[arg-type]
@@ -93,12 +95,13 @@ def find_gpu(name: str) -> Device:
     wanted = _plain(_SHORT.get(wanted, wanted))
     found = GPUS.get(wanted) or GPUS.get(f"rtx{wanted}")
     if found is None:
-        names = {plain: device.name for plain, device in GPUS.items()}
-        near = did_you_mean(wanted, names)
-        for plain, full in names.items():
-            near = near.replace(repr(plain), repr(full))
+        names = {device.name.lower(): device.name for device in GPUS.values()}
+        short = {each.partition(" ")[2]: full for each, full in names.items() if " " in each}
+        near = did_you_mean(name.lower(), {**short, **names})
+        for each, full in {**short, **names}.items():
+            near = near.replace(f"{each!r}", f"{full!r}")
         raise ConfigError(
-            f"--device={name} is not in the list{near}; give cpu, one of "
+            f"--device={name} is not in the list{near or '.'} Give cpu, one of "
             f"{', '.join(names.values())}, or --memory alone"
         )
     return found

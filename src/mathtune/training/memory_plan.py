@@ -25,11 +25,12 @@ from transformers.training_args import OptimizerNames
 from mathtune.config.schema import ModelConfig, Recipe
 from mathtune.errors import ModelError
 from mathtune.records import Example
+from mathtune.training.adapters import add_adapter, check_targets
 from mathtune.training.batches import collate
 from mathtune.training.device import Compute
 from mathtune.training.loss import summed_loss
 from mathtune.training.memory_trace import MemoryTrace, Use
-from mathtune.training.model import ParameterCounts, add_adapter, check_targets, count_parameters
+from mathtune.training.model import ParameterCounts, count_parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class MemoryPlan:
         pageable: Bytes of ``by_use`` that a paged optimiser can move to the host's memory.
         flops_per_token: Floating-point operations of forward and backward, a token of a
             micro-batch.
+        kernels: Kernels that a micro-batch starts.
         parameters: What is held and trained.
     """
 
@@ -49,6 +51,7 @@ class MemoryPlan:
     moment: str
     pageable: int
     flops_per_token: float
+    kernels: int
     parameters: ParameterCounts
 
     @property
@@ -102,12 +105,13 @@ def plan_memory(
             model.activation_checkpointing_enable()
         model.train()
         trace.restart_peak()
-        flops_before = trace.flops
+        flops_before, kernels_before = trace.flops, trace.kernels
         batch = collate(micro_batch)
         with torch.autocast("cpu", torch.bfloat16, enabled=compute.autocast_bf16):
             loss = summed_loss(model, batch, recipe.train.label_smoothing_factor)
         loss.backward()
-        passes, flops = trace.peak, trace.flops - flops_before
+        passes = trace.peak
+        flops, kernels = trace.flops - flops_before, trace.kernels - kernels_before
         tokens = batch.input_ids_BT.numel()
         del batch, loss
         with trace.counting_as(Use.OPTIMIZER):
@@ -122,6 +126,7 @@ def plan_memory(
         moment=moment,
         pageable=states if recipe.train.optim.startswith("paged_") else 0,
         flops_per_token=flops / tokens,
+        kernels=kernels,
         parameters=counts,
     )
 
@@ -146,7 +151,9 @@ def _build(recipe: Recipe, hf_config: Any, compute: Compute) -> Any:
             _quantise(model, recipe.model, compute)
         if recipe.adapter is not None:
             check_targets(model, recipe.adapter)
-            model = add_adapter(model, recipe.adapter, recipe.seed)
+            # No SVD where there are no weights; PiSSA has the same parameters.
+            plain = recipe.adapter.model_copy(update={"init_lora_weights": True})
+            model = add_adapter(model, plain, recipe.seed)
     return model
 
 
@@ -228,8 +235,10 @@ def _make_optimizer(
         adam_epsilon=1e-8,
     )
     kind, options = Trainer.get_optimizer_cls_and_kwargs(args, model)
-    if compute.device == "cuda" and kind.__module__.startswith("torch.optim") and (
-        not options.get("fused")
+    if (
+        compute.device == "cuda"
+        and kind.__module__.startswith("torch.optim")
+        and (not options.get("fused"))
     ):
         options = {**options, "foreach": True}  # PyTorch's choice on GPUs: all tensors at once
     with unset_fake_temporarily():  # bitsandbytes computes a table of numbers here

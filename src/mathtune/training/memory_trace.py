@@ -40,7 +40,7 @@ class Use(Enum):
 
 
 class MemoryTrace(TorchDispatchMode):
-    """Counts bytes alive by use, their peak, and floating-point operations, while it is entered.
+    """Counts bytes alive by use, their peak, kernels and their arithmetic, while it is entered.
 
     Args:
         vocabulary: Tensors whose last dimension it is are logits.
@@ -55,6 +55,7 @@ class MemoryTrace(TorchDispatchMode):
         self.alive: Counter[Use] = Counter()
         self.peak: Counter[Use] = Counter()
         self.flops = 0
+        self.kernels = 0
 
     @contextmanager
     def counting_as(self, use: Use) -> Iterator[None]:
@@ -87,23 +88,25 @@ class MemoryTrace(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
-                self._note(func, args, tensor)
+        tensors = [each for each in tree_leaves(result) if isinstance(each, torch.Tensor)]
+        made = [self._note(func, args, tensor) for tensor in tensors]
+        self.kernels += any(made) or func._schema.is_mutable  # a view starts none
         self._note_peak(_inside(func, args))
         self.flops += _flops(func, args, kwargs, result)
         return result
 
-    def _note(self, func: Any, args: tuple[Any, ...], tensor: torch.Tensor) -> None:
+    def _note(self, func: Any, args: tuple[Any, ...], tensor: torch.Tensor) -> bool:
+        """Count the block under a tensor; return whether it is new."""
         key = _key(tensor)
         if key in self._blocks:
-            return
+            return False
         storage = tensor.untyped_storage()
         size = storage.nbytes()
         use = self._use_of(func, args, tensor)
         self._blocks[key] = use, size
         self.alive[use] += size
         weakref.finalize(storage, self._forget, key)
+        return True
 
     def _use_of(self, func: Any, args: tuple[Any, ...], tensor: torch.Tensor) -> Use:
         if self._use is not Use.ACTIVATIONS:

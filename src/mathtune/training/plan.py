@@ -8,8 +8,8 @@ is proposed.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,19 @@ from mathtune import hub, model_files
 from mathtune.config.schema import ModelConfig, Recipe
 from mathtune.errors import MathtuneError, ModelError
 from mathtune.records import Problem
-from mathtune.training.batches import cut
+from mathtune.training.batches import Limits, cut
 from mathtune.training.device import (
     Compute,
     cpu_compute,
     gpu_compute,
     matmul_rate,
 )
-from mathtune.training.devices import BUSY, Device, find_gpu
+from mathtune.training.devices import BUSY, START_SECONDS, Device, find_gpu
 from mathtune.training.memory_plan import MemoryPlan, plan_memory
 from mathtune.training.memory_trace import Use
 from mathtune.training.model import load_tokenizer
 from mathtune.training.published import PUBLISHED_CONFIGS
+from mathtune.training.remedies import Estimate, Remedy, find_remedies
 from mathtune.training.run import limits_on
 from mathtune.training.text_lengths import Lengths, example_of, lengths_of
 from mathtune.training.workload import Workload, lay_out
@@ -41,58 +42,8 @@ from mathtune.training.workload import Workload, lay_out
 CUDA_CONTEXT = 750 * 2**20
 """What CUDA and its libraries take before the first tensor."""
 
-LORA, FOUR_BIT = "adapter.r=16", "model.load_in_4bit=true"
-
 FRAGMENTED = 0.05
 """Share of all but the weights that lies between blocks, in PyTorch's memory pool."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """One way to train, reckoned through.
-
-    Attributes:
-        memory: Tensors at their peak, on one device.
-        overhead: Bytes besides tensors.
-        compute: Types of numbers, with the reason.
-        work: Steps and tokens.
-        devices: How many share the work; each holds everything.
-    """
-
-    memory: MemoryPlan
-    overhead: int
-    compute: Compute
-    work: Workload
-    devices: int
-
-    @property
-    def peak(self) -> int:
-        """Bytes on one device."""
-        return self.memory.peak + self.buckets + self.overhead
-
-    @property
-    def buckets(self) -> int:
-        """Bytes of the copy of all gradients that is exchanged between devices."""
-        return self.memory.by_use[Use.GRADIENTS] if self.devices > 1 else 0
-
-    @property
-    def sharded_peak(self) -> int:
-        """Bytes on one device where weights, gradients and optimiser states are shared out."""
-        return self.memory.sharded(self.devices) + self.overhead
-
-    @property
-    def flops(self) -> float:
-        """Floating-point operations on one device."""
-        return self.memory.flops_per_token * self.work.tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Remedy:
-    """A change, as it would be typed behind the recipe, and the peak that it was found to have."""
-
-    change: str
-    peak: int
-    fits: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +78,10 @@ class Plan:
         """Seconds of the training steps, at best, as a rule and at worst."""
         if self.rate is None:
             return None
+        kind, found = self.device.kind, self.estimate
         worst, usual, best = (
-            self.estimate.flops / (self.rate * busy) for busy in BUSY[self.device.kind]
+            max(found.flops / (self.rate * busy), found.kernels * start)
+            for busy, start in zip(BUSY[kind], START_SECONDS[kind], strict=True)
         )
         return best, usual, worst
 
@@ -207,27 +160,24 @@ def make_plan(
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
     hf_config = read_hf_config(recipe.model)
     lengths = lengths_of(recipe, problems, elsewhere, tokenizer_at_hand(recipe.model))
-    estimate = _estimate(recipe, hf_config, lengths, device, devices)
+    planner = _Planner(hf_config, lengths, device, devices)
+    estimate = planner.estimate(recipe)
     remedies: tuple[Remedy, ...] = ()
     if budget is not None and estimate.peak > budget:
-        remedies = tuple(
-            _remedies(recipe, hf_config, lengths, device, budget, estimate, changed, say)
-        )
+
+        def peak_with(change: str) -> int:
+            say(f"trying {change}")
+            return planner.estimate(changed(change.split())).peak
+
+        remedies = tuple(find_remedies(recipe, estimate, budget, device, peak_with))
     assumptions = list(lengths.assumptions)
     if not lengths.longest_known:
         assumptions.append(
             "memory is that of a micro-batch of problems of train.max_length="
             f"{recipe.train.max_length} tokens each"
         )
-    return Plan(
-        recipe,
-        device,
-        budget,
-        estimate,
-        _rate(device, estimate.compute),
-        remedies,
-        tuple(assumptions),
-    )
+    rate = _rate(device, estimate.compute)
+    return Plan(recipe, device, budget, estimate, rate, remedies, tuple(assumptions))
 
 
 def read_hf_config(model: ModelConfig) -> Any:
@@ -267,38 +217,58 @@ def tokenizer_at_hand(model: ModelConfig) -> Any | None:
         return None
 
 
-def _estimate(
-    recipe: Recipe, hf_config: Any, lengths: Lengths, device: Device, devices: int
-) -> Estimate:
-    if device.kind == "cpu":
-        compute = cpu_compute(recipe.model.dtype)
-    else:
-        compute = gpu_compute(
-            device.name,
-            recipe.model.dtype,
-            native_bf16=device.native_bf16,
+@dataclass
+class _Planner:
+    """Reckons through recipes that differ in how one model is trained on one set."""
+
+    hf_config: Any
+    lengths: Lengths
+    device: Device
+    devices: int
+    _known: dict[Any, Workload] = field(default_factory=dict)
+
+    def estimate(self, recipe: Recipe) -> Estimate:
+        compute = self._compute(recipe)
+        work = self._work(recipe, limits_on(recipe, self.hf_config, compute.device))
+        memory = plan_memory(
+            recipe, self.hf_config, compute, work.largest, accumulates=work.accumulates
+        )
+        return Estimate(memory, _overhead(memory, compute), compute, work, self.devices)
+
+    def _compute(self, recipe: Recipe) -> Compute:
+        dtype = recipe.model.dtype
+        if self.device.kind == "cpu":
+            return cpu_compute(dtype)
+        return gpu_compute(
+            self.device.name,
+            dtype,
+            native_bf16=self.device.native_bf16,
             trains_all_weights=recipe.adapter is None,
         )
-    limits = limits_on(recipe, hf_config, compute.device)
-    text = hf_config.get_text_config()
-    # A target has its logits three times in float32; a token about 20 vectors in each layer.
-    layer = 20 * text.hidden_size * text.num_hidden_layers
-    work = lay_out(
-        lengths.examples,
-        recipe.train,
-        limits,
-        logit_cost=3 * text.vocab_size / layer,
-        seed=recipe.seed,
-        devices=devices,
-        count=lengths.count,
-    )
-    largest = work.largest
-    if not lengths.longest_known:
-        longest = example_of(recipe.train.max_length, recipe.train.max_length // 4, recipe)
-        each = recipe.train.per_device_train_batch_size
-        largest = tuple(next(cut([longest] * each, limits)))
-    memory = plan_memory(recipe, hf_config, compute, largest, accumulates=work.accumulates)
-    return Estimate(memory, _overhead(memory, compute), compute, work, devices)
+
+    def _work(self, recipe: Recipe, limits: Limits) -> Workload:
+        train, lengths = recipe.train, self.lengths
+        batch = train.per_device_train_batch_size, train.gradient_accumulation_steps
+        key = limits, batch
+        if key not in self._known:
+            text = self.hf_config.get_text_config()
+            # A target has its logits three times; a token about 20 vectors in each layer.
+            layers = 20 * text.hidden_size * text.num_hidden_layers
+            work = lay_out(
+                lengths.examples,
+                train,
+                limits,
+                logit_cost=3 * text.vocab_size / layers,
+                seed=recipe.seed,
+                devices=self.devices,
+                count=lengths.count,
+            )
+            if not lengths.longest_known:
+                longest = example_of(train.max_length, train.max_length // 4, recipe)
+                step = [longest] * (batch[0] * batch[1])
+                work = replace(work, largest=tuple(next(cut(step, limits))))
+            self._known[key] = work
+        return self._known[key]
 
 
 def _overhead(memory: MemoryPlan, compute: Compute) -> int:
@@ -311,80 +281,6 @@ def _rate(device: Device, compute: Compute) -> float | None:
     if compute.autocast_bf16 or compute.dtype is torch.bfloat16:
         return device.bf16
     return device.fp16 if compute.dtype is torch.float16 else device.fp32
-
-
-def _remedies(
-    recipe: Recipe,
-    hf_config: Any,
-    lengths: Lengths,
-    device: Device,
-    budget: int,
-    before: Estimate,
-    changed: Callable[[Sequence[str]], Recipe],
-    say: Callable[[str], None],
-) -> Iterator[Remedy]:
-    """Yield the changes that help, each reckoned through by itself, then together."""
-    helpful: dict[str, str] = {}
-    devices = before.devices
-    for change in _changes(recipe, device):
-        found = _with(change, hf_config, lengths, device, devices, changed, say)
-        if found.peak < 0.99 * before.peak:
-            yield Remedy(change, found.peak, found.peak <= budget)
-            if not change.startswith(("adapter", "model")):
-                helpful.update(word.split("=", 1) for word in change.split())
-    if devices > 1:
-        peak = before.sharded_peak
-        yield Remedy(f"FSDP over the {devices} devices", peak, peak <= budget)
-    together = " ".join(f"{key}={value}" for key, value in helpful.items())
-    for method in _methods(recipe):
-        change = f"{together} {method}".strip()
-        if len(change.split()) < 2 or not together:
-            continue
-        found = _with(change, hf_config, lengths, device, devices, changed, say)
-        yield Remedy(change, found.peak, found.peak <= budget)
-        if found.peak <= budget:
-            return
-
-
-def _with(
-    change: str,
-    hf_config: Any,
-    lengths: Lengths,
-    device: Device,
-    devices: int,
-    changed: Callable[[Sequence[str]], Recipe],
-    say: Callable[[str], None],
-) -> Estimate:
-    say(f"trying {change}")
-    return _estimate(changed(change.split()), hf_config, lengths, device, devices)
-
-
-def _methods(recipe: Recipe) -> list[str]:
-    """Return what to train less of or in fewer bits, on top of everything else."""
-    four_bit = [] if recipe.model.load_in_4bit or recipe.model.from_config else [FOUR_BIT]
-    if recipe.adapter is not None:
-        return ["", *four_bit]
-    return ["", LORA, *(f"{LORA} {each}" for each in four_bit)]
-
-
-def _changes(recipe: Recipe, device: Device) -> Iterator[str]:
-    """Yield changes that may help, the ones that keep the result first."""
-    train = recipe.train
-    if not train.gradient_checkpointing:
-        yield "train.gradient_checkpointing=true"
-    if train.per_device_train_batch_size > 1:
-        examples = train.per_device_train_batch_size * train.gradient_accumulation_steps
-        yield (
-            "train.per_device_train_batch_size=1 "
-            f"train.gradient_accumulation_steps={examples}"
-        )
-    if train.logits_chunk_bytes > 64 * 2**20:
-        yield f"train.logits_chunk_bytes={64 * 2**20}"
-    if train.optim == "adamw_torch" and device.kind == "cuda":
-        yield "train.optim=adamw_torch_fused"
-    if train.optim.startswith("adamw_torch"):
-        yield f"train.optim={'paged_' if device.kind == 'cuda' else ''}adamw_8bit"
-    yield from (method for method in _methods(recipe) if method)
 
 
 def _host_memory() -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError, DataError, TrainingStopped
 from mathtune.records import Example
 from mathtune.training import checkpoints
+from mathtune.training.adapters import INITIAL, save_as_lora
+from mathtune.training.base import note_base
 from mathtune.training.batches import Limits
 from mathtune.training.callbacks import (
     LastStep,
@@ -25,7 +27,7 @@ from mathtune.training.callbacks import (
     RestoreWindow,
     StopOnSignal,
 )
-from mathtune.training.device import Compute
+from mathtune.training.device import Compute, give_back_freed_memory
 from mathtune.training.trackers import prepare_trackers
 from mathtune.training.trainer import MathTrainer
 
@@ -109,6 +111,10 @@ def train(
     window = RestoreWindow(checkpoint) if checkpoint else None
     if window:
         callbacks.insert(0, window)
+    dtype = str(compute.dtype).removeprefix("torch.")
+    noting = partial(note_base, config=recipe.model, dtype=dtype) if recipe.adapter else None
+    if compute.device == "cpu" and saves_memory(recipe):
+        give_back_freed_memory()
     set_seed(recipe.seed)
     trainer = MathTrainer(
         model=model,
@@ -118,6 +124,8 @@ def train(
         limits=limits(recipe, model),
         tokenizer=tokenizer,
         exact_match=exact_match,
+        loraplus_lr_ratio=recipe.adapter.loraplus_lr_ratio if recipe.adapter else None,
+        on_save=noting,
         callbacks=callbacks,
     )
     if window and checkpoint:
@@ -139,7 +147,7 @@ def train(
             "saved; give the same command again to continue",
             exit_code=128 + stop.received,
         )
-    save_model(model, tokenizer, recipe, run_dir / "model")
+    save_model(model, tokenizer, recipe, run_dir / "model", noting)
     state = trainer.state
     best_step = state.best_global_step or state.global_step
     return TrainingResult(
@@ -156,33 +164,38 @@ def train(
     )
 
 
-def save_model(model: Any, tokenizer: Any, recipe: Recipe, folder: Path) -> None:
-    """Save weights (or the adapter) and tokenizer aside and move them into place at once."""
+def save_model(
+    model: Any,
+    tokenizer: Any,
+    recipe: Recipe,
+    folder: Path,
+    noting: Callable[[Path], None] | None = None,
+) -> None:
+    """Save weights (or the adapter) and tokenizer aside and move them into place at once.
+
+    Args:
+        model: What was trained.
+        tokenizer: Saved beside it.
+        recipe: Of the training.
+        folder: Where to.
+        noting: Called with the folder aside, to write down more.
+    """
     aside = folder.with_name(folder.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     with checkpoints.saving(aside):
         model.save_pretrained(aside, safe_serialization=True)
         tokenizer.save_pretrained(aside)
-        if recipe.adapter is not None:
-            _note_base(aside, recipe)
+        if recipe.adapter is not None and recipe.adapter.is_pissa:
+            save_as_lora(aside, folder.with_name(INITIAL))
+        if noting is not None:
+            noting(aside)
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
 
 
-def _note_base(folder: Path, recipe: Recipe) -> None:
-    """Write down what the adapter was trained on: the base's name, and its 4-bit form if any."""
-    path = folder / "adapter_config.json"
-    adapter = json.loads(path.read_text(encoding="utf-8"))
-    adapter["base_model_name_or_path"] = recipe.model.name_or_path
-    adapter["revision"] = recipe.model.revision
-    path.write_text(json.dumps(adapter, indent=2, sort_keys=True), encoding="utf-8")
-    if recipe.model.load_in_4bit:
-        quantization = {
-            "load_in_4bit": True,
-            "bnb_4bit_quant_type": recipe.model.bnb_4bit_quant_type,
-            "bnb_4bit_use_double_quant": recipe.model.bnb_4bit_use_double_quant,
-        }
-        (folder / "quantization.json").write_text(json.dumps(quantization), encoding="utf-8")
+def saves_memory(recipe: Recipe) -> bool:
+    """Return whether a recipe asks for less memory at the price of time."""
+    return recipe.train.gradient_checkpointing or recipe.model.load_in_4bit
 
 
 # A CPU is fastest while a layer's activations stay in its cache, a GPU when all its units are busy.

@@ -91,7 +91,7 @@ def lengths_of(
         assumptions.append(
             f"{name} is not on this machine: {size or PUBLISHED_SIZES['gsm8k']:,} problems"
             f"{'' if size else ' (a guess)'}, as long as GSM8K's"
-            + ("" if name.startswith("gsm8k") else f", some of train.max_length tokens")
+            + ("" if name.startswith("gsm8k") else ", some of train.max_length tokens")
         )
     limit = recipe.train.max_length
     fitting = [example for example in examples if len(example.ids) <= limit]

@@ -57,6 +57,8 @@ class MathTrainer(Trainer):
         limits: Bounds of a micro-batch.
         tokenizer: Saved beside the weights.
         exact_match: Called at every validation; its share of right answers is logged too.
+        loraplus_lr_ratio: LoRA+ (Hayou et al. 2024): B matrices learn at so many times the rate.
+        on_save: Called with each folder that weights were saved to, before it is sealed.
         callbacks: Further callbacks.
     """
 
@@ -70,6 +72,8 @@ class MathTrainer(Trainer):
         limits: Limits,
         tokenizer: Any,
         exact_match: Callable[[], float] | None = None,
+        loraplus_lr_ratio: float | None = None,
+        on_save: Callable[[Path], None] | None = None,
         callbacks: Sequence[Any] = (),
     ) -> None:
         super().__init__(
@@ -84,8 +88,28 @@ class MathTrainer(Trainer):
         self.remove_callback(PrinterCallback)  # ProgressBar says it
         self.limits = limits
         self._exact_match = exact_match
+        self._loraplus_lr_ratio = loraplus_lr_ratio
+        self._on_save = on_save
         self.tokens_seen = 0
         self._staging: Path | None = None
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Make the optimiser of the arguments, for LoRA+ with its two learning rates."""
+        if self._loraplus_lr_ratio is None or self.optimizer is not None:
+            optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+            return optimizer
+        from peft.optimizers import create_loraplus_optimizer
+
+        trained = self.model if model is None else model
+        kind, options = self.get_optimizer_cls_and_kwargs(self.args, trained)
+        self.optimizer = create_loraplus_optimizer(
+            trained,
+            kind,
+            loraplus_lr_ratio=self._loraplus_lr_ratio,
+            loraplus_weight_decay=self.args.weight_decay,
+            **options,
+        )
+        return self.optimizer
 
     def training_step(
         self,
@@ -236,7 +260,10 @@ class MathTrainer(Trainer):
     ) -> None:
         super()._save(output_dir, state_dict)
         # A pickle of the arguments: recipe.yaml says the same and opens safely.
-        Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)
+        folder = Path(output_dir or self.args.output_dir)
+        (folder / "training_args.bin").unlink(missing_ok=True)
+        if self._on_save is not None:
+            self._on_save(folder)
 
 
 def _not_finite(what: str, step: int, examples: Sequence[Example]) -> str:

@@ -24,6 +24,7 @@ class Workload:
         steps: Optimiser steps.
         examples: Examples seen over all of them, on all devices.
         tokens: Tokens that go through the model on one device, padding included.
+        micro_batches: Forward passes on one device.
         largest: The examples of the micro-batch that takes most memory.
         accumulates: Whether a step with that micro-batch has others.
     """
@@ -31,6 +32,7 @@ class Workload:
     steps: int
     examples: int
     tokens: int
+    micro_batches: int
     largest: tuple[Example, ...]
     accumulates: bool
 
@@ -61,7 +63,7 @@ def lay_out(
     steps = train.max_steps
     if steps < 0:
         steps = math.ceil(math.ceil(count / a_step) * train.num_train_epochs)
-    tokens, sampled = 0, 0
+    tokens = passes = sampled = 0
     largest: tuple[float, list[Example], bool] = (-1.0, [], False)
     for step in itertools.islice(_steps(examples, each, seed), min(steps, SAMPLED_STEPS)):
         micro_batches = list(cut(step, limits))
@@ -73,11 +75,13 @@ def lay_out(
             if cost > largest[0]:
                 largest = (cost, micro, len(micro_batches) > 1)
         sampled += 1
+        passes += len(micro_batches)
     seen = steps * a_step if train.max_steps > 0 else round(count * train.num_train_epochs)
     return Workload(
         steps=steps,
         examples=seen,
         tokens=round(tokens * steps / sampled),
+        micro_batches=round(passes * steps / sampled),
         largest=tuple(largest[1]),
         accumulates=largest[2],
     )
