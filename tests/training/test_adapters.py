@@ -277,6 +277,21 @@ def test_base_that_changed_and_form_that_was_trained_on(tmp_path, monkeypatch):
         load_model(ModelConfig(name_or_path=str(tmp_path / "run" / "model")), FLOAT32)
 
 
+def test_pissa_checkpoint_is_loaded_only_where_its_base_can_be_made_again(tmp_path):
+    base, _ = saved_model(tmp_path / "base", "llama")
+    for init in ("pissa", "pissa_niter_4"):
+        overrides = (f"adapter.init_lora_weights={init}", "train.max_steps=2")
+        model = trained(recipe_for(base, *overrides), tmp_path / init)
+        checkpoint = ModelConfig(
+            name_or_path=str(next((tmp_path / init / "checkpoints").glob("checkpoint-2")))
+        )
+        if init == "pissa":
+            assert close(logits(load_model(checkpoint, FLOAT32)), logits(model), 1e-4)
+        else:
+            with pytest.raises(ModelError, match=r"what pissa_niter_4 left of its base.* random"):
+                load_model(checkpoint, FLOAT32)
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
