@@ -11,6 +11,7 @@ from typing import Any
 import transformers
 from rich.console import Console
 
+from mathtune import ranks
 from mathtune.config.schema import Recipe
 from mathtune.errors import ModelError
 from mathtune.generation.engine import Engine
@@ -109,7 +110,9 @@ class Student:
                 f"a solution with its prompt has {longest} tokens and the model's context {context}"
                 ", so its perplexity cannot be measured; set eval.perplexity=false"
             )
-        return token_logprobs(self.model, examples, self._limits())
+        own = list(token_logprobs(self.model, ranks.share(examples), self._limits()))
+        parts = [iter(part) for part in ranks.gather(own)]
+        return (next(parts[index % len(parts)]) for index in range(len(examples)))
 
     def check(self, splits: Splits) -> None:
         """Find what would stop training on the splits, in seconds.
