@@ -94,6 +94,16 @@ def have_met() -> bool:
     return bool(_messages.cache_info().currsize)
 
 
+def is_loss_of_another(error: RuntimeError) -> bool:
+    """Return whether an error says that another rank could not be reached any more."""
+    if not have_met():
+        return False
+    import torch.distributed as dist
+
+    # gloo raises a bare RuntimeError out of the middle of a backward pass.
+    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)
+
+
 def part() -> None:
     """End in good order: the others are done as well."""
     if have_met():

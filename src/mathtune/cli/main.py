@@ -90,6 +90,10 @@ def main() -> None:
         if error.errno not in DISK_ERRORS:
             raise
         code = _say([_disk_fault(error)], DiskError.exit_code)
+    except RuntimeError as error:
+        if not ranks.is_loss_of_another(error):
+            raise
+        code = _say(["another rank is gone; the last checkpoint and finished work are whole"], 1)
     sys.exit(code)
 
 

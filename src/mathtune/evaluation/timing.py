@@ -64,6 +64,8 @@ def read_timing(predictions: Path) -> Timing:
 def add_timings(predictions: Path, parts: Sequence[Path]) -> None:
     """Add the timing of parts made side by side: work adds up, the time is the longest of them."""
     timings = [read_timing(part) for part in parts]
+    if not any(timing.completions for timing in timings):
+        return
     before = read_timing(predictions)
     _write(
         predictions,

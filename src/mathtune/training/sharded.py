@@ -90,9 +90,7 @@ def _like(whole: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     if not isinstance(target, DTensor):
         return whole
     on_device = whole.to(target.device, target.dtype)
-    return distribute_tensor(
-        on_device, target.device_mesh, target.placements, src_data_rank=None
-    )
+    return distribute_tensor(on_device, target.device_mesh, target.placements, src_data_rank=None)
 
 
 def _saved(folder: Path, stem: str) -> Iterator[tuple[str, torch.Tensor]]:

@@ -133,7 +133,10 @@ class MathTrainer(Trainer):
         step_loss = torch.zeros((), device=self.args.device)
         micro_batches = distributed.passes(examples, self.limits)
         for index, (micro, weight) in enumerate(micro_batches):
-            with self._gradients_wait(model, index < len(micro_batches) - 1), self.compute_loss_context_manager():
+            with (
+                self._gradients_wait(model, index < len(micro_batches) - 1),
+                self.compute_loss_context_manager(),
+            ):
                 batch = collate(micro).to(self.args.device)
                 loss = summed_loss(model, batch, self.args.label_smoothing_factor)
                 loss = loss * (scale * weight)
@@ -197,7 +200,7 @@ class MathTrainer(Trainer):
         return metrics
 
     def floating_point_ops(self, inputs: Any) -> int:
-        """Return 6 × parameters × tokens (Kaplan et al. 2020), forward and backward, of one rank."""
+        """Return one rank's 6 × parameters × tokens (Kaplan et al. 2020), both passes."""
         tokens = sum(len(example.ids) for example in inputs)
         return 6 * self._parameter_count * tokens // self.args.world_size
 
