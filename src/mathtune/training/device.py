@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from mathtune import ranks
+
 
 @dataclass(frozen=True, slots=True)
 class Compute:
@@ -47,7 +49,7 @@ def pick_compute(dtype: str = "auto", *, trains_all_weights: bool = False) -> Co
         return Compute("cuda", name, torch.bfloat16, False, f"{name} computes bf16 natively")
     if dtype != "auto":
         return Compute("cpu", "CPU", getattr(torch, dtype), False, f"{dtype} as asked")
-    ratio = _bf16_time_ratio()
+    ratio = ranks.from_first(_bf16_time_ratio)
     if ratio < 0.5:
         reason = (
             "trained in bf16 over float32 weights: "
