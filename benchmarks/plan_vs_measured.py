@@ -157,7 +157,9 @@ def measure(case: str, folder: Path) -> dict[str, float]:
     recipe, compute, rows = recipe_of(case, str(folder)), compute_of(case), examples()
     # A training of two layers on three examples first: it imports and sets up what any takes.
     small = {**CASES[case][0], "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 1024}
-    AutoModelForCausalLM.from_config(AutoConfig.for_model(**small)).save_pretrained(folder / "small")
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(**small)).save_pretrained(
+        folder / "small"
+    )
     warm = recipe.model_copy(
         update={"model": recipe.model.model_copy(update={"name_or_path": str(folder / "small")})}
     )

@@ -16,9 +16,11 @@ class MathtuneError(Exception):
 
     Attributes:
         faults: One sentence a fault: all that were found, not only the first.
+        told: Whether another process of the run tells it, so that it is not said twice.
     """
 
     exit_code = 2
+    told = False
 
     def __init__(self, faults: str | Sequence[str]) -> None:
         self.faults: list[str] = [faults] if isinstance(faults, str) else list(faults)

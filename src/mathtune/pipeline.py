@@ -1,7 +1,7 @@
 """The story: problems → base measured → training → tuned measured → comparison → report.
 
 Wiring only. Every stage is noted in the run folder's manifest when it is done, so the same command
-after an interruption goes on where it stopped.
+after an interruption goes on where it stopped. Of several ranks all compute, and the first writes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from mathtune import config, model_files, problems, prompts, report, runs
+from mathtune import config, model_files, problems, prompts, ranks, report, runs
 from mathtune.config.schema import FILE_ENDINGS, Recipe, SourceConfig
 from mathtune.evaluation.asked import ServedModel, VLLMModel
 from mathtune.evaluation.in_loop import validation_exact_match
@@ -55,9 +55,11 @@ def run(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, Any]
             train_stage(recipe, splits, run, console)
         if not results.has("tuned"):
             measure_stage(recipe, "tuned", splits, run, results, console)
-        if recipe.model.name_or_path:
-            results.add_comparisons(compare_all(run, splits.test, recipe.eval, seed=recipe.seed))
-        report.write(run.folder)
+        if ranks.is_first():
+            if recipe.model.name_or_path:
+                compared = compare_all(run, splits.test, recipe.eval, seed=recipe.seed)
+                results.add_comparisons(compared)
+            report.write(run.folder)
         return results.headline()
 
 
@@ -67,8 +69,9 @@ def train(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, An
         splits = load_problems(recipe, run, console)
         if not run.is_trained():
             train_stage(recipe, splits, run, console)
-        report.write(run.folder)
-        return {"run_dir": str(run.folder), **run.manifest()["training"]}
+        if ranks.is_first():
+            report.write(run.folder)
+        return {"run_dir": str(run.folder), **ranks.from_first(run.manifest)["training"]}
 
 
 def evaluate(recipe: Recipe, label: str, folder: Path | None, console: Console) -> dict[str, Any]:
@@ -81,7 +84,8 @@ def evaluate(recipe: Recipe, label: str, folder: Path | None, console: Console) 
         results = Results.open(run, recipe.eval, test_sets)
         if not results.has(label):
             measure_stage(recipe, label, splits, run, results, console)
-        report.write(run.folder)
+        if ranks.is_first():
+            report.write(run.folder)
         return results.headline()
 
 

@@ -1,4 +1,4 @@
-"""Run folders: layout, manifest, provenance, and the lock that keeps two processes apart.
+"""Run folders: layout, manifest, provenance, and the lock that keeps two commands apart.
 
 A run folder is the product: everything a second person needs to check a result, or to continue it.
 The same command finds the same folder again, so an interrupted run goes on where it stopped.
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import mathtune
+from mathtune import ranks
 from mathtune.errors import DiskError, RunError
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "tokenizers")
@@ -34,7 +35,7 @@ _SECRET = re.compile(r"hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|\b[0-9a-f]{40}\b"
 
 @dataclass
 class Run:
-    """One run folder, locked by this process."""
+    """One run folder, locked by this process, or by rank 0 for all ranks. Only rank 0 writes."""
 
     folder: Path
     _lock: IO[str] | None = field(default=None, repr=False)
@@ -66,6 +67,8 @@ class Run:
 
     def note(self, **facts: Any) -> None:
         """Add facts to the manifest; mappings are merged one level deep."""
+        if not ranks.is_first():
+            return
         manifest = self.manifest()
         for key, value in facts.items():
             if isinstance(value, Mapping) and isinstance(manifest.get(key), dict):
@@ -80,11 +83,11 @@ class Run:
 
     def is_done(self, stage: str) -> bool:
         """Return whether a stage was finished, now or before an interruption."""
-        return stage in self.manifest()["stages"]
+        return ranks.from_first(lambda: stage in self.manifest()["stages"])
 
     def is_trained(self) -> bool:
         """Return whether training was finished and its model is still there."""
-        return self.is_done("train") and self.model.is_dir()
+        return self.is_done("train") and ranks.from_first(self.model.is_dir)
 
     def close(self) -> None:
         """Let other processes use the folder."""
@@ -116,10 +119,21 @@ def create(folder: Path, recipe_yaml: str, *, seed: int, command: list[str]) -> 
     A folder in which no work was saved yet, of a recipe that turned out to be wrong, is made anew.
 
     Raises:
-        RunError: If the folder belongs to another recipe, another process is using it, or it holds
-            something else.
+        RunError: If the folder belongs to another recipe, another command is using it, it holds
+            something else, or a rank cannot see it.
         DiskError: If it cannot be written.
     """
+    mine: list[Run] = []
+    ranks.from_first(lambda: mine.append(_create(folder, recipe_yaml, seed, command)))
+    if not folder.is_dir():
+        raise RunError(
+            f"rank {ranks.rank()} does not see run folder {folder}, which rank 0 has made; choose "
+            "a --run-dir on a disk that all machines share"
+        )
+    return mine[0] if mine else Run(folder)
+
+
+def _create(folder: Path, recipe_yaml: str, seed: int, command: list[str]) -> Run:
     try:
         _check_ours(folder)
         for part in ("checkpoints", "predictions"):

@@ -7,6 +7,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from hub_server import HubServer
 from mathtune import config
 from mathtune.config.schema import AdapterConfig, ModelConfig, Recipe
 from mathtune.errors import ConfigError, ModelError, TrainingStopped
@@ -274,6 +277,21 @@ def test_base_that_changed_and_form_that_was_trained_on(tmp_path, monkeypatch):
         load_model(ModelConfig(name_or_path=str(tmp_path / "run" / "model")), FLOAT32)
 
 
+def test_pissa_checkpoint_is_loaded_only_where_its_base_can_be_made_again(tmp_path):
+    base, _ = saved_model(tmp_path / "base", "llama")
+    for init in ("pissa", "pissa_niter_4"):
+        overrides = (f"adapter.init_lora_weights={init}", "train.max_steps=2")
+        model = trained(recipe_for(base, *overrides), tmp_path / init)
+        checkpoint = ModelConfig(
+            name_or_path=str(next((tmp_path / init / "checkpoints").glob("checkpoint-2")))
+        )
+        if init == "pissa":
+            assert close(logits(load_model(checkpoint, FLOAT32)), logits(model), 1e-4)
+        else:
+            with pytest.raises(ModelError, match=r"what pissa_niter_4 left of its base.* random"):
+                load_model(checkpoint, FLOAT32)
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -289,3 +307,35 @@ def test_base_that_changed_and_form_that_was_trained_on(tmp_path, monkeypatch):
 def test_settings_that_cannot_be(overrides, message):
     with pytest.raises(ConfigError, match=message):
         config.load("qwen2.5-0.5b-gsm8k-lora", overrides)
+
+
+PINNED = """
+import json, sys
+from pathlib import Path
+from mathtune.config.schema import ModelConfig
+from mathtune.training.base import base_of, note_base, recorded
+from mathtune import hub
+for file in ("config.json", "model.safetensors"):  # as loading the model does
+    hub.model_file("someone/tiny", file, None, cached_only=False)
+adapter = Path(sys.argv[1])
+note_base(adapter, ModelConfig(name_or_path="someone/tiny"), "float32")
+base = base_of(adapter, ModelConfig(name_or_path=str(adapter)))
+print(json.dumps([base.name_or_path, base.revision, recorded(adapter)["fingerprint"]]))
+"""
+
+
+def test_base_from_the_hub_is_named_by_its_commit(tmp_path):
+    """What `main` was in training stays the base, whatever it becomes."""
+    base, _ = saved_model(tmp_path / "hub" / "models" / "someone" / "tiny", "llama")
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    with HubServer(tmp_path / "hub") as hub:
+        done = subprocess.run(
+            [sys.executable, "-c", PINNED, str(tmp_path / "adapter")],
+            env={**os.environ, **hub.environment(tmp_path / "cache")},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        commit = hub.commit("models", "someone/tiny")
+    assert json.loads(done.stdout) == ["someone/tiny", commit, fingerprint(str(base))]

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from mathtune import ranks
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -31,10 +33,13 @@ def run_options(function: F) -> F:
 
 
 def progress_console() -> Any:
-    """Return the console for progress: standard error, so that standard output stays clean."""
+    """Return the console for progress: standard error, so that standard output stays clean.
+
+    Of several ranks only the first speaks.
+    """
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, quiet=not ranks.is_first())
 
 
 def print_json(figures: Any) -> None:
@@ -44,6 +49,8 @@ def print_json(figures: Any) -> None:
 
 def print_outcome(figures: dict[str, Any], *, as_json: bool) -> None:
     """Print what a run came to: for people, or as one JSON object on the last line."""
+    if not ranks.is_first():
+        return
     if as_json:
         print_json(figures)
         return

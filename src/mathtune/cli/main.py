@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import click
 
-from mathtune import __version__
+from mathtune import __version__, ranks
 from mathtune.errors import DiskError, MathtuneError
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -78,8 +78,9 @@ def main() -> None:
     try:
         # Click's own mode would say "Aborted!" to an interruption, and a usage error in four lines.
         code = cli(prog_name="mathtune", standalone_mode=False) or 0
+        ranks.part()
     except MathtuneError as error:
-        code = _say(error.faults, error.exit_code)
+        code = error.exit_code if error.told else _say(error.faults, error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         code = error.exit_code
@@ -91,14 +92,23 @@ def main() -> None:
         if error.errno not in DISK_ERRORS:
             raise
         code = _say([_disk_fault(error)], DiskError.exit_code)
+    except RuntimeError as error:
+        if not ranks.is_loss_of_another(error):
+            raise
+        code = _say(["another rank is gone; the last checkpoint and finished work are whole"], 1)
     sys.exit(code)
 
 
 def _say(faults: Sequence[str], code: int) -> int:
+    name = "mathtune"
+    if not ranks.is_first():
+        if not ranks.have_met():  # every rank has found the same
+            return code
+        name = f"mathtune, rank {ranks.rank()}"
     if len(faults) == 1:
-        click.echo(f"mathtune: {faults[0]}", err=True)
+        click.echo(f"{name}: {faults[0]}", err=True)
         return code
-    click.echo(f"mathtune: {len(faults)} faults:", err=True)
+    click.echo(f"{name}: {len(faults)} faults:", err=True)
     for number, fault in enumerate(faults, 1):
         click.echo(f"  {number}. {fault}", err=True)
     return code

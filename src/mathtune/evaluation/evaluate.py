@@ -2,7 +2,8 @@
 
 Each completion is graded and appended to the predictions file as it comes. Started again,
 ``evaluate`` keeps what stands there, asks the engine for the rest, and puts the rows in problem
-order at the end: the file equals that of an uninterrupted evaluation byte for byte.
+order at the end: the file equals that of an uninterrupted evaluation byte for byte. Several ranks
+share the problems out and end with the same file (``parts.py``).
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mathtune import ranks
 from mathtune.errors import RunError
+from mathtune.evaluation.parts import join_parts, own_part
 from mathtune.evaluation.perplexity import Perplexity
 from mathtune.evaluation.plan import Key, Plan, verdict_fields
 from mathtune.evaluation.rows import RowWriter, recover_rows, write_rows
@@ -30,7 +33,7 @@ class Counts:
         generated: Completions made now.
         resumed: Rows that stood in the file already.
         reused: Rows taken over from the evaluation given as ``reuse``.
-        torn: 1 where a last line cut off by an interruption was dropped and made again.
+        torn: Last lines cut off by an interruption, a rank one at most, and made again.
     """
 
     generated: int = 0
@@ -112,7 +115,8 @@ def evaluate(
         path: The predictions file; its folder is made where missing.
         style: Name of the prompt style, for the record.
         model: Label of the model, for the record.
-        on_row: Called with every row, those kept from an earlier start first, then as they come.
+        on_row: Called with every row, those kept from an earlier start first, then as they come
+            from this rank.
         reuse: An evaluation of the same model, greedy and equal but for the calculator. A
             completion that never opens a ``<<`` annotation (calculator off), or into which nothing
             was inserted (calculator on), is the same under both settings and is taken over.
@@ -131,13 +135,14 @@ def evaluate(
             "leave out reuse"
         )
     reusable = plan.reusable(reuse.rows) if reuse is not None else {}
+    torn = ranks.from_first(lambda: join_parts(path))
     recovered = recover_rows(path)
     rows = plan.accept(recovered.rows, path)
     resumed = reused = len(rows)
     for row in rows.values():
         on_row(row)
     if len(rows) < len(plan.keys):
-        with RowWriter(path) as writer:
+        with RowWriter(own_part(path)) as writer:
 
             def add(key: Key, row: Row) -> None:
                 writer.write(row)
@@ -148,10 +153,15 @@ def evaluate(
                 if key not in rows:
                     add(key, row)
             reused = len(rows)
-            _generate(engine, plan, rows, add, path)
+            _generate(engine, plan, rows, add, own_part(path))
+        if ranks.world_size() > 1:
+            ranks.wait()
+            ranks.from_first(lambda: join_parts(path))
+            recovered = recover_rows(path)
+            rows = plan.accept(recovered.rows, path)
 
     ordered = tuple(rows[key] for key in plan.keys)
-    if ordered != recovered.rows:
+    if ordered != recovered.rows and ranks.is_first():
         write_rows(path, ordered)
     return Evaluation(
         model=model,
@@ -163,7 +173,7 @@ def evaluate(
             generated=len(rows) - reused,
             resumed=resumed,
             reused=reused - resumed,
-            torn=int(recovered.torn_bytes > 0),
+            torn=torn,
         ),
         timing=read_timing(path),
     )
@@ -172,8 +182,8 @@ def evaluate(
 def _generate(
     engine: Engine, plan: Plan, rows: Mapping[Key, Row], add: Callable[[Key, Row], None], path: Path
 ) -> None:
-    """Ask the engine for what ``rows`` lacks, adding each row as it comes."""
-    prompts = plan.missing(rows)
+    """Ask the engine for this rank's share of what ``rows`` lacks, adding each row as it comes."""
+    prompts = ranks.share(plan.missing(rows))
     if not prompts:
         return
     came: set[Key] = set()
@@ -193,7 +203,8 @@ def _generate(
                 add(key, plan.row(completion))
     finally:
         stopwatch.save()
-    absent = len(plan.keys) - len(rows)
+    asked = [(p.problem_id, sample) for p in prompts for sample in range(plan.decoding.samples)]
+    absent = sum(key not in rows for key in asked)
     if absent:
         raise RunError(
             f"engine {engine.name!r} ended with {absent} of {len(plan.keys)} completions missing; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mathtune import ranks
 from mathtune.config.schema import EvalConfig
 from mathtune.evaluation.measure import Measurable, decoding_of
 from mathtune.grading import grade
@@ -16,14 +17,16 @@ def validation_exact_match(
     """Return the share of problems that the model as it is now solves, greedily.
 
     The calculator is as in the headline figures of ``config``. The model's training mode and the
-    state of random generators are left as they were.
+    state of random generators are left as they were. The problems are shared out over the ranks,
+    each of which needs the whole model.
     """
     renderer = student.renderer()
     decoding = decoding_of(config, renderer, calculator=config.calculator)
     gold = {problem.id: problem.gold for problem in problems}
-    prompts = [renderer.prompt(problem.question, problem.id) for problem in problems]
+    own = ranks.share(problems)
+    prompts = [renderer.prompt(problem.question, problem.id) for problem in own]
     right = 0
     for completion in student.engine().generate(prompts, decoding):
         finished = completion.stop_reason is not StopReason.LENGTH
         right += grade(completion.text, gold[completion.problem_id], finished=finished).correct
-    return right / len(problems)
+    return sum(ranks.gather(right)) / len(problems)

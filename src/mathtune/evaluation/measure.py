@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mathtune import ranks
 from mathtune.config.schema import EvalConfig
 from mathtune.evaluation.compare import compare
 from mathtune.evaluation.evaluate import Evaluation, evaluate
@@ -127,7 +128,7 @@ def measure(
         for calculator in settings(config):
             headline = test_set is test_sets[0] and calculator == config.calculator
             decoding = measured_decoding(config, asking, calculator=calculator, seed=seed)
-            total = len(test_set) * decoding.samples
+            total = len(ranks.share(test_set.problems)) * decoding.samples
             with _Bar(console, f"{label}: {test_set.label}", total) as (bar, task):
 
                 def advance(row: Row, bar: Progress = bar, task: Any = task) -> None:

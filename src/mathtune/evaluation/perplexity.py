@@ -16,6 +16,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from mathtune import ranks
 from mathtune.errors import DataError, ModelError
 from mathtune.evaluation.rows import replace_file
 from mathtune.records import Example
@@ -102,15 +103,20 @@ def saved_perplexity(predictions: Path, examples: Sequence[Example], scorer: Sco
     tokens = hashlib.sha256()
     for example in examples:
         tokens.update(repr((example.problem_id, example.prompt_tokens, example.ids)).encode())
-    try:
-        saved = json.loads(path.read_bytes())
-        if saved.pop("tokens") == tokens.hexdigest():
-            return Perplexity(**saved)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # measuring again costs time, never a result
+
+    def read() -> Perplexity | None:
+        try:
+            saved = json.loads(path.read_bytes())
+            return Perplexity(**saved) if saved.pop("tokens") == tokens.hexdigest() else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None  # measuring again costs time, never a result
+
+    if found := ranks.from_first(read):
+        return found
     measured = perplexity(examples, scorer)
     content = {"tokens": tokens.hexdigest(), **measured.result()}
-    replace_file(path, [json.dumps(content).encode() + b"\n"])
+    if ranks.is_first():
+        replace_file(path, [json.dumps(content).encode() + b"\n"])
     return measured
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mathtune import ranks
 from mathtune.config.schema import EvalConfig
 from mathtune.records import ProblemSet
 from mathtune.runs import Run, damaged, read_json, write_json
@@ -21,6 +22,10 @@ class Results:
     @classmethod
     def open(cls, run: Run, config: EvalConfig, test_sets: Sequence[ProblemSet]) -> Results:
         """Read what earlier stages of this run have left, or start empty."""
+        return cls(run, ranks.from_first(lambda: cls._read(run, config, test_sets)))
+
+    @staticmethod
+    def _read(run: Run, config: EvalConfig, test_sets: Sequence[ProblemSet]) -> dict[str, Any]:
         path = run.folder / "results.json"
         data: dict[str, Any] = {
             "headline": {"set": test_sets[0].label, "calculator": config.calculator},
@@ -33,14 +38,14 @@ class Results:
             for evaluation in found["evaluations"]:
                 if not {"model", "exact_match", "predictions"} <= set(evaluation):
                     raise damaged(path, "an evaluation in it is not whole")
-            return cls(run, found)
-        return cls(run, data)
+            return found
+        return data
 
     def has(self, model: str) -> bool:
         """Return whether a model's figures are here and the predictions behind them as well."""
         found = [old for old in self.data["evaluations"] if old["model"] == model]
-        return bool(found) and all(
-            (self.run.folder / old["predictions"]).is_file() for old in found
+        return bool(found) and ranks.from_first(
+            lambda: all((self.run.folder / old["predictions"]).is_file() for old in found)
         )
 
     def add(self, evaluations: list[dict[str, Any]], answers: list[dict[str, Any]]) -> None:
@@ -76,7 +81,8 @@ class Results:
         return figures
 
     def _save(self) -> None:
-        write_json(self.run.folder / "results.json", self.data)
+        if ranks.is_first():
+            write_json(self.run.folder / "results.json", self.data)
 
 
 def _in_short(evaluation: dict[str, Any]) -> dict[str, Any]:

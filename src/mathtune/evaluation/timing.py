@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -60,11 +61,32 @@ def read_timing(predictions: Path) -> Timing:
     return kept
 
 
+def add_timings(predictions: Path, parts: Sequence[Path]) -> None:
+    """Add the timing of parts made side by side: work adds up, the time is the longest of them."""
+    timings = [read_timing(part) for part in parts]
+    if not any(timing.completions for timing in timings):
+        return
+    before = read_timing(predictions)
+    _write(
+        predictions,
+        Timing(
+            before.seconds + max(timing.seconds for timing in timings),
+            before.tokens + sum(timing.tokens for timing in timings),
+            before.completions + sum(timing.completions for timing in timings),
+        ),
+    )
+
+
+def _write(predictions: Path, timing: Timing) -> None:
+    content = {field.name: getattr(timing, field.name) for field in fields(Timing)}
+    replace_file(timing_path(predictions), [json.dumps(content).encode() + b"\n"])
+
+
 class Stopwatch:
     """Adds running work to what was timed before, and saves it about once a second."""
 
     def __init__(self, predictions: Path) -> None:
-        self._path = timing_path(predictions)
+        self._predictions = predictions
         self._before = read_timing(predictions)
         self._started = self._last = self._saved = time.perf_counter()
         self._tokens = 0
@@ -85,7 +107,6 @@ class Stopwatch:
             self._before.tokens + self._tokens,
             self._before.completions + self._completions,
         )
-        content = {field.name: getattr(total, field.name) for field in fields(Timing)}
-        replace_file(self._path, [json.dumps(content).encode() + b"\n"])
+        _write(self._predictions, total)
         self._saved = time.perf_counter()
         return total

@@ -50,9 +50,15 @@ def base_of(folder: Path, config: ModelConfig) -> ModelConfig:
         config: What was asked for; its other settings are kept.
 
     Raises:
-        ModelError: If the base is another one now, or a file about it is damaged.
+        ModelError: If the base is another one now, or cannot be had in that form, or a file about
+            it is damaged.
     """
     adapter = model_files.read_json(folder / "adapter_config.json")
+    if str(begun := adapter.get("init_lora_weights")).startswith("pissa_niter_"):
+        raise ModelError(
+            f"adapter {str(folder)!r} stands on what {begun} left of its base, and that SVD is "
+            "random; give the model/ of its run, which stands on the base itself"
+        )
     name, revision = adapter["base_model_name_or_path"], adapter.get("revision")
     changes: dict[str, Any] = {"name_or_path": name, "revision": revision}
     if (folder / QUANTIZATION).is_file():

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from mathtune import ranks
+
 TRAIN_KEYS = ("loss", "learning_rate", "grad_norm")
 EVAL_KEYS = ("eval_loss", "eval_perplexity", "eval_exact_match")
 
@@ -152,7 +154,9 @@ class RestoreWindow(TrainerCallback):
 class StopOnSignal(TrainerCallback):
     """Turns SIGINT and SIGTERM into a checkpoint and an orderly end after the running step.
 
-    A second signal of the same kind ends the process at once, as without this callback.
+    A second signal of the same kind ends the process at once, as without this callback. Several
+    ranks stop after the same step, and only by the first signal: a launcher passes on what the
+    terminal has sent to all of them already.
     """
 
     def __init__(self) -> None:
@@ -170,12 +174,17 @@ class StopOnSignal(TrainerCallback):
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self.received = number
-        signal.signal(number, self._before[number])
+        if ranks.world_size() == 1:
+            signal.signal(number, self._before[number])
+
+    def agreed(self) -> int:
+        """Return the signal that any of the ranks has received, or 0."""
+        return ranks.largest(self.received or 0)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        if self.received is not None:
+        if self.agreed():
             control.should_save = True
             control.should_training_stop = True
         return control

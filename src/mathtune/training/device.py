@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from mathtune import ranks
+
 
 @dataclass(frozen=True, slots=True)
 class Compute:
@@ -60,7 +62,7 @@ def cpu_compute(dtype: str = "auto") -> Compute:
     """Return how this machine's CPU computes."""
     if dtype != "auto":
         return Compute("cpu", "CPU", getattr(torch, dtype), False, f"{dtype} as asked")
-    ratio = _bf16_time_ratio()
+    ratio = ranks.from_first(_bf16_time_ratio)
     if ratio < 0.5:
         reason = (
             "trained in bf16 over float32 weights: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from transformers import EarlyStoppingCallback, TrainingArguments, set_seed
 
+from mathtune import ranks
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError, DataError, TrainingStopped
 from mathtune.records import Example
@@ -28,8 +30,9 @@ from mathtune.training.callbacks import (
     StopOnSignal,
 )
 from mathtune.training.device import Compute, give_back_freed_memory
+from mathtune.training.distributed import parallelism
 from mathtune.training.trackers import prepare_trackers
-from mathtune.training.trainer import MathTrainer
+from mathtune.training.trainer import LOSS_WINDOW, MathTrainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class TrainingResult:
         stopped: ``finished`` or ``early``.
         train_tokens: Tokens trained on, prompts included.
         seconds: Wall-clock seconds of this process's training.
+        processes: How many trained together, and
+        parallelism: how: ``DDP``, ``FSDP2``, ``DeepSpeed``, or ``none`` for one.
     """
 
     steps: int
@@ -51,6 +56,33 @@ class TrainingResult:
     stopped: str
     train_tokens: int
     seconds: float
+    processes: int
+    parallelism: str
+
+
+def _newest_whole(output: Path, console: Console) -> Path | None:
+    """Return the checkpoint to continue from, having put damaged ones aside."""
+    checkpoint, damaged = checkpoints.newest_whole(output)
+    for folder in damaged:
+        console.print(f"{folder.name} is damaged (a crash while saving?) and left aside")
+        folder.rename(folder.with_name("damaged-" + folder.name))
+    return checkpoint
+
+
+def _examples_per_step(recipe: Recipe, checkpoint: Path | None, console: Console) -> int:
+    """Return how many examples make a step; a run that is continued keeps its steps."""
+    train, count = recipe.train, ranks.world_size()
+    asked = train.per_device_train_batch_size * train.gradient_accumulation_steps * count
+    if checkpoint is None:
+        return asked
+    window = json.loads((checkpoint / LOSS_WINDOW).read_text(encoding="utf-8"))
+    kept = int(window.get("examples_per_step", asked))
+    if kept != asked:
+        console.print(
+            f"{count} process{'es' if count > 1 else ''} would make steps of {asked} problems; "
+            f"the run goes on with its steps of {kept}"
+        )
+    return kept
 
 
 def fitting(
@@ -98,10 +130,7 @@ def train(
     """
     output = run_dir / "checkpoints"
     output.mkdir(parents=True, exist_ok=True)
-    checkpoint, damaged = checkpoints.newest_whole(output)
-    for folder in damaged:
-        console.print(f"{folder.name} is damaged (a crash while saving?) and left aside")
-        folder.rename(folder.with_name("damaged-" + folder.name))
+    checkpoint = ranks.from_first(lambda: _newest_whole(output, console))
     metrics = MetricsFile(run_dir / "metrics.jsonl")
     stop = StopOnSignal()
     progress = ProgressBar(console)
@@ -116,9 +145,11 @@ def train(
     if compute.device == "cpu" and saves_memory(recipe):
         give_back_freed_memory()
     set_seed(recipe.seed)
+    examples_per_step = _examples_per_step(recipe, checkpoint, console)
     trainer = MathTrainer(
         model=model,
         args=_arguments(recipe, compute, run_dir, console, fresh=checkpoint is None),
+        examples_per_step=examples_per_step,
         train_examples=train_examples,
         validation_examples=validation_examples,
         limits=limits(recipe, model),
@@ -131,7 +162,8 @@ def train(
     if window and checkpoint:
         window.trainer = trainer
         console.print(f"continuing from {checkpoint.name}")
-    metrics.cut_after(checkpoints.step_of(checkpoint) if checkpoint else -1)
+    if ranks.is_first():
+        metrics.cut_after(checkpoints.step_of(checkpoint) if checkpoint else -1)
     start = time.monotonic()
     try:
         with stop:
@@ -141,13 +173,15 @@ def train(
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         progress.stop()
-    if stop.received is not None:
-        raise TrainingStopped(
-            f"stopped by signal {stop.received} at step {trainer.state.global_step}, checkpoint "
+    if received := stop.agreed():
+        stopped = TrainingStopped(
+            f"stopped by signal {received} at step {trainer.state.global_step}, checkpoint "
             "saved; give the same command again to continue",
-            exit_code=128 + stop.received,
+            exit_code=128 + received,
         )
-    save_model(model, tokenizer, recipe, run_dir / "model", noting)
+        stopped.told = not ranks.is_first()
+        raise stopped
+    save_model(trainer, recipe, run_dir / "model")
     state = trainer.state
     best_step = state.best_global_step or state.global_step
     return TrainingResult(
@@ -161,36 +195,24 @@ def train(
         stopped="finished" if state.global_step >= state.max_steps else "early",
         train_tokens=trainer.tokens_seen,
         seconds=time.monotonic() - start,
+        processes=ranks.world_size(),
+        parallelism=parallelism(trainer.model_wrapped),
     )
 
 
-def save_model(
-    model: Any,
-    tokenizer: Any,
-    recipe: Recipe,
-    folder: Path,
-    noting: Callable[[Path], None] | None = None,
-) -> None:
-    """Save weights (or the adapter) and tokenizer aside and move them into place at once.
-
-    Args:
-        model: What was trained.
-        tokenizer: Saved beside it.
-        recipe: Of the training.
-        folder: Where to.
-        noting: Called with the folder aside, to write down more.
-    """
+def save_model(trainer: MathTrainer, recipe: Recipe, folder: Path) -> None:
+    """Save weights (or the adapter) and tokenizer aside and move them into place at once."""
     aside = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
+    if ranks.is_first():
+        shutil.rmtree(aside, ignore_errors=True)
     with checkpoints.saving(aside):
-        model.save_pretrained(aside, safe_serialization=True)
-        tokenizer.save_pretrained(aside)
-        if recipe.adapter is not None and recipe.adapter.is_pissa:
-            save_as_lora(aside, folder.with_name(INITIAL))
-        if noting is not None:
-            noting(aside)
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
+        trainer.save_model(str(aside), _internal_call=True)
+        if ranks.is_first():
+            if recipe.adapter is not None and recipe.adapter.is_pissa:
+                save_as_lora(aside, folder.with_name(INITIAL))
+            shutil.rmtree(folder, ignore_errors=True)
+            aside.rename(folder)
+    ranks.wait()
 
 
 def saves_memory(recipe: Recipe) -> bool:
@@ -260,6 +282,7 @@ def _arguments(
             logging_nan_inf_filter=False,  # MathTrainer stops where a loss is not finite
             report_to=report_to,
             remove_unused_columns=False,
+            ddp_find_unused_parameters=False,  # every weight is used in every pass
             disable_tqdm=True,
             dataloader_pin_memory=False,
             seed=recipe.seed,

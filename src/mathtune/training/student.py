@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from mathtune import ranks
 from mathtune.config.schema import Recipe
 from mathtune.errors import ModelError
 from mathtune.generation.engine import Engine
@@ -108,7 +109,9 @@ class Student:
                 f"a solution with its prompt has {longest} tokens and the model's context {context}"
                 ", so its perplexity cannot be measured; set eval.perplexity=false"
             )
-        return token_logprobs(self.model, examples, self._limits())
+        own = list(token_logprobs(self.model, ranks.share(examples), self._limits()))
+        parts = [iter(part) for part in ranks.gather(own)]
+        return (next(parts[index % len(parts)]) for index in range(len(examples)))
 
     def check(self, splits: Splits) -> None:
         """Find what would stop training on the splits, in seconds.
@@ -178,7 +181,8 @@ class Student:
                 )
         if recipe.adapter is not None and not hasattr(self.model, "peft_config"):
             initial = run.folder / adapters.INITIAL
-            self.model = adapters.add_adapter(self.model, recipe.adapter, recipe.seed, initial)
+            with ranks.first_goes_first():
+                self.model = adapters.add_adapter(self.model, recipe.adapter, recipe.seed, initial)
         counts = models.count_parameters(self.model)
         run.note(
             parameters=counts.to_json(),

@@ -2,8 +2,9 @@
 
 Its arguments, callbacks, schedules, optimisers and trackers keep working. What is replaced:
 
-* A data-loader batch is the whole set of examples of one optimiser step. ``training_step`` cuts it
-  into micro-batches (``batches.cut``), so the cut is free to change and the gradient is not.
+* A data-loader batch is the whole set of examples of one optimiser step, on every rank.
+  ``training_step`` takes this rank's part of it and cuts it into micro-batches
+  (``distributed.passes``), so the cut is free to change and the gradient is not.
 * The loss is summed over supervised tokens and divided by their count in the step (``loss.py``).
 * Validation loss is the token-weighted mean over the validation set, whatever the batch size.
 * Checkpoints are written aside, sealed and renamed into place (``checkpoints.py``).
@@ -12,6 +13,7 @@ Its arguments, callbacks, schedules, optimisers and trackers keep working. What 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import math
 import shutil
@@ -20,13 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
 from transformers import PrinterCallback, Trainer, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
+from mathtune import ranks
 from mathtune.errors import TrainingStopped
 from mathtune.records import Example
-from mathtune.training import checkpoints
-from mathtune.training.batches import Limits, collate, cut, supervised_count
+from mathtune.training import checkpoints, distributed, sharded
+from mathtune.training.batches import Limits, collate, supervised_count
 from mathtune.training.loss import summed_loss
 
 LOSS_WINDOW = "loss_window.json"
@@ -52,6 +57,7 @@ class MathTrainer(Trainer):
         model: A Transformers or PEFT causal language model.
         args: With ``per_device_train_batch_size`` counting the examples of a whole optimiser step
             on one device and ``gradient_accumulation_steps`` 1: the step is cut here.
+        examples_per_step: Examples of a whole optimiser step on all devices.
         train_examples: Training examples.
         validation_examples: Validation examples.
         limits: Bounds of a micro-batch.
@@ -67,6 +73,7 @@ class MathTrainer(Trainer):
         *,
         model: torch.nn.Module,
         args: TrainingArguments,
+        examples_per_step: int,
         train_examples: Sequence[Example],
         validation_examples: Sequence[Example],
         limits: Limits,
@@ -87,6 +94,7 @@ class MathTrainer(Trainer):
         )
         self.remove_callback(PrinterCallback)  # ProgressBar says it
         self.limits = limits
+        self.examples_per_step = examples_per_step
         self._exact_match = exact_match
         self._loraplus_lr_ratio = loraplus_lr_ratio
         self._on_save = on_save
@@ -111,6 +119,28 @@ class MathTrainer(Trainer):
         )
         return self.optimizer
 
+    def create_accelerator_and_postprocess(self) -> None:
+        """Make the accelerator; FSDP also works on CPUs, and gradients are summed in float32."""
+        if distributed.uses_fsdp() and self.args.use_cpu:
+            # Accelerate looks at the plugin only where this says that there are GPUs.
+            PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+        super().create_accelerator_and_postprocess()
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        if plugin is not None and plugin.mixed_precision_policy is not None:
+            plugin.mixed_precision_policy = dataclasses.replace(
+                plugin.mixed_precision_policy, reduce_dtype=torch.float32
+            )
+
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader[Any]:
+        """Return a loader of the whole set of each optimiser step."""
+        assert self.args.data_seed is not None
+        return distributed.whole_steps(
+            self.train_dataset,
+            self._get_train_sampler(),
+            self.examples_per_step,
+            self.args.data_seed,
+        )
+
     def training_step(
         self,
         model: torch.nn.Module,
@@ -120,27 +150,44 @@ class MathTrainer(Trainer):
         """Add the gradient of one step's examples; return their mean loss a supervised token."""
         examples: list[Example] = inputs
         model.train()
-        total = self._sum_over_ranks(supervised_count(examples))
+        total = supervised_count(examples)
         # DDP averages gradients over ranks, the loss is a mean over all ranks' tokens: undo the
         # average.
         scale = self.accelerator.num_processes / total
         step_loss = torch.zeros((), device=self.args.device)
-        micro_batches = list(cut(examples, self.limits))
-        for index, micro in enumerate(micro_batches):
-            last = index == len(micro_batches) - 1
-            sync = contextlib.nullcontext() if last else self.accelerator.no_sync(model)
-            with sync, self.compute_loss_context_manager():
+        micro_batches = distributed.passes(examples, self.limits)
+        for index, (micro, weight) in enumerate(micro_batches):
+            with (
+                self._gradients_wait(model, index < len(micro_batches) - 1),
+                self.compute_loss_context_manager(),
+            ):
                 batch = collate(micro).to(self.args.device)
-                loss = summed_loss(model, batch, self.args.label_smoothing_factor) * scale
+                loss = summed_loss(model, batch, self.args.label_smoothing_factor)
+                loss = loss * (scale * weight)
             if not torch.isfinite(loss):
                 raise TrainingStopped(_not_finite("loss", self.state.global_step + 1, micro))
             self.accelerator.backward(loss)
             step_loss += loss.detach()
-        self.tokens_seen += self._sum_over_ranks(sum(len(example.ids) for example in examples))
-        return step_loss
+        self.tokens_seen += sum(len(example.ids) for example in examples)
+        # Of all ranks, so that each saves and logs the same.
+        mean: torch.Tensor = self.accelerator.reduce(step_loss, reduction="mean")
+        return mean
+
+    def _gradients_wait(
+        self, model: torch.nn.Module, more: bool
+    ) -> contextlib.AbstractContextManager[Any]:
+        """Leave the reduction over ranks to the step's last pass, where that costs no memory."""
+        if distributed.uses_deepspeed():
+            # Its engine reduces, clips and steps within ``backward`` when it is told to sync.
+            self.accelerator.gradient_state._set_sync_gradients(not more)
+        elif more and not distributed.uses_fsdp():  # whole gradients would stay on each rank
+            return self.accelerator.no_sync(model)
+        return contextlib.nullcontext()
 
     def _clip_grad_norm(self, model: torch.nn.Module) -> torch.Tensor:
         norm: torch.Tensor = super()._clip_grad_norm(model)
+        if hasattr(norm, "full_tensor"):  # a norm of shards
+            norm = norm.full_tensor()
         if not math.isfinite(float(norm)):
             raise TrainingStopped(_not_finite("gradient", self.state.global_step + 1, ()))
         return norm
@@ -153,18 +200,17 @@ class MathTrainer(Trainer):
     ) -> dict[str, float]:
         """Return loss (nats a supervised token) and perplexity over the whole validation set."""
         examples = self.eval_dataset if eval_dataset is None else eval_dataset
-        own = [
-            examples[index]
-            for index in range(self.args.process_index, len(examples), self.args.world_size)
-        ]
+        everything = [examples[index] for index in range(len(examples))]
         was_training = self.model.training
         self.model.eval()
         summed = torch.zeros((), dtype=torch.float64, device=self.args.device)
         with torch.no_grad(), self.compute_loss_context_manager():
-            for micro in cut(own, self.limits):
-                summed += summed_loss(self.model, collate(micro).to(self.args.device))
+            for micro, weight in distributed.passes(everything, self.limits):
+                batch = collate(micro).to(self.args.device)
+                summed += summed_loss(self.model, batch) * weight
         self.model.train(was_training)
-        loss = self._sum_over_ranks(float(summed)) / self._sum_over_ranks(supervised_count(own))
+        summed = self.accelerator.reduce(summed, reduction="sum")
+        loss = float(summed) / supervised_count(everything)
         metrics = {
             f"{metric_key_prefix}_loss": loss,
             f"{metric_key_prefix}_perplexity": math.exp(min(loss, 700.0)),  # e^710 overflows
@@ -178,18 +224,13 @@ class MathTrainer(Trainer):
         return metrics
 
     def floating_point_ops(self, inputs: Any) -> int:
-        """Return 6 × parameters × tokens (Kaplan et al. 2020), forward and backward."""
-        return 6 * self._parameter_count * sum(len(example.ids) for example in inputs)
+        """Return one rank's 6 × parameters × tokens (Kaplan et al. 2020), both passes."""
+        tokens = sum(len(example.ids) for example in inputs)
+        return 6 * self._parameter_count * tokens // self.args.world_size
 
     @property
     def _parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.model.parameters())
-
-    def _sum_over_ranks(self, value: float) -> Any:
-        if self.args.world_size == 1:
-            return value
-        tensor = torch.tensor(value, dtype=torch.float64, device=self.args.device)
-        return type(value)(self.accelerator.reduce(tensor, reduction="sum").item())
 
     # Checkpoints
 
@@ -206,7 +247,7 @@ class MathTrainer(Trainer):
         staging = output / checkpoints.STAGING
         if self.is_world_process_zero():
             shutil.rmtree(staging, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
+        ranks.wait()
         best = self.state.best_model_checkpoint
         trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         saving = checkpoints.saving(staging, needed=12 * trained)  # weights and two moments
@@ -219,9 +260,12 @@ class MathTrainer(Trainer):
         self.state.best_model_checkpoint = (
             best  # Transformers noted its place in the staging folder
         )
-        self.accelerator.wait_for_everyone()
-        if not self.is_world_process_zero():
-            return
+        ranks.wait()
+        if self.is_world_process_zero():
+            self._publish_checkpoint(staging, final, best)
+        ranks.wait()
+
+    def _publish_checkpoint(self, staging: Path, final: Path, best: str | None) -> None:
         folder = staging / final.name
         with checkpoints.saving(staging):
             self.state.save_to_json(str(folder / "trainer_state.json"))
@@ -229,13 +273,14 @@ class MathTrainer(Trainer):
                 "loss": float(self._tr_loss),
                 "last_logged_step": self._globalstep_last_logged,
                 "tokens_seen": self.tokens_seen,
+                "examples_per_step": self.examples_per_step,
             }
             (folder / LOSS_WINDOW).write_text(json.dumps(window), encoding="utf-8")
             checkpoints.seal(folder)
             checkpoints.publish(folder, final)
         shutil.rmtree(staging, ignore_errors=True)
         rotate_checkpoints(
-            output_dir=str(output),
+            output_dir=str(final.parent),
             save_total_limit=self.args.save_total_limit,
             best_model_checkpoint=best,
         )
@@ -254,6 +299,46 @@ class MathTrainer(Trainer):
         self._tr_loss = torch.tensor(window["loss"], device=self.args.device)
         self._globalstep_last_logged = window["last_logged_step"]
         self.tokens_seen = window["tokens_seen"]
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write weights, or the adapter, and tokenizer. Every rank must call it; rank 0 writes."""
+        if self.is_fsdp_enabled:
+            weights = sharded.whole_weights(self.model)
+            if self.args.should_save:
+                self._save(output_dir, state_dict=weights)
+        else:
+            super().save_model(output_dir, _internal_call)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        state = sharded.whole_optimizer(self.optimizer)
+        if self.args.should_save:
+            torch.save(state, Path(output_dir, "optimizer.pt"))
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir, "scheduler.pt"))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or not self.is_fsdp_enabled:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        sharded.load_optimizer(self.optimizer, Path(checkpoint, "optimizer.pt"))
+        schedule = torch.load(Path(checkpoint, "scheduler.pt"), weights_only=True)
+        self.lr_scheduler.load_state_dict(schedule)
+
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: torch.nn.Module | None = None
+    ) -> None:
+        if self.is_fsdp_enabled:
+            sharded.load_weights(self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if self.is_fsdp_enabled:
+            sharded.load_weights(self.model, Path(str(self.state.best_model_checkpoint)))
+        else:
+            super()._load_best_model()
 
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None

@@ -1,0 +1,38 @@
+"""A predictions file written by several ranks: a part each, joined by the first.
+
+Each rank appends to a file of its own, ``FILE.rank-N``, with a timing beside it. Parts are joined
+into the file when all ranks are done, and at the next start where that never happened, by whatever
+number of ranks: rows say themselves what they answer.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mathtune import ranks
+from mathtune.evaluation.rows import recover_rows, write_rows
+from mathtune.evaluation.timing import add_timings, timing_path
+
+
+def own_part(path: Path) -> Path:
+    """Return the file that this rank appends to: the predictions file itself where it is alone."""
+    return path if ranks.world_size() == 1 else path.with_name(f"{path.name}.rank-{ranks.rank()}")
+
+
+def join_parts(path: Path) -> int:
+    """Move the rows of all parts into the file; return how many lines were torn off.
+
+    A crash on the way leaves rows in both places, never in none.
+    """
+    name = re.compile(re.escape(path.name) + r"\.rank-\d+")
+    parts = sorted(part for part in path.parent.glob("*.rank-*") if name.fullmatch(part.name))
+    found = [recover_rows(each) for each in (path, *parts)]
+    if parts:
+        rows = {(row["problem_id"], row["sample"]): row for each in found for row in each.rows}
+        write_rows(path, rows.values())
+        add_timings(path, parts)
+        for part in parts:
+            part.unlink()
+            timing_path(part).unlink(missing_ok=True)
+    return sum(each.torn_bytes > 0 for each in found)

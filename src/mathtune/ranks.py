@@ -1,0 +1,142 @@
+"""The processes of one run: which one this is, and what they agree on.
+
+``torchrun`` and ``accelerate launch`` start several processes of one command and number them in the
+environment. Rank 0 makes the run folder, writes and speaks; all ranks compute. Started alone, a
+process is rank 0 of 1, nothing here waits for anybody, and torch is not loaded.
+
+Messages go through a group of their own, on the CPU and with a timeout that no real wait reaches:
+rank 0 may take hours over what the others wait for. Where a rank dies, its launcher ends the rest.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from mathtune.errors import MathtuneError
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    """Return the number of this process, from 0."""
+    return int(os.environ.get("RANK", "0")) if world_size() > 1 else 0
+
+
+def world_size() -> int:
+    """Return how many processes work on this run."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first() -> bool:
+    """Return whether this process is the one that writes and speaks."""
+    return rank() == 0
+
+
+def share(items: Sequence[T]) -> Sequence[T]:
+    """Return this rank's part of the items: every ``world_size``-th, so that parts are alike."""
+    return items[rank() :: world_size()]
+
+
+def wait() -> None:
+    """Return when every rank has come here."""
+    gather(None)
+
+
+def gather(value: T) -> list[T]:
+    """Return every rank's value, by rank, on every rank."""
+    if world_size() == 1:
+        return [value]
+    import torch.distributed as dist
+
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value, group=_messages())
+    return values
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """Let rank 0 make a value, and return it on every rank; an error of ours is raised on all."""
+    if world_size() == 1:
+        return make()
+    import torch.distributed as dist
+
+    made: list[Any] = [None, None]
+    if is_first():
+        try:
+            made[0] = make()
+        except MathtuneError as error:
+            made[1] = error
+    dist.broadcast_object_list(made, src=0, group=_messages())
+    if made[1] is not None:
+        made[1].told = not is_first()
+        raise made[1]
+    value: T = made[0]
+    return value
+
+
+@contextmanager
+def first_goes_first() -> Iterator[None]:
+    """Let rank 0 through the block before the others, who then find what it wrote."""
+    if not is_first():
+        wait()
+    try:
+        yield
+    finally:
+        if is_first():
+            wait()
+
+
+def largest(value: int) -> int:
+    """Return the largest of the ranks' values; cheap enough for every step."""
+    if world_size() == 1:
+        return value
+    import torch
+    import torch.distributed as dist
+
+    tensor = torch.tensor(value)
+    dist.all_reduce(tensor, dist.ReduceOp.MAX, group=_messages())
+    return int(tensor)
+
+
+def have_met() -> bool:
+    """Return whether the ranks have talked yet; until then all of them do just the same."""
+    return bool(_messages.cache_info().currsize)
+
+
+def is_loss_of_another(error: RuntimeError) -> bool:
+    """Return whether an error says that another rank could not be reached any more."""
+    if not have_met():
+        return False
+    import torch.distributed as dist
+
+    # gloo raises a bare RuntimeError out of the middle of a backward pass.
+    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)
+
+
+def part() -> None:
+    """End in good order: the others are done as well."""
+    if have_met():
+        import torch.distributed as dist
+
+        wait()
+        dist.destroy_process_group()
+        _messages.cache_clear()
+
+
+@functools.cache
+def _messages() -> Any:
+    """Meet the other ranks, bind this one to its GPU, and return the group for messages."""
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        backend = "gloo"
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+            backend = "cuda:nccl,cpu:gloo"
+        dist.init_process_group(backend, timeout=timedelta(hours=2))
+    return dist.new_group(backend="gloo", timeout=timedelta(days=30))
