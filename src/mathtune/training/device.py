@@ -74,13 +74,13 @@ def cpu_compute(dtype: str = "auto") -> Compute:
 
 
 def give_back_freed_memory() -> None:
-    """Make glibc return each freed block of 4 MB or more to the system at once.
+    """Make glibc return each freed block of 1 MB or more to the system at once.
 
     It keeps blocks of up to 32 MB for itself, and between layers of changing sizes they fit nothing
     else. Other C libraries have their own ways and are left alone.
     """
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, 4 * 2**20)
+        ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
