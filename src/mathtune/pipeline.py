@@ -20,6 +20,7 @@ from mathtune.evaluation.preview import Preview, preview_set
 from mathtune.evaluation.results import Results
 from mathtune.records import Problem, ProblemSet, Splits
 from mathtune.runs import Run
+from mathtune.training.trackers import log_results
 
 
 def open_run(recipe: Recipe, folder: Path | None) -> Run:
@@ -47,6 +48,7 @@ def run(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, Any]
         if recipe.model.name_or_path:
             results.add_comparisons(compare_all(run, splits.test, recipe.eval, seed=recipe.seed))
         report.write(run.folder)
+        log_results(recipe, run.folder, console)
         return results.headline()
 
 
@@ -57,6 +59,7 @@ def train(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, An
         if not run.is_trained():
             train_stage(recipe, splits, run, console)
         report.write(run.folder)
+        log_results(recipe, run.folder, console)
         return {"run_dir": str(run.folder), **run.manifest()["training"]}
 
 
@@ -71,6 +74,7 @@ def evaluate(recipe: Recipe, label: str, folder: Path | None, console: Console) 
         if not results.has(label):
             measure_stage(recipe, label, splits, run, results, console)
         report.write(run.folder)
+        log_results(recipe, run.folder, console)
         return results.headline()
 
 

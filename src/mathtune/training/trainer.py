@@ -23,11 +23,11 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
-from mathtune.errors import TrainingStopped
 from mathtune.records import Example
 from mathtune.training import checkpoints
 from mathtune.training.batches import Limits, collate, cut, supervised_count
 from mathtune.training.loss import summed_loss
+from mathtune.training.nonfinite import NonFiniteSteps
 
 LOSS_WINDOW = "loss_window.json"
 
@@ -56,6 +56,8 @@ class MathTrainer(Trainer):
         validation_examples: Validation examples.
         limits: Bounds of a micro-batch.
         tokenizer: Saved beside the weights.
+        nonfinite: Decides what becomes of a step whose loss or gradient is not finite.
+        keep: How many checkpoints are kept; the newest and the best always are.
         exact_match: Called at every validation; its share of right answers is logged too.
         callbacks: Further callbacks.
     """
@@ -69,6 +71,8 @@ class MathTrainer(Trainer):
         validation_examples: Sequence[Example],
         limits: Limits,
         tokenizer: Any,
+        nonfinite: NonFiniteSteps,
+        keep: int,
         exact_match: Callable[[], float] | None = None,
         callbacks: Sequence[Any] = (),
     ) -> None:
@@ -84,7 +88,11 @@ class MathTrainer(Trainer):
         self.remove_callback(PrinterCallback)  # ProgressBar says it
         self.limits = limits
         self._exact_match = exact_match
+        self.nonfinite = nonfinite
         self.tokens_seen = 0
+        self._keep = keep
+        self._loss_before = torch.zeros(())
+        self._logged_before = 0
         self._staging: Path | None = None
 
     def training_step(
@@ -96,6 +104,8 @@ class MathTrainer(Trainer):
         """Add the gradient of one step's examples; return their mean loss a supervised token."""
         examples: list[Example] = inputs
         model.train()
+        self.nonfinite.begin_step()
+        self._loss_before = self._tr_loss.clone()
         total = self._sum_over_ranks(supervised_count(examples))
         # DDP averages gradients over ranks, the loss is a mean over all ranks' tokens: undo the
         # average.
@@ -108,18 +118,27 @@ class MathTrainer(Trainer):
             with sync, self.compute_loss_context_manager():
                 batch = collate(micro).to(self.args.device)
                 loss = summed_loss(model, batch, self.args.label_smoothing_factor) * scale
-            if not torch.isfinite(loss):
-                raise TrainingStopped(_not_finite("loss", self.state.global_step + 1, micro))
+            self.nonfinite.note(loss, micro)
             self.accelerator.backward(loss)
             step_loss += loss.detach()
         self.tokens_seen += self._sum_over_ranks(sum(len(example.ids) for example in examples))
         return step_loss
 
-    def _clip_grad_norm(self, model: torch.nn.Module) -> torch.Tensor:
-        norm: torch.Tensor = super()._clip_grad_norm(model)
-        if not math.isfinite(float(norm)):
-            raise TrainingStopped(_not_finite("gradient", self.state.global_step + 1, ()))
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
+        """Return the gradient's norm; take a step that is not finite out of everything."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        step = self.state.global_step + 1
+        if self.nonfinite.found(step, float(norm), self._sum_over_ranks):
+            model.zero_grad()  # an optimiser passes over weights that have no gradient
+            self._tr_loss.copy_(self._loss_before)
         return norm
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log figures, the loss as the mean over the steps that were not left out."""
+        if "loss" in logs:
+            self.nonfinite.correct(logs, self.state.global_step - self._logged_before)
+            self._logged_before = self.state.global_step
+        super().log(logs, *args, **kwargs)
 
     def evaluate(
         self,
@@ -169,6 +188,10 @@ class MathTrainer(Trainer):
 
     # Checkpoints
 
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Return whether to save after a validation: it is the best so far, or one was due."""
+        return super()._determine_best_metric(metrics, trial) or bool(self.control.should_save)
+
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._staging or self.args.output_dir)
 
@@ -205,6 +228,7 @@ class MathTrainer(Trainer):
                 "loss": float(self._tr_loss),
                 "last_logged_step": self._globalstep_last_logged,
                 "tokens_seen": self.tokens_seen,
+                "nonfinite": self.nonfinite.state(),
             }
             (folder / LOSS_WINDOW).write_text(json.dumps(window), encoding="utf-8")
             checkpoints.seal(folder)
@@ -212,7 +236,7 @@ class MathTrainer(Trainer):
         shutil.rmtree(staging, ignore_errors=True)
         rotate_checkpoints(
             output_dir=str(output),
-            save_total_limit=self.args.save_total_limit,
+            save_total_limit=self._keep,
             best_model_checkpoint=best,
         )
 
@@ -228,8 +252,9 @@ class MathTrainer(Trainer):
             self.state.best_model_checkpoint = str(checkpoint.with_name(Path(best).name))
         window = json.loads((checkpoint / LOSS_WINDOW).read_text(encoding="utf-8"))
         self._tr_loss = torch.tensor(window["loss"], device=self.args.device)
-        self._globalstep_last_logged = window["last_logged_step"]
+        self._globalstep_last_logged = self._logged_before = window["last_logged_step"]
         self.tokens_seen = window["tokens_seen"]
+        self.nonfinite.restore(window["nonfinite"])
 
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
@@ -237,13 +262,3 @@ class MathTrainer(Trainer):
         super()._save(output_dir, state_dict)
         # A pickle of the arguments: recipe.yaml says the same and opens safely.
         Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)
-
-
-def _not_finite(what: str, step: int, examples: Sequence[Example]) -> str:
-    named = ", ".join(example.problem_id for example in examples)
-    where = f" on problems {named}" if named else ""
-    return (
-        f"the {what} is not finite at step {step}{where}; the weights of the last checkpoint are "
-        "untouched. Lower train.learning_rate or set train.max_grad_norm=1.0, and give the command "
-        "again"
-    )
