@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def begin(recipe: Recipe, run_dir: Path, console: Console) -> None:
     if wandb.run is not None:
         return
     kept = Kept(run_dir, "wandb")
-    run_id = os.environ.get("WANDB_RUN_ID") or kept.get("id") or wandb.util.generate_id()
+    run_id = os.environ.get("WANDB_RUN_ID") or kept.get("id") or secrets.token_hex(4)
     kept.set(id=run_id)
     mode = os.environ.get("WANDB_MODE", "online")
     try:
