@@ -19,11 +19,12 @@ from mathtune import config
 from mathtune.errors import TrainingStopped
 from mathtune.prompts import Renderer
 from mathtune.records import Example, Problem, content_id
+from mathtune.training import model as models
 from mathtune.training.callbacks import VOLATILE_KEYS
 from mathtune.training.checkpoints import step_of
 from mathtune.training.device import Compute
 from mathtune.training.run import TrainingResult, train
-from models_for_tests import tiny_model
+from models_for_tests import saved_model, tiny_model
 from tokenizers_for_tests import bpe
 
 TOKENIZER = bpe()
@@ -247,3 +248,48 @@ def test_nothing_is_drawn_where_there_is_no_terminal(tmp_path):
     _, said = run(tmp_path)
     assert said.splitlines()
     assert all(line.strip() for line in said.splitlines())
+
+
+def test_qlora_with_an_8_bit_optimiser_goes_on_exactly(tmp_path):
+    """NF4 weights, dropout in the adapter and block-wise moments, left in mid-epoch and resumed."""
+    base, tokenizer = saved_model(tmp_path / "base", "llama", hidden_size=64)
+    recipe = config.load(
+        "gemma-2b-orca",
+        [
+            f"model={base}", "adapter.lora_dropout=0.2", "train.max_steps=8", "train.eval_steps=4",
+            "train.logging_steps=1", "tracking.report_to=[]",
+        ],
+    )  # fmt: skip
+    assert recipe.model.load_in_4bit and recipe.train.optim == "paged_adamw_8bit"
+
+    def qlora(folder: Path, stop_in_pass: int | None = None) -> None:
+        student = models.add_adapter(models.load_model(recipe.model, FLOAT32), recipe.adapter, 1)
+        passes = 0
+
+        def forward(*_: object) -> None:
+            nonlocal passes
+            passes += student.training
+            if passes == stop_in_pass and student.training:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        student.get_input_embeddings().register_forward_hook(forward)
+        folder.mkdir(exist_ok=True)
+        train(
+            recipe,
+            model=student,
+            tokenizer=tokenizer,
+            compute=FLOAT32,
+            train_examples=TRAIN,
+            validation_examples=VALIDATION,
+            run_dir=folder,
+            console=Console(file=io.StringIO()),
+        )
+
+    qlora(tmp_path / "whole")
+    with pytest.raises(TrainingStopped, match="at step 6"):  # 4 + 4 + 4 + 2 examples an epoch
+        qlora(tmp_path / "parts", stop_in_pass=20)
+    qlora(tmp_path / "parts")
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    one, two = (tmp_path / name / "model" for name in ("whole", "parts"))
+    stored = [path / "adapter_model.safetensors" for path in (one, two)]
+    assert stored[0].read_bytes() == stored[1].read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ class Tracker(TrainerCallback):
         self._kept = Kept(run_dir, name)
         self._inner: TrainerCallback | None = None
         self._in_a_row = 0
-        self._said = False
+        self._said = self._ended = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
@@ -48,6 +49,7 @@ class Tracker(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._hand_on("on_train_end", args, state, control, **kwargs)
+        self._ended = True
 
     def abort(self) -> None:
         """Close what a failed or interrupted training leaves open."""
@@ -55,6 +57,8 @@ class Tracker(TrainerCallback):
             return
         if self._name == "wandb":
             self._guard(wandb_run.end, 1)
+        elif self._ended:
+            return
         elif self._name == "mlflow":
             import mlflow
 
@@ -68,6 +72,8 @@ class Tracker(TrainerCallback):
         if self._name == "wandb":
             wandb_run.begin(self._recipe, self._run_dir, self._console)
         inner = get_reporting_integration_callbacks([self._name])[0]()
+        args = copy.copy(args)
+        args.eval_on_start = True  # the same at each start: MLflow's parameters may not change
         inner.on_train_begin(args, state, control, **kwargs)
         self._inner = inner
         if self._name == "mlflow":

@@ -6,10 +6,12 @@ and MLflow's run ids, how often each failed) stands in ``tracking.json``; secret
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import netrc
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,7 +122,8 @@ def attempt(
 ) -> bool:
     """Call a tracker; say and count its failure, and return whether there was none."""
     try:
-        call(*arguments)
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for our figures
+            call(*arguments)
         return True
     except Exception as error:
         first = str(error).strip().partition("\n")[0] or type(error).__name__

@@ -41,6 +41,7 @@ def begin(recipe: Recipe, run_dir: Path, console: Console) -> None:
         )
         kept.count_failure()
         mode = os.environ["WANDB_MODE"] = "offline"  # ask no second time
+        wandb.teardown()  # the service would hold on to the id
         _init(recipe, run_dir, run_id, mode)
     kept.set(mode=mode)
 
