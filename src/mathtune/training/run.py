@@ -125,7 +125,7 @@ def train(
         nonfinite=NonFiniteSteps(skip=settings.non_finite == "skip", say=console.print),
         keep=settings.save_total_limit,
         exact_match=exact_match,
-        callbacks=[*callbacks, metrics, progress, *trackers],
+        callbacks=[*callbacks, metrics, *trackers, progress],
     )
     figures.trainer = trainer
     if window and checkpoint:
