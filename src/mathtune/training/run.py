@@ -162,7 +162,7 @@ def train(
         exact_match=exact_match,
         loraplus_lr_ratio=recipe.adapter.loraplus_lr_ratio if recipe.adapter else None,
         on_save=noting,
-        callbacks=[*callbacks, metrics, progress, *trackers],
+        callbacks=[*callbacks, metrics, *trackers, progress],
     )
     figures.trainer = trainer
     if window and checkpoint:
@@ -184,7 +184,14 @@ def train(
                 f"no validation gave a finite {settings.metric_for_best_model}, so there are no "
                 "weights to keep; lower train.learning_rate, or look at the validation problems"
             )
-        save_model(trainer, recipe, run_dir / "model")
+        # With an adapter only that is written.
+        saved = [p for p in model.parameters() if p.requires_grad or recipe.adapter is None]
+        save_model(
+            lambda aside: trainer.save_model(str(aside), _internal_call=True),
+            recipe,
+            run_dir / "model",
+            needed=sum(p.numel() * p.element_size() for p in saved),
+        )
     except Exception:
         for tracker in trackers:
             tracker.abort()
@@ -223,16 +230,20 @@ def _stopped(signal: int, step: int, output: Path) -> TrainingStopped:
     return stopped
 
 
-def save_model(trainer: MathTrainer, recipe: Recipe, folder: Path) -> None:
-    """Save weights (or the adapter) and tokenizer aside and move them into place at once."""
+def save_model(write: Callable[[Path], None], recipe: Recipe, folder: Path, needed: int) -> None:
+    """Save weights (or the adapter) and tokenizer aside and move them into place at once.
+
+    Args:
+        write: Writes them into a folder. Every rank calls it, in case weights must be gathered.
+        recipe: Of the training.
+        folder: Where to.
+        needed: About how many bytes, for the message where the disk is full.
+    """
     aside = folder.with_name(folder.name + ".partial")
     if ranks.is_first():
         shutil.rmtree(aside, ignore_errors=True)
-    # With an adapter only that is written.
-    parameters = trainer.model.parameters()
-    saved = [p for p in parameters if p.requires_grad or recipe.adapter is None]
-    with checkpoints.saving(aside, needed=sum(p.numel() * p.element_size() for p in saved)):
-        trainer.save_model(str(aside), _internal_call=True)
+    with checkpoints.saving(aside, needed=needed):
+        write(aside)
         if ranks.is_first():
             if recipe.adapter is not None and recipe.adapter.is_pissa:
                 save_as_lora(aside, folder.with_name(INITIAL))

@@ -66,17 +66,19 @@ def to_wandb(recipe: Recipe, run_dir: Path, console: Console) -> None:
 
     wandb_run.begin(recipe, run_dir, console)
     assert wandb.run is not None
-    measured = figures(run_dir)
-    columns, rows = answers(run_dir)
-    if rows:
-        text = [[None if value is None else str(value) for value in row] for row in rows]
-        wandb.log({"predictions": wandb.Table(columns=columns, data=text), **measured})
-    wandb.run.summary.update(measured)
-    artifact = wandb.Artifact(f"report-{wandb.run.id}", type="report")
-    for path in _report_files(run_dir):
-        artifact.add_file(str(path))
-    wandb.log_artifact(artifact)
-    wandb_run.end()
+    try:
+        measured = figures(run_dir)
+        columns, rows = answers(run_dir)
+        if rows:
+            text = [[None if value is None else str(value) for value in row] for row in rows]
+            wandb.log({"predictions": wandb.Table(columns=columns, data=text), **measured})
+        wandb.run.summary.update(measured)
+        artifact = wandb.Artifact(f"report-{wandb.run.id}", type="report")
+        for path in _report_files(run_dir):
+            artifact.add_file(str(path))
+        wandb.log_artifact(artifact)
+    finally:
+        wandb_run.end()  # a server that stopped answering must not keep the process
 
 
 def to_tensorboard(recipe: Recipe, run_dir: Path, console: Console) -> None:
