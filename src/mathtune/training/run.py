@@ -126,7 +126,13 @@ def train(
     Raises:
         TrainingStopped: On SIGINT or SIGTERM (after a checkpoint) or where a loss is not finite.
         DiskError: If a checkpoint could not be written.
+        ConfigError: If DeepSpeed is asked for where there is no GPU.
     """
+    if ranks.sharding() == "DeepSpeed" and compute.device == "cpu":
+        raise ConfigError(
+            "the launcher asks for DeepSpeed, which accelerate starts on GPUs only; launch with "
+            "examples/accelerate/fsdp2.yaml"
+        )
     output = run_dir / "checkpoints"
     output.mkdir(parents=True, exist_ok=True)
     checkpoint = ranks.from_first(lambda: _newest_whole(output, console))

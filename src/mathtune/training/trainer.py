@@ -129,7 +129,7 @@ class MathTrainer(Trainer):
 
     def create_accelerator_and_postprocess(self) -> None:
         """Make the accelerator; FSDP also works on CPUs, and gradients are summed in float32."""
-        if distributed.uses_fsdp() and self.args.use_cpu:
+        if ranks.sharding() == "FSDP" and self.args.use_cpu:
             # Accelerate looks at the plugin only where this says that there are GPUs.
             PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
         super().create_accelerator_and_postprocess()
@@ -186,10 +186,10 @@ class MathTrainer(Trainer):
         self, model: torch.nn.Module, more: bool
     ) -> contextlib.AbstractContextManager[Any]:
         """Leave the reduction over ranks to the step's last pass, where that costs no memory."""
-        if distributed.uses_deepspeed():
+        if ranks.sharding() == "DeepSpeed":
             # Its engine reduces, clips and steps within ``backward`` when it is told to sync.
             self.accelerator.gradient_state._set_sync_gradients(not more)
-        elif more and not distributed.uses_fsdp():  # whole gradients would stay on each rank
+        elif more and ranks.sharding() != "FSDP":  # whole gradients would stay on each rank
             return self.accelerator.no_sync(model)
         return contextlib.nullcontext()
 
