@@ -28,6 +28,7 @@ from mathtune.evaluation.preview import Preview, preview_set
 from mathtune.evaluation.results import Results
 from mathtune.records import Problem, ProblemSet, Splits
 from mathtune.runs import Run
+from mathtune.training.trackers import log_results
 
 if TYPE_CHECKING:
     from mathtune.training.plan import Plan
@@ -60,6 +61,7 @@ def run(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, Any]
                 compared = compare_all(run, splits.test, recipe.eval, seed=recipe.seed)
                 results.add_comparisons(compared)
             report.write(run.folder)
+            log_results(recipe, run.folder, console)
         return results.headline()
 
 
@@ -71,6 +73,7 @@ def train(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, An
             train_stage(recipe, splits, run, console)
         if ranks.is_first():
             report.write(run.folder)
+            log_results(recipe, run.folder, console)
         return {"run_dir": str(run.folder), **ranks.from_first(run.manifest)["training"]}
 
 
@@ -86,6 +89,7 @@ def evaluate(recipe: Recipe, label: str, folder: Path | None, console: Console) 
             measure_stage(recipe, label, splits, run, results, console)
         if ranks.is_first():
             report.write(run.folder)
+            log_results(recipe, run.folder, console)
         return results.headline()
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mathtune import config, model_files, problems, prompts, runs
+from mathtune import config, model_files, problems, prompts, ranks, runs
 from mathtune.config.schema import FILE_ENDINGS, Recipe
 from mathtune.errors import ConfigError, MathtuneError, did_you_mean
 
@@ -74,6 +74,7 @@ def _faults(recipe: Recipe, run_dir: Path | None, purpose: Purpose) -> Iterator[
     yield from _shot_faults(recipe)
     if purpose.trains:
         yield from _training_faults(recipe)
+        yield from _sharding_faults(recipe)
     if purpose in (Purpose.TRAIN, Purpose.VALIDATE):
         yield from _tracker_faults(recipe)
     if purpose.writes:
@@ -211,6 +212,36 @@ def _tracker_faults(recipe: Recipe) -> Iterator[str]:
     from mathtune.training.trackers import missing_packages
 
     yield from missing_packages(recipe.tracking.report_to)
+
+
+def _sharding_faults(recipe: Recipe) -> Iterator[str]:
+    """Tell what does not work where no rank holds all weights; the launcher asks for it."""
+    how = ranks.sharding()
+    if how is None:
+        return
+    samples, optimizer = recipe.train.exact_match_samples, recipe.train.optim
+    if samples:
+        yield (
+            f"train.exact_match_samples={samples} under {how}: to solve problems each rank needs "
+            "the whole model; set train.exact_match_samples=0 or launch without it"
+        )
+    if recipe.model.load_in_4bit:
+        yield (
+            f"model.load_in_4bit=true under {how}: 4-bit weights cannot be spread over ranks; "
+            "launch without it, so that each rank holds them all"
+        )
+    if optimizer.startswith("paged_") or optimizer.endswith("bit"):
+        yield (
+            f"train.optim={optimizer} under {how}: bitsandbytes' optimisers work on whole weights; "
+            "set train.optim=adamw_torch"
+        )
+    if how == "FSDP" and os.environ.get("FSDP_VERSION") != "2":
+        yield "fsdp_version in accelerate's configuration is not 2; set fsdp_version: 2"
+    if os.environ.get("FSDP_CPU_RAM_EFFICIENT_LOADING", "false").lower() == "true":
+        yield (
+            "fsdp_cpu_ram_efficient_loading in accelerate's configuration is true, and every rank "
+            "needs the weights to measure the model; set it to false"
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -37,6 +37,17 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def sharding() -> str | None:
+    """Return ``FSDP`` or ``DeepSpeed`` where ``accelerate launch`` asked for it, which leaves no
+    rank with all weights in training.
+    """
+    for name in ("FSDP", "DeepSpeed"):
+        asked = os.environ.get(f"ACCELERATE_USE_{name.upper()}", "false").lower()
+        if world_size() > 1 and asked in ("1", "true"):
+            return name
+    return None
+
+
 def share(items: Sequence[T]) -> Sequence[T]:
     """Return this rank's part of the items: every ``world_size``-th, so that parts are alike."""
     return items[rank() :: world_size()]

@@ -13,7 +13,6 @@ runs as many as the busiest, those that it has no examples for with a loss weigh
 from __future__ import annotations
 
 import heapq
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,28 +26,13 @@ from mathtune.records import Example
 from mathtune.training.batches import Limits, cut
 
 
-def is_sharded() -> bool:
-    """Return whether the launcher asked for FSDP or ZeRO, where no rank holds all weights."""
-    return uses_fsdp() or uses_deepspeed()
-
-
-def uses_fsdp() -> bool:
-    """Return whether ``accelerate launch`` asked for FSDP."""
-    return ranks.world_size() > 1 and _is_set("ACCELERATE_USE_FSDP")
-
-
-def uses_deepspeed() -> bool:
-    """Return whether ``accelerate launch`` asked for DeepSpeed."""
-    return ranks.world_size() > 1 and _is_set("ACCELERATE_USE_DEEPSPEED")
-
-
 def parallelism(model: Any) -> str:
     """Return how a model that a trainer has prepared is spread over the ranks, from the model."""
     if isinstance(model, FSDPModule):
         return "FSDP2"
     if isinstance(model, DistributedDataParallel):
         return "DDP"
-    return "DeepSpeed" if uses_deepspeed() else "none"
+    return ranks.sharding() or "none"
 
 
 def parts(examples: Sequence[Example], count: int) -> list[list[Example]]:
@@ -85,7 +69,3 @@ def whole_steps(dataset: Dataset[Example], sampler: Sampler[int], size: int, see
         use_seedable_sampler=True,
         data_seed=seed,
     )
-
-
-def _is_set(name: str) -> bool:
-    return os.environ.get(name, "false").lower() in ("1", "true")
