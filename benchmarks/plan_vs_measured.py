@@ -124,7 +124,7 @@ def compare(case: str) -> dict[str, Any]:
     start = time.perf_counter()
     hf_config = AutoConfig.for_model(**shape)
     limits = limits_on(recipe, hf_config, "cpu")
-    work = lay_out(examples(case), recipe.train, limits, logit_cost=1.0, seed=0)
+    work = lay_out(examples(case), recipe.train, limits, seed=0)
     plan = plan_memory(recipe, hf_config, compute, work.largest, accumulates=work.accumulates)
     planning = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:

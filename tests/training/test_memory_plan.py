@@ -46,7 +46,7 @@ def plan(
     recipe = config.load("smollm2-135m-gsm8k", overrides)
     micro = [example_of(tokens, min(40, tokens // 2), recipe)] * 3
     compute = Compute(device, "a test", dtype, autocast, "")
-    return plan_memory(recipe, AutoConfig.for_model(**SHAPE), compute, micro, accumulates=True)
+    return plan_memory(recipe, AutoConfig.for_model(**SHAPE), compute, [micro], accumulates=True)
 
 
 def test_weights_gradients_and_states_are_what_a_hand_calculation_gives():

@@ -69,18 +69,18 @@ def plan_memory(
     recipe: Recipe,
     hf_config: Any,
     compute: Compute,
-    micro_batch: Sequence[Example],
+    micro_batches: Sequence[Sequence[Example]],
     *,
     accumulates: bool,
 ) -> MemoryPlan:
-    """Return the peak over forward and backward of a micro-batch and an optimiser step.
+    """Return the peak over forward and backward of each micro-batch and an optimiser step.
 
     Args:
         recipe: Method, optimiser, checkpointing.
         hf_config: The model's Transformers configuration.
         compute: Types of numbers, and whether kernels work on lists of tensors as on a GPU.
-        micro_batch: The largest one; only lengths and what is supervised matter.
-        accumulates: Whether a step has several, so that the others' gradients are there already.
+        micro_batches: The largest ones; only lengths and what is supervised matter.
+        accumulates: Whether steps have several, so that the others' gradients are there already.
 
     Raises:
         ModelError: The model cannot be built, or the adapter does not fit it.
@@ -105,15 +105,18 @@ def plan_memory(
             model.activation_checkpointing_enable()
         model.train()
         trace.restart_peak()
-        flops_before, kernels_before = trace.flops, trace.kernels
-        batch = collate(micro_batch)
-        with torch.autocast("cpu", torch.bfloat16, enabled=compute.autocast_bf16):
-            loss = summed_loss(model, batch, recipe.train.label_smoothing_factor)
-        loss.backward()
+        before, tokens = (trace.flops, trace.kernels), 0
+        for micro in micro_batches:
+            if not accumulates:
+                model.zero_grad()
+            batch = collate(micro)
+            with torch.autocast("cpu", torch.bfloat16, enabled=compute.autocast_bf16):
+                loss = summed_loss(model, batch, recipe.train.label_smoothing_factor)
+            loss.backward()
+            tokens += batch.input_ids_BT.numel()
+            del batch, loss
         passes = trace.peak
-        flops, kernels = trace.flops - flops_before, trace.kernels - kernels_before
-        tokens = batch.input_ids_BT.numel()
-        del batch, loss
+        flops, kernels = trace.flops - before[0], trace.kernels - before[1]
         with trace.counting_as(Use.OPTIMIZER):
             optimizer = _make_optimizer(recipe, model, trained, compute)
             _take_step(optimizer)
@@ -126,7 +129,7 @@ def plan_memory(
         moment=moment,
         pageable=states if recipe.train.optim.startswith("paged_") else 0,
         flops_per_token=flops / tokens,
-        kernels=kernels,
+        kernels=round(kernels / len(micro_batches)),
         parameters=counts,
     )
 

@@ -251,14 +251,10 @@ class _Planner:
         batch = train.per_device_train_batch_size, train.gradient_accumulation_steps
         key = limits, batch
         if key not in self._known:
-            text = self.hf_config.get_text_config()
-            # A target has its logits three times; a token about 20 vectors in each layer.
-            layers = 20 * text.hidden_size * text.num_hidden_layers
             work = lay_out(
                 lengths.examples,
                 train,
                 limits,
-                logit_cost=3 * text.vocab_size / layers,
                 seed=recipe.seed,
                 devices=self.devices,
                 count=lengths.count,
@@ -266,7 +262,7 @@ class _Planner:
             if not lengths.longest_known:
                 longest = example_of(train.max_length, train.max_length // 4, recipe)
                 step = [longest] * (batch[0] * batch[1])
-                work = replace(work, largest=tuple(next(cut(step, limits))))
+                work = replace(work, largest=(tuple(next(cut(step, limits))),))
             self._known[key] = work
         return self._known[key]
 

@@ -77,7 +77,8 @@ def find_remedies(
     device: Device,
     peak_with: Callable[[str], int],
 ) -> Iterator[Remedy]:
-    """Yield the changes that lower the peak by 1 % or more, each by itself, then all together.
+    """Yield the changes that lower the peak by 1 % or more, each by itself; if none fits
+    that trains the same weights, all together.
 
     What trains the same weights comes first; LoRA and 4 bits join the others only if they must.
 
@@ -89,11 +90,13 @@ def find_remedies(
         peak_with: Returns the peak of the recipe with a change.
     """
     helpful: dict[str, str] = {}
+    enough = False
     for change in _same_weights(recipe, device):
         peak = peak_with(change)
         if peak < 0.99 * before.peak:
             yield Remedy(change, peak, peak <= budget)
             helpful.update(word.split("=", 1) for word in change.split())
+            enough |= peak <= budget
     if before.devices > 1:
         peak = before.sharded_peak
         yield Remedy(f"FSDP over the {before.devices} devices", peak, peak <= budget)
@@ -102,6 +105,8 @@ def find_remedies(
         peak = peak_with(change)
         if peak < 0.99 * before.peak:
             yield Remedy(change, peak, peak <= budget)
+    if enough:
+        return
     together = " ".join(f"{key}={value}" for key, value in helpful.items())
     for method in ["" if len(helpful) > 1 else None, *methods]:
         if method is None or not together:

@@ -25,15 +25,16 @@ class Workload:
         examples: Examples seen over all of them, on all devices.
         tokens: Tokens that go through the model on one device, padding included.
         micro_batches: Forward passes on one device.
-        largest: The examples of the micro-batch that takes most memory.
-        accumulates: Whether a step with that micro-batch has others.
+        largest: The micro-batch of most tokens and, if it is another, that of most targets; one of
+            them takes most memory.
+        accumulates: Whether a step has several micro-batches.
     """
 
     steps: int
     examples: int
     tokens: int
     micro_batches: int
-    largest: tuple[Example, ...]
+    largest: tuple[tuple[Example, ...], ...]
     accumulates: bool
 
 
@@ -42,7 +43,6 @@ def lay_out(
     train: TrainConfig,
     limits: Limits,
     *,
-    logit_cost: float,
     seed: int,
     devices: int = 1,
     count: int | None = None,
@@ -53,7 +53,6 @@ def lay_out(
         examples: Training examples that fit ``train.max_length``, or a sample of them.
         train: Batch, accumulation, epochs.
         limits: Bounds of a micro-batch.
-        logit_cost: Memory of a target's logits over that of a token's activations.
         seed: Of the order.
         devices: Each takes a batch of its own.
         count: How many examples there are where ``examples`` is a sample.
@@ -64,27 +63,36 @@ def lay_out(
     if steps < 0:
         steps = math.ceil(math.ceil(count / a_step) * train.num_train_epochs)
     tokens = passes = sampled = 0
-    largest: tuple[float, list[Example], bool] = (-1.0, [], False)
+    accumulates = False
+    most_tokens: tuple[tuple[int, int], list[Example]] = ((0, 0), [])
+    most_targets: tuple[tuple[int, int], list[Example]] = ((0, 0), [])
     for step in itertools.islice(_steps(examples, each, seed), min(steps, SAMPLED_STEPS)):
         micro_batches = list(cut(step, limits))
+        accumulates |= len(micro_batches) > 1
         for micro in micro_batches:
             batch = collate(micro)
-            size = batch.input_ids_BT.numel()
+            size, targets = batch.input_ids_BT.numel(), batch.targets_N.numel()
+            most_tokens = max(most_tokens, ((size, targets), micro), key=_size)
+            most_targets = max(most_targets, ((targets, size), micro), key=_size)
             tokens += size
-            cost = size + logit_cost * batch.targets_N.numel()
-            if cost > largest[0]:
-                largest = (cost, micro, len(micro_batches) > 1)
-        sampled += 1
         passes += len(micro_batches)
+        sampled += 1
+    largest = [most_tokens[1]]
+    if most_targets[1] is not most_tokens[1]:
+        largest.append(most_targets[1])
     seen = steps * a_step if train.max_steps > 0 else round(count * train.num_train_epochs)
     return Workload(
         steps=steps,
         examples=seen,
         tokens=round(tokens * steps / sampled),
         micro_batches=round(passes * steps / sampled),
-        largest=tuple(largest[1]),
-        accumulates=largest[2],
+        largest=tuple(map(tuple, largest)),
+        accumulates=accumulates,
     )
+
+
+def _size(found: tuple[tuple[int, int], list[Example]]) -> tuple[int, int]:
+    return found[0]
 
 
 def _steps(examples: Sequence[Example], each: int, seed: int) -> Iterator[list[Example]]:
