@@ -60,11 +60,14 @@ def read_config(
         base = _base_of_adapter(folder)
         if base is None:
             _check_complete(name, folder)
-            return _read_json(folder / "config.json")
-        return read_config(*base, cached_only=cached_only)
+            return read_json(folder / "config.json")
+        try:
+            return read_config(*base, cached_only=cached_only)
+        except ModelError as error:
+            raise ModelError(f"adapter {name!r} has no base to stand on: {error}") from error
     path = hub.model_file(name, "config.json", revision, cached_only=cached_only)
     if path is not None:
-        return _read_json(path)
+        return read_json(path)
     path = hub.model_file(name, "adapter_config.json", revision, cached_only=cached_only)
     if path is not None:
         return read_config(*_base_in(path), cached_only=cached_only)
@@ -74,6 +77,48 @@ def read_config(
         f"{name!r} on the hub has neither config.json nor adapter_config.json, so it is no model "
         "for Transformers; give another id"
     )
+
+
+def is_adapter(name: str, revision: str | None = None) -> bool:
+    """Return whether a folder or hub id holds a LoRA adapter in place of a whole model.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    check_is_there(name)
+    folder = Path(resolve(name))
+    if folder.is_dir():
+        return (folder / "adapter_config.json").is_file()
+    return hub.model_file(name, "config.json", revision, cached_only=False) is None
+
+
+def find_adapter(source: Path) -> tuple[Path, Path | None]:
+    """Return an adapter's folder and the recipe of the run that it comes from, if any.
+
+    Args:
+        source: An adapter, or a run folder.
+
+    Raises:
+        ModelError: There is no adapter.
+    """
+    run = source if (source / "recipe.yaml").is_file() else source.absolute().parent
+    adapter = source / "model" if run == source else source
+    if not source.exists():
+        near = [each.name for each in source.absolute().parent.glob("*") if each.is_dir()]
+        hint = did_you_mean(source.name, near) or "; give the folder of an adapter or of a run"
+        raise ModelError(f"{source} does not exist{hint}")
+    if run == source and not adapter.is_dir():
+        raise ModelError(f"run folder {source} has no model/ yet; finish its training first")
+    if (adapter / "config.json").is_file():
+        raise ModelError(f"{adapter} is a whole model already; use it as it is")
+    if not is_adapter(str(adapter)):
+        raise ModelError(
+            f"{adapter} is no adapter, as it holds no adapter_config.json; give the folder of an "
+            "adapter or of a run"
+        )
+    _base_of_adapter(adapter)  # its weights are there
+    recipe = run / "recipe.yaml"
+    return adapter, recipe if recipe.is_file() and adapter.name == "model" else None
 
 
 def context_length(config: Mapping[str, Any]) -> int | None:
@@ -132,7 +177,7 @@ def _base_of_adapter(folder: Path) -> tuple[str, str | None] | None:
 
 def _base_in(path: Path) -> tuple[str, str | None]:
     """Return the model that an ``adapter_config.json`` names, and its revision."""
-    adapter = _read_json(path)
+    adapter = read_json(path)
     base = adapter.get("base_model_name_or_path")
     if not isinstance(base, str):
         raise ModelError(
@@ -154,7 +199,7 @@ def _check_complete(name: str, folder: Path) -> None:
         missing.append(f"*.safetensors{only}")
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        parts = set(_read_json(index).get("weight_map", {}).values())
+        parts = set(read_json(index).get("weight_map", {}).values())
         missing += sorted(part for part in parts if not (folder / part).is_file())
     if not any((folder / file).is_file() for file in _TOKENIZERS):
         missing.append("tokenizer.json")
@@ -194,7 +239,12 @@ def check_is_there(name: str) -> None:
         )
 
 
-def _read_json(path: Path) -> Mapping[str, Any]:
+def read_json(path: Path) -> Mapping[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        ModelError: If it cannot be read or holds no object.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -14,8 +14,15 @@ from rich.console import Console
 
 from mathtune import config, model_files, problems, prompts, ranks, report, runs
 from mathtune.config.schema import FILE_ENDINGS, Recipe, SourceConfig
+from mathtune.evaluation.asked import ServedModel, VLLMModel
 from mathtune.evaluation.in_loop import validation_exact_match
-from mathtune.evaluation.measure import answer_example, compare_all, measure
+from mathtune.evaluation.measure import (
+    Measurable,
+    answer_example,
+    compare_all,
+    decoding_of,
+    measure,
+)
 from mathtune.evaluation.preview import Preview, preview_set
 from mathtune.evaluation.results import Results
 from mathtune.records import Problem, ProblemSet, Splits
@@ -79,18 +86,38 @@ def evaluate(recipe: Recipe, label: str, folder: Path | None, console: Console) 
 
 
 def preview(recipe: Recipe) -> list[Preview]:
-    """Return what a model would be asked on each test set; only its tokenizer is loaded."""
-    from mathtune.training.model import load_tokenizer
+    """Return what a model would be asked on each test set; at most its tokenizer is loaded."""
+    renderer: prompts.Renderer | prompts.TextRenderer
+    style, system, shots = recipe.prompt.style, recipe.prompt.system, load_shots(recipe)
+    if recipe.eval.engine == "openai":
+        renderer, context = prompts.TextRenderer(style, system=system, shots=shots), None
+    else:
+        from mathtune.training.model import load_tokenizer
 
-    name, revision = recipe.model.name_or_path or "", recipe.model.revision
-    tokenizer = load_tokenizer(name, revision, trust=recipe.model.trust_remote_code)
-    style, system = recipe.prompt.style, recipe.prompt.system
-    renderer = prompts.Renderer(tokenizer, style, system=system, shots=load_shots(recipe))
-    context = model_files.context_length(model_files.read_config(name, revision) or {})
+        name, revision = recipe.model.name_or_path or "", recipe.model.revision
+        tokenizer = load_tokenizer(name, revision, trust=recipe.model.trust_remote_code)
+        renderer = prompts.Renderer(tokenizer, style, system=system, shots=shots)
+        context = model_files.context_length(model_files.read_config(name, revision) or {})
     return [
         preview_set(renderer, test_set, recipe.eval, context=context, seed=recipe.seed)
         for test_set in problems.load_tests(recipe.data, seed=recipe.seed)
     ]
+
+
+def merge(recipe: Recipe, output: Path, dtype: str, console: Console) -> dict[str, Any]:
+    """Merge the adapter that the recipe names into its base, checked on the first test set."""
+    from mathtune.training.merge import check_output, merge_adapter
+    from mathtune.training.model import load_tokenizer
+
+    check_output(output)
+    adapter = Path(recipe.model.name_or_path or "")
+    test_set = problems.load_tests(recipe.data, seed=recipe.seed)[0]
+    renderer = prompts.Renderer(
+        load_tokenizer(str(adapter)), recipe.prompt.style, system=recipe.prompt.system
+    )
+    asked = [renderer.prompt(problem.question, problem.id) for problem in test_set.problems]
+    decoding = decoding_of(recipe.eval, renderer, calculator=False)
+    return asdict(merge_adapter(recipe.model, output, asked, decoding, console, dtype))
 
 
 def load_shots(recipe: Recipe) -> tuple[Problem, ...]:
@@ -137,18 +164,35 @@ def measure_stage(
     recipe: Recipe, label: str, splits: Splits, run: Run, results: Results, console: Console
 ) -> None:
     """Measure the base or the tuned model and keep its figures and its answer to the example."""
-    from mathtune.training.student import Student
-
     shots = load_shots(recipe)
     if shots:
         run.note(shots={"source": recipe.prompt.shot_source, "ids": [shot.id for shot in shots]})
+    model = load_model(recipe, label, splits, run, console)
+    evaluations = measure(
+        model, label, splits.test, run, recipe.eval, console, seed=recipe.seed, shots=shots
+    )
+    results.add(evaluations, answer_example(model, label, recipe.eval, shots=shots))
+    run.finish_stage(label)
+
+
+def load_model(
+    recipe: Recipe, label: str, splits: Splits, run: Run, console: Console
+) -> Measurable:
+    """Return the model to measure, with the engine that the recipe names."""
+    if recipe.eval.engine == "openai":
+        return ServedModel(recipe)
+    if recipe.eval.engine == "vllm":
+        from mathtune.training.model import load_tokenizer
+
+        name, revision = recipe.model.name_or_path or "", recipe.model.revision
+        return VLLMModel(recipe, load_tokenizer(name, revision))
+    from mathtune.training.student import Student
+
+    student: Measurable
     if label == "tuned" and run.is_trained():
         student = Student.load_tuned(recipe, run, console)
     else:
-        student = Student.load(recipe, console)
-        student.check(splits)  # what would stop training, before hours of measuring
-    evaluations = measure(
-        student, label, splits.test, run, recipe.eval, console, seed=recipe.seed, shots=shots
-    )
-    results.add(evaluations, answer_example(student, label, recipe.eval, shots=shots))
-    run.finish_stage(label)
+        base = Student.load(recipe, console)
+        base.check(splits)  # what would stop training, before hours of measuring
+        student = base
+    return student

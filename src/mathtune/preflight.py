@@ -7,6 +7,7 @@ meets models, files and disk. Torch is not loaded for it.
 from __future__ import annotations
 
 import enum
+import importlib.util
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +63,12 @@ def load(
 
 
 def _faults(recipe: Recipe, run_dir: Path | None, purpose: Purpose) -> Iterator[str]:
-    yield from _model_faults(recipe, purpose)
+    if recipe.eval.engine == "openai":
+        yield from _server_faults(recipe)
+    else:
+        yield from _model_faults(recipe, purpose)
+    if recipe.eval.engine == "vllm" and purpose is Purpose.MEASURE:
+        yield from _vllm_faults(recipe)
     yield from _shot_faults(recipe)
     if purpose.trains:
         yield from _training_faults(recipe)
@@ -85,12 +91,53 @@ def _model_faults(recipe: Recipe, purpose: Purpose) -> Iterator[str]:
         except MathtuneError as error:
             yield from error.faults
             return
+    if purpose.trains and model.name_or_path and model_files.is_adapter(model.name_or_path):
+        yield (
+            f"model={model.name_or_path} is an adapter, and training starts from a whole model; "
+            f"run mathtune merge {model.name_or_path} and name the folder that it writes"
+        )
     context = model_files.context_length(found or {})
     limit = recipe.train.max_length
     if purpose.trains and context is not None and limit > context:
         yield (
             f"train.max_length={limit} is beyond the model's context of {context} tokens; set "
             f"train.max_length={context} or less"
+        )
+
+
+def _server_faults(recipe: Recipe) -> Iterator[str]:
+    """Check what can be known of a server without asking it."""
+    from mathtune.evaluation.asked import ServedModel
+    from mathtune.generation.openai.engine import api_key
+
+    if not (recipe.model.name_or_path or "").strip() and recipe.model.from_config is None:
+        yield "the model's name is empty; give the name that the server knows it by"
+    if recipe.eval.base_url is not None:
+        try:
+            ServedModel(recipe).engine()
+        except ConfigError as error:
+            yield from error.faults
+    try:
+        api_key(recipe.eval.api_key_env)
+    except ConfigError as error:
+        yield from error.faults
+
+
+def _vllm_faults(recipe: Recipe) -> Iterator[str]:
+    name = recipe.model.name_or_path
+    try:
+        adapter = name is not None and model_files.is_adapter(name, recipe.model.revision)
+    except MathtuneError:  # told already
+        adapter = False
+    if adapter:
+        yield (
+            f"model {name!r} is an adapter, which eval.engine=vllm does not load; merge it into "
+            "its base first (mathtune merge) and give the merged model, or set eval.engine=hf"
+        )
+    if importlib.util.find_spec("vllm") is None:
+        yield (
+            "eval.engine=vllm needs the package vllm, which is not installed; 'pip install vllm' "
+            "on a machine with a GPU, or set eval.engine=hf"
         )
 
 
@@ -128,6 +175,22 @@ def _training_faults(recipe: Recipe) -> Iterator[str]:
         yield (
             f"train.optim={train.optim} needs the package {package}, which is not installed; "
             "install it or set train.optim=adamw_torch"
+        )
+    if recipe.eval.engine != "hf":
+        then = {
+            "vllm": "mathtune eval RUN_DIR/model --engine vllm",
+            "openai": "serve RUN_DIR/model and measure it by mathtune eval --engine openai",
+        }[recipe.eval.engine]
+        yield (
+            f"eval.engine={recipe.eval.engine} in a recipe that trains: the model in training is "
+            "in this process, and base and tuned must be measured alike; set eval.engine=hf, or "
+            f"use mathtune train and then {then}"
+        )
+    ratio = recipe.adapter.loraplus_lr_ratio if recipe.adapter else None
+    if ratio is not None and train.optim.startswith(names.OWN_GROUPS):
+        yield (
+            f"train.optim={train.optim} groups parameters by itself, and so does "
+            f"adapter.loraplus_lr_ratio={ratio:g}; leave one of the two out"
         )
     if answer >= train.max_length:
         yield (

@@ -65,13 +65,21 @@ class Example:
     prompt_tokens: int
 
 
+Message = tuple[str, str]
+"""Role and content of one message of a chat."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What an engine is asked to continue: ``ids`` for local engines, ``text`` for remote ones."""
+    """What an engine is asked to continue: ``ids`` for local engines, ``text`` for remote ones.
+
+    Of a remote chat model it is asked to answer ``messages``, of which ``text`` is the record.
+    """
 
     problem_id: str
     text: str
     ids: tuple[int, ...]
+    messages: tuple[Message, ...] = ()
 
 
 class StopReason(enum.Enum):

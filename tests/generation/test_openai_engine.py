@@ -20,8 +20,10 @@ from mathtune.evaluation.rows import read_rows
 from mathtune.generation.engine import Decoding
 from mathtune.generation.hf import HFEngine
 from mathtune.generation.openai import Endpoint, OpenAIEngine, pacing, requests
+from mathtune.generation.openai.engine import api_key
 from mathtune.generation.openai.pacing import backoff_seconds, retry_after_seconds
 from mathtune.generation.openai.wire import Fault, Remedy, completion_of, read_answer
+from mathtune.prompts import Renderer, TextRenderer
 from mathtune.records import Completion, Problem, ProblemSet, Prompt, StopReason, content_id
 from model_server import FaultyProxy, Misbehaviour, Seen, TransformersServer
 from models_for_tests import saved_model
@@ -190,11 +192,12 @@ def test_one_refused_problem_does_not_keep_the_others_back(served: Served) -> No
 
 def test_the_chat_endpoint_uses_the_servers_template(served: Served) -> None:
     text = "What is 7 * 8?"
-    messages = [{"role": "system", "content": "Be short."}, {"role": "user", "content": text}]
-    ids = served.tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
-    (wanted,) = served.local.generate([Prompt("p", "", tuple(ids))], DECODING)
-    engine = served.engine(f"{served.url}/v1/", endpoint=Endpoint.CHAT, system="Be short.")
-    (found,) = engine.generate([Prompt("p", text, ())], DECODING)
+    shots = (Problem("shot", "What is 1 + 1?", "#### 2", "2"),)
+    local = Renderer(served.tokenizer, "chat", system="Be short.", shots=shots).prompt(text, "p")
+    (wanted,) = served.local.generate([local], DECODING)
+    engine = served.engine(f"{served.url}/v1/", endpoint=Endpoint.CHAT)
+    asked = TextRenderer("chat", system="Be short.", shots=shots).prompt(text, "p")
+    (found,) = engine.generate([asked], DECODING)
     assert (found.text, found.stop_reason) == (wanted.text, wanted.stop_reason)
     assert len(found.ids) == len(wanted.ids)
 
@@ -367,6 +370,13 @@ def test_a_key_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch) -> N
         engine.generate([], DECODING)
 
 
+@pytest.mark.parametrize("name", [KEY, "hf_" + "aB3" * 11, "9f" * 20, "k3Yx" * 8, "MY KEY", ""])
+def test_a_key_in_place_of_its_variables_name_is_not_repeated(name: str) -> None:
+    with pytest.raises(ConfigError, match="may be the API key itself") as caught:
+        api_key(name)
+    assert not name or name not in str(caught.value)
+
+
 # --- What it refuses -----------------------------------------------------------------------------
 
 
@@ -388,9 +398,8 @@ def test_all_bad_arguments_are_named_and_a_password_is_not() -> None:
             requests_per_minute=0,
             timeout_seconds=-1,
             max_retries=-1,
-            system="Be short.",
         )
-    assert len(caught.value.faults) == 6
+    assert len(caught.value.faults) == 5
     assert "hunter2" not in str(caught.value)
 
 

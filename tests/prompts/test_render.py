@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 import tokenizers_for_tests
 from mathtune.errors import ModelError
-from mathtune.prompts import STYLES, Renderer
+from mathtune.prompts import STYLES, Renderer, TextRenderer
 from mathtune.records import Problem, content_id
 
 TOKENIZERS = {
@@ -141,3 +141,25 @@ def test_tokenizer_without_eos_is_refused():
     tokenizer.eos_token = None
     with pytest.raises(ModelError, match="no EOS token"):
         Renderer(tokenizer, "qa")
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_server_is_sent_the_text_whose_ids_a_local_model_is_given(tokenizer, style):
+    for shots in ((), PROBLEMS[:2]):
+        local = Renderer(tokenizer, style, shots=shots)
+        sent = TextRenderer(style, shots=shots)
+        assert (sent.style, sent.stop, sent.shots) == (local.style, local.stop, local.shots)
+        for item in PROBLEMS:
+            prompt = sent.prompt(item.question, item.id)
+            assert prompt.text == local.prompt(item.question, item.id).text
+            assert (prompt.problem_id, prompt.ids, prompt.messages) == (item.id, (), ())
+
+
+def test_a_server_is_sent_the_messages_that_the_local_template_renders(tokenizer):
+    local = Renderer(tokenizer, "chat", system="Be brief.", shots=PROBLEMS[:1])
+    sent = TextRenderer("chat", system="Be brief.", shots=PROBLEMS[:1]).prompt("Two?")
+    messages = [{"role": role, "content": said} for role, said in sent.messages]
+    assert local.prompt("Two?").text == tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True
+    )
+    assert sent.messages[-1] == ("user", "Two?")

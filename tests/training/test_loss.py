@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from mathtune.config.schema import AdapterConfig
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
+from mathtune.training.adapters import add_adapter
 from mathtune.training.batches import Limits, collate, cut, supervised_count
 from mathtune.training.loss import summed_loss, token_logprobs
-from mathtune.training.model import add_adapter
 from models_for_tests import ARCHITECTURES, tiny_model
 from tokenizers_for_tests import bpe
 

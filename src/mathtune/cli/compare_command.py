@@ -44,7 +44,7 @@ def command(
     """
     from mathtune.errors import ConfigError
     from mathtune.evaluation.compare import compare_files
-    from mathtune.evaluation.comparison import table
+    from mathtune.evaluation.comparison import table, type_table
 
     files = list(paths)
     if len(files) == 1 and files[0].is_dir():
@@ -79,6 +79,9 @@ def command(
         print_json(line)
         return
     click.echo(table(comparisons))
+    for comparison in comparisons:
+        if comparison.by_type:
+            click.echo(f"\nby type:\n{type_table(comparison)}")
     for comparison in comparisons:
         name = comparison.labels[1]
         for title, pairs in (("gained", comparison.gained), ("lost", comparison.lost)):

@@ -37,6 +37,22 @@ if TYPE_CHECKING:
     "--samples", type=click.IntRange(min=1), help="Answers a problem, for maj@k and pass@k."
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Answers decoded at once.")
+@click.option(
+    "--engine",
+    type=click.Choice(["hf", "vllm", "openai"]),
+    help="What decodes: Transformers here, vLLM here, or an OpenAI-compatible server.",
+)
+@click.option("--base-url", help="The server's address, such as http://localhost:8000/v1.")
+@click.option(
+    "--endpoint",
+    type=click.Choice(["completions", "chat"]),
+    help="The server's endpoint; chat goes with --style chat.",
+)
+@click.option("--concurrency", type=click.IntRange(min=1), help="Requests at a time; default 16.")
+@click.option("--requests-per-minute", type=float, help="Most requests started in a minute.")
+@click.option("--timeout-seconds", type=float, help="Longest wait for an answer; default 600.")
+@click.option("--api-key-env", help="Variable with the API key; default OPENAI_API_KEY.")
+@click.option("--tensor-parallel-size", type=click.IntRange(min=1), help="GPUs for vLLM.")
 @click.option("--preview", is_flag=True, help="Show the first prompts to the letter, and end.")
 @click.option(
     "--label",
@@ -59,12 +75,22 @@ def command(
     top_p: float | None,
     samples: int | None,
     batch_size: int | None,
+    engine: str | None,
+    base_url: str | None,
+    endpoint: str | None,
+    concurrency: int | None,
+    requests_per_minute: float | None,
+    timeout_seconds: float | None,
+    api_key_env: str | None,
+    tensor_parallel_size: int | None,
     preview: bool,
     label: str,
     run_dir: Path | None,
     as_json: bool,
 ) -> None:
     """Measure MODEL (a folder, a hub id, an adapter's folder, tiny-base) on a problem set.
+
+    With --engine openai MODEL is its name on the server.
 
     Without --data: the GSM8K test set. Knobs of a recipe can follow, for example
     eval.perplexity=false.
@@ -73,6 +99,8 @@ def command(
     from mathtune.config import as_override
     from mathtune.preflight import Purpose, load
 
+    if endpoint == "chat" and not any(each.startswith("prompt.style=") for each in overrides):
+        style = style or "chat"
     given = {
         "model": model,
         "prompt.style": style,
@@ -84,6 +112,14 @@ def command(
         "eval.top_p": top_p,
         "eval.samples": samples,
         "eval.batch_size": batch_size,
+        "eval.engine": engine,
+        "eval.base_url": base_url,
+        "eval.endpoint": endpoint,
+        "eval.concurrency": concurrency,
+        "eval.requests_per_minute": requests_per_minute,
+        "eval.timeout_seconds": timeout_seconds,
+        "eval.api_key_env": api_key_env,
+        "eval.tensor_parallel_size": tensor_parallel_size,
         "data.max_test_samples": limit,
         "data.test": list(data) or None,
     }

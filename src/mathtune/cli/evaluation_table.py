@@ -95,7 +95,8 @@ def _form(evaluations: Sequence[Evaluation]) -> Rows:
 
 
 def _effort(evaluations: Sequence[Evaluation]) -> Rows:
-    tokens = [e["mean_tokens"] * e["samples"] for e in evaluations]
+    means = [(e["mean_tokens"], e["samples"]) for e in evaluations]
+    tokens = [None if mean is None else mean * samples for mean, samples in means]
     yield "tokens a problem", [wording.number(n, 1) for n in tokens]
     seconds = [e["seconds_per_problem"] for e in evaluations]
     yield "seconds a problem", [wording.significant(n, 3) for n in seconds]

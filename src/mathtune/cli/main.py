@@ -22,6 +22,7 @@ COMMANDS = {
     "eval": "Measure a model on a problem set.",
     "grade": "Grade saved outputs: mathtune's, lm-evaluation-harness' or your own.",
     "compare": "Compare two or more models from their predictions.",
+    "merge": "Merge an adapter into its base model, and check the result.",
     "report": "Write a run folder's report again from its files.",
     "recipes": "List the recipes, show one, or explain every knob.",
     "validate": "Check a recipe, its data and its model without running anything.",

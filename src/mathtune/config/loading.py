@@ -90,7 +90,10 @@ def parse(raw: Mapping[str, Any]) -> Recipe:
 
 
 def dump(recipe: Recipe) -> str:
-    """Return the complete recipe as YAML; loading it again gives an equal recipe."""
+    """Return the complete recipe as YAML; loading it again gives an equal recipe.
+
+    Left out is what the schema marks as ``Unrecorded``.
+    """
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 

@@ -7,6 +7,8 @@ Names are the ones Hugging Face users know (``TrainingArguments``, ``SFTConfig``
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -21,6 +23,8 @@ from pydantic import (
 Positive = Annotated[int, Field(gt=0)]
 Fraction01 = Annotated[float, Field(ge=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every random generator used takes
+Unrecorded: Any = Field(exclude=True)
+"""How a server is reached changes no result, so a run goes on in its folder with other values."""
 
 SEED_PROBLEM = "What is 125 * 45 + 678? Show your work."
 """The problem that the Gemma-2B project put to the original and to the fine-tuned model."""
@@ -75,6 +79,14 @@ class ModelConfig(Section):
         return self
 
 
+def _initial_weights(value: bool | str) -> bool | str:
+    if value is True or value in ("gaussian", "pissa"):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"pissa_niter_[1-9]\d*", value):
+        return value
+    raise ValueError(f"is {value}; give true, gaussian, pissa or pissa_niter_16")
+
+
 class AdapterConfig(Section):
     """A LoRA adapter (Hu et al. 2021); names as in ``peft.LoraConfig``."""
 
@@ -90,6 +102,16 @@ class AdapterConfig(Section):
     """Scale by ``lora_alpha / sqrt(r)`` (Kalajdzievski 2023)."""
     use_dora: bool = False
     """Train magnitude and direction apart (Liu et al. 2024)."""
+    init_lora_weights: Annotated[bool | str, AfterValidator(_initial_weights)] = True
+    """``true``: B = 0; ``gaussian``; ``pissa``, or ``pissa_niter_16`` with a fast SVD: the weights'
+    largest singular directions (Meng et al. 2024)."""
+    loraplus_lr_ratio: Annotated[float, Field(ge=1)] | None = None
+    """LoRA+: B learns at ``learning_rate`` times this, for example 16 (Hayou et al. 2024)."""
+
+    @property
+    def is_pissa(self) -> bool:
+        """Whether the adapter begins as a part that is taken out of the base's weights."""
+        return str(self.init_lora_weights).startswith("pissa")
 
 
 class SourceConfig(Section):
@@ -311,6 +333,22 @@ class EvalConfig(Section):
     """Headline figures with the calculator; the other setting is measured and reported too."""
     batch_size: Positive | None = None
     """Rows decoded at once; default: from free memory."""
+    engine: Literal["hf", "vllm", "openai"] = "hf"
+    """``hf``: Transformers in this process; ``vllm``: its offline mode; ``openai``: a server."""
+    base_url: str | None = None
+    """Address of an OpenAI-compatible server, such as ``http://localhost:8000/v1``."""
+    endpoint: Literal["completions", "chat"] = "completions"
+    """``chat``: the server's own template renders the messages of ``prompt.style: chat``."""
+    concurrency: Annotated[Positive, Unrecorded] = 16
+    """Most requests to the server at a time."""
+    requests_per_minute: Annotated[Annotated[float, Field(gt=0)] | None, Unrecorded] = None
+    """Most requests started in a minute; empty leaves it to the server to say when to wait."""
+    timeout_seconds: Annotated[float, Field(gt=0), Unrecorded] = 600.0
+    """Longest wait for one answer of the server; after it, the answer is asked for again."""
+    api_key_env: Annotated[str, Unrecorded] = "OPENAI_API_KEY"
+    """Environment variable with the server's API key, which is written down nowhere."""
+    tensor_parallel_size: Positive = 1
+    """GPUs that vLLM splits each layer over."""
     perplexity: bool = True
     """Also measure the perplexity of the gold solutions, with no solved problems before them."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
@@ -330,6 +368,26 @@ class TrackingConfig(Section):
     """Trackers by their Transformers names. W&B without a key runs offline and asks nothing."""
     project: str = "mathtune"
     """Project name in the tracker."""
+
+
+_ENGINES_WITH: dict[tuple[str, str], tuple[str, ...]] = {
+    ("model", "revision"): ("hf", "vllm"),
+    ("model", "dtype"): ("hf", "vllm"),
+    ("model", "attn_implementation"): ("hf",),
+    ("model", "load_in_4bit"): ("hf",),
+    ("model", "trust_remote_code"): ("hf",),
+    ("model", "from_config"): ("hf",),
+    ("eval", "calculator"): ("hf",),
+    ("eval", "batch_size"): ("hf",),
+    ("eval", "base_url"): ("openai",),
+    ("eval", "endpoint"): ("openai",),
+    ("eval", "concurrency"): ("openai",),
+    ("eval", "requests_per_minute"): ("openai",),
+    ("eval", "timeout_seconds"): ("openai",),
+    ("eval", "api_key_env"): ("openai",),
+    ("eval", "tensor_parallel_size"): ("vllm",),
+}
+"""Knobs that not every engine has, which would do nothing if they were let through."""
 
 
 def _file_name(value: str) -> str:
@@ -364,6 +422,18 @@ class Recipe(Section):
                 "model.load_in_4bit=true with adapter empty: 4-bit weights cannot be trained; add "
                 "an adapter (for example adapter.r=8) or set model.load_in_4bit=false"
             )
+        if self.model.load_in_4bit and self.adapter is not None and self.adapter.is_pissa:
+            faults.append(
+                f"adapter.init_lora_weights={self.adapter.init_lora_weights} with "
+                "model.load_in_4bit=true: PiSSA takes a part out of the base's weights, and 4-bit "
+                "weights cannot be changed so finely; set adapter.init_lora_weights=true or "
+                "model.load_in_4bit=false"
+            )
+        if self.adapter is not None and self.model.from_config is not None:
+            faults.append(
+                "adapter with model.from_config: random weights that stay frozen teach nothing and "
+                "are not saved; leave adapter out or name a saved model"
+            )
         if self.model.load_in_4bit and self.model.from_config is not None:
             faults.append(
                 "model.load_in_4bit=true with model.from_config: random weights are not worth "
@@ -390,6 +460,7 @@ class Recipe(Section):
                     "takes the likeliest token anyway; set eval.temperature, for example to 0.7, "
                     "or eval.top_p=1"
                 )
+        faults += self._engine_faults()
         labels = [test.label for test in self.data.test]
         if len(set(labels)) != len(labels):
             faults.append(
@@ -398,3 +469,36 @@ class Recipe(Section):
         if faults:
             raise ValueError("\x1e".join(faults))  # taken apart again in wording.py
         return self
+
+    def _engine_faults(self) -> Iterator[str]:
+        engine = self.eval.engine
+        for (section, name), engines in _ENGINES_WITH.items():
+            part = getattr(self, section)
+            value = getattr(part, name)
+            if engine not in engines and value != type(part).model_fields[name].default:
+                shown = str(value).lower() if isinstance(value, bool) else value
+                # An address may hold a password, and a mapping is long.
+                given = "" if name in ("base_url", "api_key_env", "from_config") else f"={shown}"
+                yield (
+                    f"{section}.{name}{given} with eval.engine={engine}: only the engine "
+                    f"{' or '.join(engines)} has it; leave it out or set eval.engine={engines[0]}"
+                )
+        if engine != "openai":
+            return
+        if self.eval.base_url is None:
+            yield (
+                "eval.engine=openai with eval.base_url empty: give the server's address, for "
+                "example eval.base_url=http://localhost:8000/v1"
+            )
+        if self.eval.endpoint == "chat" and self.prompt.style != "chat":
+            yield (
+                f"eval.endpoint=chat with prompt.style={self.prompt.style}: a chat endpoint puts "
+                "questions into the model's own template; set prompt.style=chat, or "
+                "eval.endpoint=completions"
+            )
+        if self.eval.endpoint == "completions" and self.prompt.style == "chat":
+            yield (
+                "prompt.style=chat with eval.endpoint=completions: the chat template is the "
+                "server's, which only its chat endpoint uses; set eval.endpoint=chat, or another "
+                "prompt.style"
+            )

@@ -186,32 +186,57 @@ def _finding(comparison: Comparison) -> str:
 def table(comparisons: Sequence[Comparison]) -> str:
     """Return comparisons against one first side as a Markdown table, with the verdicts below.
 
-    Its columns are aligned, so that it can be read as it is.
+    Its columns are aligned, so that it can be read as it is. The last says which true difference,
+    in points, so many problems would show in 4 of 5 cases.
     """
-    interval = f"{100 * comparisons[0].confidence:g} % interval"
-    head = ["", "n", "exact match", "difference", interval, "gained", "lost"]
-    rows = [[*head, "p (McNemar)", "p (Holm)"]]
-    for c in comparisons[:1]:
-        rows.append([c.labels[0], str(c.overall.n), percent(c.overall.before["value"]), *[""] * 6])
+    first = comparisons[0]
+    head = ["", "n", "exact match", *_difference_heads(first), "detectable"]
+    rows = [head, [first.labels[0], str(first.overall.n), percent(first.overall.before["value"])]]
+    rows[1] += [""] * (len(head) - len(rows[1]))
     for c in comparisons:
-        d = c.overall
+        detectable = _hundredfold(c.smallest_detectable_difference)
+        shown = percent(c.overall.after["value"])
         rows.append(
-            [
-                c.labels[1],
-                str(d.n),
-                percent(d.after["value"]),
-                points(d.difference),
-                f"{_hundredfold(d.low)} to {_hundredfold(d.high)}",
-                str(d.gained),
-                str(d.lost),
-                f"{d.mcnemar_p:.2g}",
-                f"{d.holm_p:.2g}",
-            ]
+            [c.labels[1], str(c.overall.n), shown, *_difference_cells(c.overall), detectable]
         )
+    return "\n".join([*_aligned(rows), "", *(verdict(c) for c in comparisons)])
+
+
+def type_table(comparison: Comparison) -> str:
+    """Return the differences by type of problem as such a table, p-values adjusted for the types.
+
+    It is empty where the set knows no types.
+    """
+    if not comparison.by_type:
+        return ""
+    rows = [["type", "n", *comparison.labels, *_difference_heads(comparison)]]
+    for name, part in comparison.by_type.items():
+        sides = (percent(part.before["value"]), percent(part.after["value"]))
+        rows.append([name, str(part.n), *sides, *_difference_cells(part)])
+    return "\n".join(_aligned(rows))
+
+
+def _difference_heads(comparison: Comparison) -> list[str]:
+    interval = f"{100 * comparison.confidence:g} % interval"
+    return ["difference", interval, "gained", "lost", "p (McNemar)", "p (Holm)"]
+
+
+def _difference_cells(found: Difference) -> list[str]:
+    return [
+        points(found.difference),
+        f"{_hundredfold(found.low)} to {_hundredfold(found.high)}",
+        str(found.gained),
+        str(found.lost),
+        f"{found.mcnemar_p:.2g}",
+        f"{found.holm_p:.2g}",
+    ]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
     lines = [_line([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
     ruler = _line(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-    return "\n".join([lines[0], ruler, *lines[1:], "", *(verdict(c) for c in comparisons)])
+    return [lines[0], ruler, *lines[1:]]
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,10 +1,10 @@
-"""Measure one model on every test set, with the calculator on and off."""
+"""Measure one model on every test set, with the calculator on and off where its engine has one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,19 +17,44 @@ from mathtune.evaluation.perplexity import saved_perplexity
 from mathtune.evaluation.rows import read_rows
 from mathtune.generation.engine import Decoding, Engine
 from mathtune.prompts.render import Renderer
-from mathtune.records import Completion, Example, Problem, ProblemSet, Row
+from mathtune.records import Completion, Example, Problem, ProblemSet, Prompt, Row
 from mathtune.runs import Run
 
 
+class Asking(Protocol):
+    """What turns questions into a model's prompts: ``Renderer`` or ``TextRenderer``."""
+
+    style: str
+    stop: tuple[str, ...]
+    shots: tuple[Problem, ...]
+
+    def prompt(self, question: str, problem_id: str = "") -> Prompt:
+        """Return what the model is prompted with for a question."""
+        ...
+
+    def visible(self, prompt: Prompt) -> str:
+        """Return a prompt's text to look at."""
+        ...
+
+
 class Measurable(Protocol):
-    """A model that can be asked and scored."""
+    """A model that can be asked."""
 
     def engine(self) -> Engine:
         """Return an engine that decodes with the model as it is now."""
         ...
 
-    def renderer(self, *, shots: Sequence[Problem] = ()) -> Renderer:
+    def renderer(self, *, shots: Sequence[Problem] = ()) -> Asking:
         """Return the renderer of its prompts, which begin with the solved problems given."""
+        ...
+
+
+@runtime_checkable
+class Scorable(Protocol):
+    """A model that also says how likely a text is."""
+
+    def renderer(self, *, shots: Sequence[Problem] = ()) -> Renderer:
+        """Return the renderer of its prompts and examples."""
         ...
 
     def score(self, examples: Sequence[Example]) -> Iterable[Sequence[float]]:
@@ -37,19 +62,24 @@ class Measurable(Protocol):
         ...
 
 
-def settings(config: EvalConfig) -> tuple[bool, bool]:
-    """Return the two calculator settings, the headline's first."""
+def settings(config: EvalConfig) -> tuple[bool, ...]:
+    """Return the calculator settings that are measured, the headline's first.
+
+    Only the engine in this process can put in a result while the model writes.
+    """
+    if config.engine != "hf":
+        return (False,)
     return config.calculator, not config.calculator
 
 
-def decoding_of(config: EvalConfig, renderer: Renderer, *, calculator: bool) -> Decoding:
+def decoding_of(config: EvalConfig, renderer: Asking, *, calculator: bool) -> Decoding:
     """Return greedy decoding within a recipe's limits."""
     stop = renderer.stop if config.stop is None else tuple(config.stop)
     return Decoding(max_new_tokens=config.max_new_tokens, stop=stop, calculator=calculator)
 
 
 def measured_decoding(
-    config: EvalConfig, renderer: Renderer, *, calculator: bool, seed: int
+    config: EvalConfig, renderer: Asking, *, calculator: bool, seed: int
 ) -> Decoding:
     """Return decoding as a recipe measures by it: sampled where it has a temperature."""
     greedy = decoding_of(config, renderer, calculator=calculator)
@@ -87,7 +117,10 @@ def measure(
         seed: Of sampling.
         shots: Solved problems shown before each question; perplexity is measured without them.
     """
-    engine, asking, scoring = student.engine(), student.renderer(shots=shots), student.renderer()
+    engine, asking = student.engine(), student.renderer(shots=shots)
+    scoring = student if config.perplexity and isinstance(student, Scorable) else None
+    for line in _left_out(engine, config, scored=scoring is not None):
+        console.print(line)
     summaries = []
     for test_set in test_sets:
         prompts = [asking.prompt(problem.question, problem.id) for problem in test_set.problems]
@@ -116,9 +149,9 @@ def measure(
                     )
                 )
         perplexity = None
-        if config.perplexity:
-            examples = [scoring.example(problem) for problem in test_set.problems]
-            perplexity = saved_perplexity(evaluations[0].path, examples, student.score)
+        if scoring is not None:
+            examples = list(map(scoring.renderer().example, test_set.problems))
+            perplexity = saved_perplexity(evaluations[0].path, examples, scoring.score)
         for evaluation in evaluations:
             summary = evaluation.summary(
                 predictions=str(evaluation.path.relative_to(run.folder)),
@@ -133,10 +166,18 @@ def measure(
     return summaries
 
 
+def _left_out(engine: Engine, config: EvalConfig, *, scored: bool) -> Iterator[str]:
+    """Say what the engine cannot measure."""
+    if len(settings(config)) == 1:
+        yield f"the {engine.name} engine has no calculator: measured without it only"
+    if config.perplexity and not scored:
+        yield f"the {engine.name} engine gives no perplexity: not measured"
+
+
 def answer_example(
     student: Measurable, label: str, config: EvalConfig, *, shots: Sequence[Problem] = ()
 ) -> list[dict[str, Any]]:
-    """Let a model answer the recipe's example problem greedily, with the calculator on and off."""
+    """Let a model answer the recipe's example problem greedily, in each calculator setting."""
     engine, renderer = student.engine(), student.renderer(shots=shots)
     prompt = renderer.prompt(config.example, "example")
     answers = []

@@ -92,7 +92,7 @@ class Plan:
             **shared,
             "sample": completion.sample,
             "completion": completion.text,
-            "tokens": len(completion.ids),
+            "tokens": len(completion.ids) if completion.ids or not completion.text else None,
             "inserted_tokens": completion.inserted_tokens,
             "stop_reason": stop_reason,
             **verdict_fields(completion.text, shared["gold"], shared["answer"], stop_reason),

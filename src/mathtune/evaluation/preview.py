@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mathtune.config.schema import EvalConfig
-from mathtune.evaluation.measure import measured_decoding
+from mathtune.evaluation.measure import Asking, measured_decoding, settings
 from mathtune.generation.engine import Decoding
-from mathtune.prompts.render import Renderer
 from mathtune.records import ProblemSet
 
 RULE = "-" * 80
@@ -16,11 +15,14 @@ RULE = "-" * 80
 
 @dataclass(frozen=True, slots=True)
 class ShownPrompt:
-    """One prompt: the problem's id, its text with every token visible, its number of tokens."""
+    """One prompt: the problem's id, its text with every token visible, its number of tokens.
+
+    The number is None where a server has the tokenizer.
+    """
 
     problem_id: str
     text: str
-    tokens: int
+    tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,10 @@ class Preview:
         problems: How many problems.
         style: Name of the prompt style.
         shots: Ids of the solved problems shown before each question.
-        tokens: The fewest and the most tokens that a prompt has.
+        tokens: The fewest and the most tokens that a prompt has; None where a server counts them.
         context: How many tokens the model's context holds, where that is known.
         decoding: As in the headline figures.
+        calculator: The settings that are measured, the headline's first.
         first: The first prompts.
     """
 
@@ -42,33 +45,38 @@ class Preview:
     problems: int
     style: str
     shots: tuple[str, ...]
-    tokens: tuple[int, int]
+    tokens: tuple[int, int] | None
     context: int | None
     decoding: Decoding
+    calculator: tuple[bool, ...]
     first: tuple[ShownPrompt, ...]
 
     def lines(self) -> Iterator[str]:
         """Yield the preview for people, the prompts between rules and to the letter."""
-        low, high = self.tokens
-        yield f"set {self.set}: {self.problems:,} problems, prompts of {low:,} to {high:,} tokens"
+        lengths = "tokens are the server's to count"
+        if self.tokens is not None:
+            lengths = f"prompts of {self.tokens[0]:,} to {self.tokens[1]:,} tokens"
+        yield f"set {self.set}: {self.problems:,} problems, {lengths}"
         yield f"style {self.style}, {len(self.shots)} solved examples" + (
             f": {' '.join(self.shots)}" if self.shots else ""
         )
-        yield _in_words(self.decoding)
-        context = "" if self.context is None else f"; the model's context has {self.context:,}"
-        yield (
-            f"the longest prompt with an answer of full length has "
-            f"{high + self.decoding.max_new_tokens:,} tokens{context}"
-        )
+        yield _in_words(self.decoding, self.calculator)
+        if self.tokens is not None:
+            context = "" if self.context is None else f"; the model's context has {self.context:,}"
+            yield (
+                f"the longest prompt with an answer of full length has "
+                f"{self.tokens[1] + self.decoding.max_new_tokens:,} tokens{context}"
+            )
         for number, prompt in enumerate(self.first, 1):
-            yield f"prompt {number}, problem {prompt.problem_id}, {prompt.tokens:,} tokens:"
+            length = "" if prompt.tokens is None else f", {prompt.tokens:,} tokens"
+            yield f"prompt {number}, problem {prompt.problem_id}{length}:"
             yield RULE
             yield prompt.text
             yield RULE
 
 
 def preview_set(
-    renderer: Renderer,
+    renderer: Asking,
     test_set: ProblemSet,
     config: EvalConfig,
     *,
@@ -78,23 +86,24 @@ def preview_set(
 ) -> Preview:
     """Render a set's prompts as an evaluation would, and keep the first ``show`` to look at."""
     prompts = [renderer.prompt(problem.question, problem.id) for problem in test_set.problems]
-    lengths = [len(prompt.ids) for prompt in prompts]
+    lengths = [len(prompt.ids) for prompt in prompts if prompt.ids]
     return Preview(
         set=test_set.label,
         problems=len(prompts),
         style=renderer.style,
         shots=tuple(shot.id for shot in renderer.shots),
-        tokens=(min(lengths), max(lengths)),
+        tokens=(min(lengths), max(lengths)) if lengths else None,
         context=context,
         decoding=measured_decoding(config, renderer, calculator=config.calculator, seed=seed),
+        calculator=settings(config),
         first=tuple(
-            ShownPrompt(prompt.problem_id, renderer.visible(prompt), len(prompt.ids))
+            ShownPrompt(prompt.problem_id, renderer.visible(prompt), len(prompt.ids) or None)
             for prompt in prompts[:show]
         ),
     )
 
 
-def _in_words(decoding: Decoding) -> str:
+def _in_words(decoding: Decoding, calculator: tuple[bool, ...]) -> str:
     how = "greedy"
     if decoding.temperature > 0:
         how = (
@@ -102,8 +111,8 @@ def _in_words(decoding: Decoding) -> str:
             f"top-p {decoding.top_p:g}, seed {decoding.seed}"
         )
     stop = " or ".join(map(repr, decoding.stop)) or "nothing but the end"
-    first, then = ("on", "off") if decoding.calculator else ("off", "on")
+    first, *then = ("on" if setting else "off" for setting in calculator)
     return (
         f"decoding: {how}, at most {decoding.max_new_tokens:,} new tokens, stopped by {stop}; "
-        f"calculator {first} for the headline, then {then}"
+        f"calculator {first}" + (f" for the headline, then {then[0]}" if then else "")
     )

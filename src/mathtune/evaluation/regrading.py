@@ -64,7 +64,7 @@ def grade_saved(saved: SavedOutputs) -> Regrading:
                     "style": UNKNOWN,
                     "decoding": _decoding(output, samples),
                     "completion": text,
-                    "tokens": 0,
+                    "tokens": None,
                     "inserted_tokens": 0,
                     "stop_reason": stop_reason,
                     **verdict_fields(text, output.gold, output.answer, stop_reason),

@@ -12,7 +12,8 @@ A row says all that is needed to check it without the model:
 ``prompt_hash``     ``prompt_hash`` of the text that was continued.
 ``style``           Name of the prompt style.
 ``decoding``        ``max_new_tokens, temperature, top_p, samples, seed, stop, calculator``.
-``completion``      The generated text. Of its ``tokens``, the calculator wrote ``inserted_tokens``.
+``completion``      The generated text. Of its ``tokens``, the calculator wrote ``inserted_tokens``;
+                    ``tokens`` is null where a server did not count them.
 ``stop_reason``     ``eos``, ``stop_string`` or ``length``.
 ``outcome``         ``correct``, ``wrong``, ``no_answer``, ``truncated`` or ``ungradable``.
 ``correct``         True for the first of these only.
@@ -51,7 +52,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "style": (str,),
     "decoding": (dict,),
     "completion": (str,),
-    "tokens": (int,),
+    "tokens": (int, type(None)),
     "inserted_tokens": (int,),
     "stop_reason": (str,),
     "outcome": (str,),

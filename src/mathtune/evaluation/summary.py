@@ -105,6 +105,7 @@ def summarise(
     problems, because samples of one problem are not independent, which makes the interval too wide
     rather than too narrow. ``majority`` (maj@k) and ``pass_at`` (``{"1": …, "k": …}``, means over
     problems) are then there as well. Outcomes, errors, methods and stop reasons count completions.
+    ``mean_tokens`` and ``tokens_per_second`` are None where a server did not count all tokens.
 
     Args:
         rows: Of one evaluation, in any order.
@@ -119,6 +120,8 @@ def summarise(
     """
     groups, samples = whole_evaluation(rows)
     everything = [row for group in groups.values() for row in group]
+    tokens = [row["tokens"] for row in everything if row["tokens"] is not None]
+    counted = len(tokens) == len(everything)
 
     def share(keep: Iterable[Sequence[Row]], right: Callable[[Row], bool]) -> Rate:
         kept = list(keep)
@@ -153,10 +156,10 @@ def summarise(
         ),
         "methods": _counts(row["method"] or "none" for row in everything),
         "stop_reasons": _counts(row["stop_reason"] for row in everything),
-        "mean_tokens": sum(row["tokens"] for row in everything) / len(everything),
+        "mean_tokens": sum(tokens) / len(tokens) if counted else None,
         "inserted_tokens": sum(row["inserted_tokens"] for row in everything),
         "seconds_per_problem": timing.seconds_per_problem(samples) if timing else None,
-        "tokens_per_second": timing.tokens_per_second if timing else None,
+        "tokens_per_second": timing.tokens_per_second if timing and counted else None,
         "perplexity": perplexity.result() if perplexity else None,
         "by_type": shares_by("type"),
         "by_steps": shares_by("steps"),

@@ -10,6 +10,9 @@ from typing import Protocol
 from mathtune.errors import ConfigError
 from mathtune.records import Completion, Prompt
 
+UNKNOWN_TOKEN = -1
+"""Stands in ``Completion.ids`` for each token of which only the number is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decoding:

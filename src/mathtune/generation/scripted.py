@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from mathtune.errors import ModelError
-from mathtune.generation.engine import Decoding
+from mathtune.generation.engine import UNKNOWN_TOKEN, Decoding
 from mathtune.generation.stops import find_stop
 from mathtune.records import Completion, Prompt, StopReason
 
@@ -61,7 +61,7 @@ class ScriptedEngine:
             problem_id=problem_id,
             sample=sample,
             text=text[:cut],
-            ids=(),
+            ids=(UNKNOWN_TOKEN,) * len(text[:cut].split()),  # a word counts as a token
             stop_reason=reason,
-            logprobs=() if decoding.logprobs else None,
+            logprobs=(0.0,) * len(text[:cut].split()) if decoding.logprobs else None,
         )

@@ -3,5 +3,14 @@
 from mathtune.prompts.render import Renderer
 from mathtune.prompts.shots import NAMED_SHOTS, TRAIN, named_shots
 from mathtune.prompts.styles import STYLES, stop_strings
+from mathtune.prompts.text import TextRenderer
 
-__all__ = ["NAMED_SHOTS", "STYLES", "TRAIN", "Renderer", "named_shots", "stop_strings"]
+__all__ = [
+    "NAMED_SHOTS",
+    "STYLES",
+    "TRAIN",
+    "Renderer",
+    "TextRenderer",
+    "named_shots",
+    "stop_strings",
+]

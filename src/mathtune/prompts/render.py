@@ -13,6 +13,7 @@ from typing import Any
 
 from mathtune.errors import ModelError
 from mathtune.prompts.styles import CHAT, Style, stop_strings, style_of
+from mathtune.prompts.text import chat_messages, prompt_text
 from mathtune.records import Example, Problem, Prompt
 
 Tokens = list[tuple[int, int, int]]
@@ -115,12 +116,7 @@ class Renderer:
                     self._messages(question), tokenize=False, add_generation_prompt=True
                 )
             )
-        shape = self._shape
-        shown = [
-            f"{shape.before}{shot.question}{shape.after}{shape.space}{shot.answer}\n\n"
-            for shot in self.shots
-        ]
-        return "".join(shown) + shape.before + question + shape.after
+        return prompt_text(self._shape, question, self.shots)
 
     def _completion_text(self, problem: Problem, prompt_text: str) -> str:
         if self._shape is not None:
@@ -139,11 +135,8 @@ class Renderer:
         return str(whole[len(prompt_text) :].rstrip("\n"))
 
     def _messages(self, question: str) -> list[dict[str, str]]:
-        messages = [{"role": "system", "content": self._system}] if self._system else []
-        for shot in self.shots:
-            messages.append({"role": "user", "content": shot.question})
-            messages.append({"role": "assistant", "content": shot.answer})
-        return [*messages, {"role": "user", "content": question}]
+        messages = chat_messages(question, system=self._system, shots=self.shots)
+        return [{"role": role, "content": said} for role, said in messages]
 
     def _encode_prompt(self, text: str) -> Tokens:
         """Encode with exactly one BOS where the tokenizer uses one."""

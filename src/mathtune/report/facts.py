@@ -221,6 +221,11 @@ def measuring_facts(run: RunFiles) -> list[Fact]:
     decoding = mapping(rows[0].get("decoding")) if rows else {}
     style = rows[0].get("style") if rows else mapping(run.recipe.get("prompt")).get("style")
     facts = [Fact("Prompt style", str(style))] if style else []
+    asked = mapping(run.recipe.get("eval"))
+    if asked.get("engine") == "openai":
+        facts.append(Fact("Server", f"{asked.get('base_url')}, {asked.get('endpoint')} endpoint"))
+    elif asked.get("engine"):
+        facts.append(Fact("Engine", str(asked["engine"])))
     prompt = mapping(run.recipe.get("prompt"))
     if prompt.get("shots"):
         shown = f"{prompt['shots']} ({prompt.get('shot_source')})"

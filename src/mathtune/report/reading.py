@@ -105,6 +105,12 @@ def _missing(
         notes.append("There is no metrics.jsonl with losses: no training curves.")
     elif not validation:
         notes.append("metrics.jsonl has no validation lines: no validation curve.")
+    engine = (recipe.get("eval") or {}).get("engine", "hf")
+    if engine != "hf":
+        notes.append(
+            f"Measured with the {engine} engine, which has no calculator and gives no perplexity: "
+            "neither the other calculator setting nor perplexity is known."
+        )
     if not results:
         notes.append("There is no results.json: no model of this run has been evaluated.")
     else:

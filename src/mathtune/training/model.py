@@ -1,14 +1,15 @@
-"""Models: found, loaded, quantised, given an adapter, counted."""
+"""Models: found, loaded, quantised, counted."""
 
 from __future__ import annotations
 
 import math
-import re
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
@@ -16,6 +17,8 @@ from mathtune import hub
 from mathtune.config.schema import AdapterConfig, ModelConfig
 from mathtune.errors import ModelError
 from mathtune.model_files import check_is_there, read_config, resolve
+from mathtune.training.adapters import add_adapter
+from mathtune.training.base import base_of
 from mathtune.training.device import Compute
 
 
@@ -50,6 +53,15 @@ class ParameterCounts:
         }
 
 
+def quiet_libraries() -> None:
+    """Keep the libraries' own bars and notices away; errors still come as exceptions."""
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
+    # training/run.py says this in a line of its own.
+    warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")
+
+
 def load_tokenizer(name_or_path: str, revision: str | None = None, *, trust: bool = False) -> Any:
     """Load a tokenizer by hub id or from a folder (a model or an adapter).
 
@@ -80,7 +92,7 @@ def load_model(config: ModelConfig, compute: Compute) -> Any:
     read_config(name, config.revision)  # what is missing is told better than by Transformers
     folder = Path(resolve(name))
     if (folder / "adapter_config.json").is_file():
-        return _load_adapter(folder, config, compute)
+        return _with_adapter(load_model(base_of(folder, config), compute), folder)
     try:
         return _from_pretrained(resolve(name), config, compute)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -123,24 +135,13 @@ def _from_pretrained(path: str, config: ModelConfig, compute: Compute) -> Any:
     return model
 
 
-def _load_adapter(folder: Path, config: ModelConfig, compute: Compute) -> Any:
-    """Load an adapter on the very base it was trained on, in the same 4-bit form if it was."""
-    import json
-
+def _with_adapter(base: Any, folder: Path) -> Any:
     from peft import PeftModel
 
-    adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    base_name = adapter["base_model_name_or_path"]
-    quantised = (folder / "quantization.json").is_file()
-    base = config.model_copy(
-        update={
-            "name_or_path": base_name,
-            "revision": adapter.get("revision"),
-            "load_in_4bit": quantised or config.load_in_4bit,
-        }
-    )
-    model = load_model(base, compute)
-    return PeftModel.from_pretrained(model, str(folder))
+    try:
+        return PeftModel.from_pretrained(base, str(folder))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise ModelError(_why_not("adapter", str(folder), error)) from error
 
 
 def build_from_config(config: ModelConfig, tokenizer: Any, compute: Compute, seed: int) -> Any:
@@ -166,62 +167,6 @@ def build_from_config(config: ModelConfig, tokenizer: Any, compute: Compute, see
         raise ModelError(
             f"model.from_config={config.from_config} cannot be built: {error}; check the values "
             "against the architecture's Transformers configuration"
-        ) from error
-
-
-def check_targets(model: Any, adapter: AdapterConfig) -> None:
-    """Raise ModelError if a name in ``adapter.target_modules`` fits no module of the model.
-
-    PEFT passes over such a name as long as another one fits.
-    """
-    wanted = adapter.target_modules
-    if wanted == "all-linear":
-        return
-    names = [name for name, _ in model.named_modules()]
-    if isinstance(wanted, str):  # a pattern for whole names, as PEFT reads it
-        unknown = [] if any(re.fullmatch(wanted, name) for name in names) else [wanted]
-    else:
-        unknown = [part for part in wanted if not any(f".{n}".endswith(f".{part}") for n in names)]
-    if unknown:
-        linear = {
-            name.rpartition(".")[2]
-            for name, module in model.named_modules()
-            if isinstance(module, torch.nn.Linear) and module is not model.get_output_embeddings()
-        }
-        raise ModelError(
-            f"adapter.target_modules={', '.join(unknown)} fits no layer of this model; give "
-            f"all-linear or some of {', '.join(sorted(linear))}"
-        )
-
-
-def add_adapter(model: Any, adapter: AdapterConfig, seed: int) -> Any:
-    """Freeze the model and put a LoRA adapter on it; its weights are float32.
-
-    Raises:
-        ModelError: If a target module does not exist in the model.
-    """
-    from peft import LoraConfig, get_peft_model
-
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    torch.manual_seed(seed)
-    try:
-        return get_peft_model(
-            model,
-            LoraConfig(
-                task_type="CAUSAL_LM",
-                r=adapter.r,
-                lora_alpha=adapter.lora_alpha,
-                lora_dropout=adapter.lora_dropout,
-                target_modules=adapter.target_modules,
-                use_rslora=adapter.use_rslora,
-                use_dora=adapter.use_dora,
-            ),
-        )
-    except ValueError as error:
-        raise ModelError(
-            f"adapter.target_modules={adapter.target_modules} does not fit this model: {error}; "
-            "use all-linear, or names of its linear layers"
         ) from error
 
 
@@ -254,7 +199,9 @@ def plan_parameters(
     )
     if adapter is not None:
         with torch.device("meta"):
-            model = add_adapter(model, adapter, seed=0)
+            # No SVD where there are no weights; PiSSA has the same parameters.
+            plain = adapter.model_copy(update={"init_lora_weights": True})
+            model = add_adapter(model, plain, seed=0)
     counts = count_parameters(model)
     return ParameterCounts(counts.total, counts.trainable, counts.total - four_bit // 2)
 

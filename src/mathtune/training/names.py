@@ -26,6 +26,9 @@ OPTIMIZER_PACKAGES = {
 }
 """Beginning of an optimiser's name → the module that it needs and mathtune does not install."""
 
+OWN_GROUPS = ("adalomo", "apollo", "galore", "lomo")
+"""Beginnings of the optimisers that group parameters by themselves, which LoRA+ would have to."""
+
 
 @functools.cache
 def optimizers() -> tuple[str, ...]:

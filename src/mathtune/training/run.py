@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError, DataError, TrainingStopped
 from mathtune.records import Example
 from mathtune.training import checkpoints
+from mathtune.training.adapters import INITIAL, save_as_lora
+from mathtune.training.base import note_base
 from mathtune.training.batches import Limits
 from mathtune.training.callbacks import (
     LastStep,
@@ -143,6 +146,8 @@ def train(
     window = RestoreWindow(checkpoint) if checkpoint else None
     if window:
         callbacks.insert(0, window)
+    dtype = str(compute.dtype).removeprefix("torch.")
+    noting = partial(note_base, config=recipe.model, dtype=dtype) if recipe.adapter else None
     set_seed(recipe.seed)
     examples_per_step = _examples_per_step(recipe, checkpoint, console)
     trainer = MathTrainer(
@@ -154,6 +159,8 @@ def train(
         limits=limits(recipe, model),
         tokenizer=tokenizer,
         exact_match=exact_match,
+        loraplus_lr_ratio=recipe.adapter.loraplus_lr_ratio if recipe.adapter else None,
+        on_save=noting,
         callbacks=callbacks,
     )
     if window and checkpoint:
@@ -205,27 +212,11 @@ def save_model(trainer: MathTrainer, recipe: Recipe, folder: Path) -> None:
     with checkpoints.saving(aside):
         trainer.save_model(str(aside), _internal_call=True)
         if ranks.is_first():
-            if recipe.adapter is not None:
-                _note_base(aside, recipe)
+            if recipe.adapter is not None and recipe.adapter.is_pissa:
+                save_as_lora(aside, folder.with_name(INITIAL))
             shutil.rmtree(folder, ignore_errors=True)
             aside.rename(folder)
     ranks.wait()
-
-
-def _note_base(folder: Path, recipe: Recipe) -> None:
-    """Write down what the adapter was trained on: the base's name, and its 4-bit form if any."""
-    path = folder / "adapter_config.json"
-    adapter = json.loads(path.read_text(encoding="utf-8"))
-    adapter["base_model_name_or_path"] = recipe.model.name_or_path
-    adapter["revision"] = recipe.model.revision
-    path.write_text(json.dumps(adapter, indent=2, sort_keys=True), encoding="utf-8")
-    if recipe.model.load_in_4bit:
-        quantization = {
-            "load_in_4bit": True,
-            "bnb_4bit_quant_type": recipe.model.bnb_4bit_quant_type,
-            "bnb_4bit_use_double_quant": recipe.model.bnb_4bit_use_double_quant,
-        }
-        (folder / "quantization.json").write_text(json.dumps(quantization), encoding="utf-8")
 
 
 # A CPU is fastest while a layer's activations stay in its cache, a GPU when all its units are busy.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import transformers
 from rich.console import Console
 
 from mathtune import ranks
@@ -18,6 +16,7 @@ from mathtune.generation.engine import Engine
 from mathtune.prompts.render import Renderer
 from mathtune.records import Example, Problem, Splits
 from mathtune.runs import Run
+from mathtune.training import adapters
 from mathtune.training import model as models
 from mathtune.training.batches import Limits
 from mathtune.training.device import Compute, pick_compute
@@ -46,7 +45,7 @@ class Student:
         Raises:
             ModelError: If it cannot be loaded or built.
         """
-        _quiet()
+        models.quiet_libraries()
         compute = pick_compute(recipe.model.dtype, trains_all_weights=recipe.adapter is None)
         console.print(
             f"{compute.name}, {str(compute.dtype).removeprefix('torch.')} weights: {compute.reason}"
@@ -133,7 +132,7 @@ class Student:
                 continue
             fitting(list(map(self.renderer().example, part.problems)), limit, overlong, name)
         if self.recipe.adapter is not None and not hasattr(self.model, "peft_config"):
-            models.check_targets(self.model, self.recipe.adapter)
+            adapters.check_targets(self.model, self.recipe.adapter)
 
     def _check_context(self) -> None:
         context, limit = models.context_length(self.model), self.recipe.train.max_length
@@ -181,7 +180,9 @@ class Student:
                     f"{count} {what} examples longer than {recipe.train.max_length} tokens left out"
                 )
         if recipe.adapter is not None and not hasattr(self.model, "peft_config"):
-            self.model = models.add_adapter(self.model, recipe.adapter, recipe.seed)
+            initial = run.folder / adapters.INITIAL
+            with ranks.first_goes_first():
+                self.model = adapters.add_adapter(self.model, recipe.adapter, recipe.seed, initial)
         counts = models.count_parameters(self.model)
         run.note(
             parameters=counts.to_json(),
@@ -208,12 +209,3 @@ class Student:
 
     def _limits(self) -> Limits:
         return limits(self.recipe, self.model)
-
-
-def _quiet() -> None:
-    """Keep the libraries' own bars and notices away; errors still come as exceptions."""
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
-    # training/run.py says this in a line of its own.
-    warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")

@@ -63,6 +63,8 @@ class MathTrainer(Trainer):
         limits: Bounds of a micro-batch.
         tokenizer: Saved beside the weights.
         exact_match: Called at every validation; its share of right answers is logged too.
+        loraplus_lr_ratio: LoRA+ (Hayou et al. 2024): B matrices learn at so many times the rate.
+        on_save: Called with each folder that weights were saved to, before it is sealed.
         callbacks: Further callbacks.
     """
 
@@ -77,6 +79,8 @@ class MathTrainer(Trainer):
         limits: Limits,
         tokenizer: Any,
         exact_match: Callable[[], float] | None = None,
+        loraplus_lr_ratio: float | None = None,
+        on_save: Callable[[Path], None] | None = None,
         callbacks: Sequence[Any] = (),
     ) -> None:
         super().__init__(
@@ -92,8 +96,28 @@ class MathTrainer(Trainer):
         self.limits = limits
         self.examples_per_step = examples_per_step
         self._exact_match = exact_match
+        self._loraplus_lr_ratio = loraplus_lr_ratio
+        self._on_save = on_save
         self.tokens_seen = 0
         self._staging: Path | None = None
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Make the optimiser of the arguments, for LoRA+ with its two learning rates."""
+        if self._loraplus_lr_ratio is None or self.optimizer is not None:
+            optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+            return optimizer
+        from peft.optimizers import create_loraplus_optimizer
+
+        trained = self.model if model is None else model
+        kind, options = self.get_optimizer_cls_and_kwargs(self.args, trained)
+        self.optimizer = create_loraplus_optimizer(
+            trained,
+            kind,
+            loraplus_lr_ratio=self._loraplus_lr_ratio,
+            loraplus_weight_decay=self.args.weight_decay,
+            **options,
+        )
+        return self.optimizer
 
     def create_accelerator_and_postprocess(self) -> None:
         """Make the accelerator; FSDP also works on CPUs, and gradients are summed in float32."""
@@ -318,8 +342,13 @@ class MathTrainer(Trainer):
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
     ) -> None:
         super()._save(output_dir, state_dict)
+        if not self.args.should_save:
+            return
         # A pickle of the arguments: recipe.yaml says the same and opens safely.
-        Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)
+        folder = Path(output_dir or self.args.output_dir)
+        (folder / "training_args.bin").unlink(missing_ok=True)
+        if self._on_save is not None:
+            self._on_save(folder)
 
 
 def _not_finite(what: str, step: int, examples: Sequence[Example]) -> str:

@@ -12,7 +12,9 @@ other tokens than the model had made, and the figures would not be those of the 
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
@@ -25,14 +27,20 @@ from mathtune.generation.openai.requests import OpenAIStats, Requests, Server
 from mathtune.generation.openai.wire import Endpoint
 from mathtune.records import Completion, Prompt
 
+logger = logging.getLogger(__name__)
+
 API_KEY_ENV = "OPENAI_API_KEY"
+
+_VARIABLE = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
+# What passes for a name and is rather a key: hf_… and the like, or long, with digits, in one piece.
+_KEY = re.compile(r"(?:[A-Za-z]{2,5}_)?(?=[^_]*\d)[^_]{20,}$")
 
 
 class OpenAIEngine:
     """Continues prompts with a model behind an OpenAI-compatible server.
 
     The server tokenizes the prompt's text and puts its BOS in front. A text that begins with one
-    already (a chat template's) would get two: give ``Endpoint.CHAT`` the bare question instead.
+    already (a chat template's) would get two: give ``Endpoint.CHAT`` messages instead.
 
     The API key is read from the environment when requests begin, and is kept and shown nowhere.
     Without one, requests are sent without it, which is what local servers expect.
@@ -47,7 +55,6 @@ class OpenAIEngine:
         max_retries: How often a completion is asked for again. A 429 is not counted while other
             completions keep coming in.
         api_key_env: Environment variable that holds the API key.
-        system: System message, for ``Endpoint.CHAT``.
         extra: Further fields of each request; None removes one that is there, as in
             ``{"max_tokens": None, "max_completion_tokens": 512}``.
 
@@ -71,7 +78,6 @@ class OpenAIEngine:
         timeout_seconds: float = 600.0,
         max_retries: int = 8,
         api_key_env: str = API_KEY_ENV,
-        system: str | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
         faults = _url_faults(base_url)
@@ -85,11 +91,6 @@ class OpenAIEngine:
             faults.append(f"concurrency is {concurrency}; give 1 or more")
         if max_retries < 0:
             faults.append(f"max_retries is {max_retries}; give 0 or more")
-        if system and endpoint is not Endpoint.CHAT:
-            faults.append(
-                "a system message is set, but the completions endpoint has no roles; use the chat "
-                "endpoint, or write it into the prompt"
-            )
         if faults:
             raise ConfigError(faults)
         self._server = Server(
@@ -101,7 +102,6 @@ class OpenAIEngine:
             timeout_seconds=timeout_seconds,
             max_retries=max_retries,
             api_key_env=api_key_env,
-            system=system,
             extra=dict(extra or {}),
         )
         self.stats = OpenAIStats()
@@ -130,7 +130,7 @@ class OpenAIEngine:
             )
         if faults:
             raise ConfigError(faults)
-        requests = Requests(self._server, decoding, _api_key(self._server.api_key_env))
+        requests = Requests(self._server, decoding, api_key(self._server.api_key_env))
         self.stats = requests.stats
         return _timed(requests, tuple(prompts))
 
@@ -140,9 +140,13 @@ def _timed(requests: Requests, prompts: Sequence[Prompt]) -> Iterator[Completion
         return requests.run(prompts, put)
 
     began = time.perf_counter()
-    for completion in iterate_in_thread(run):
-        requests.stats.seconds = time.perf_counter() - began
-        yield completion
+    try:
+        for completion in iterate_in_thread(run):
+            requests.stats.seconds = time.perf_counter() - began
+            yield completion
+    finally:
+        for remark in requests.stats.remarks():
+            logger.warning("openai engine: %s", remark)
 
 
 def _url_faults(base_url: str) -> list[str]:
@@ -157,7 +161,19 @@ def _url_faults(base_url: str) -> list[str]:
     return []
 
 
-def _api_key(variable: str) -> str | None:
+def api_key(variable: str) -> str | None:
+    """Return the API key that an environment variable holds; None where there need not be one.
+
+    Raises:
+        ConfigError: It is missing though named, or holds characters that no header can carry, or
+            what should be the variable's name is none.
+    """
+    if not _VARIABLE.fullmatch(variable) or _KEY.match(variable):
+        # Not repeated here, and refused before it is written into a run folder.
+        raise ConfigError(
+            "api_key_env is no name of an environment variable, and may be the API key itself; "
+            "set a variable to the key and give its name"
+        )
     key = os.environ.get(variable, "").strip()
     if not key and variable != API_KEY_ENV:
         raise ConfigError(f"environment variable {variable} is not set; set it to the API key")

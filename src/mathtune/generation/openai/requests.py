@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -53,7 +53,6 @@ class Server:
     timeout_seconds: float
     max_retries: int
     api_key_env: str
-    system: str | None
     extra: Mapping[str, Any]
 
     @property
@@ -96,6 +95,19 @@ class OpenAIStats:
     uncounted: int = 0
     cut_short: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+
+    def remarks(self) -> Iterator[str]:
+        """Yield in words what did not go as it should."""
+        if self.retries:
+            yield f"asked again {self.retries.total():,} times ({_counted(self.retries)})"
+        if self.uncounted:
+            yield f"the server did not count the tokens of {self.uncounted:,} completions"
+        if self.cut_short:
+            yield f"the server ended completions early: {_counted(self.cut_short)}"
+
+
+def _counted(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counter.most_common())
 
 
 class Requests:
@@ -163,15 +175,7 @@ class Requests:
             Fault: It will not come.
         """
         server, decoding = self._server, self._decoding
-        body = request_body(
-            server.endpoint,
-            server.model,
-            prompt,
-            sample,
-            decoding,
-            system=server.system,
-            extra=server.extra,
-        )
+        body = request_body(server.endpoint, server.model, prompt, sample, decoding, server.extra)
         random = Random(sample_seed(decoding.seed, prompt.problem_id, sample))
         failures = 0
         began = time.perf_counter()

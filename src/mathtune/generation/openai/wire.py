@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mathtune.generation.engine import Decoding
+from mathtune.generation.engine import UNKNOWN_TOKEN, Decoding
 from mathtune.generation.openai.pacing import retry_after_seconds
 from mathtune.generation.seeds import sample_seed
 from mathtune.generation.stops import find_stop
@@ -16,9 +16,6 @@ from mathtune.records import Completion, Prompt, StopReason
 
 MAX_STOP_STRINGS = 4
 """OpenAI's limit. Text is cut here at all stop strings, so further ones cost tokens only."""
-
-UNKNOWN_TOKEN = -1
-"""Stands in ``Completion.ids`` for each token: a server sends their number, not their ids."""
 
 _LENGTH = frozenset({"length", "max_tokens"})
 _ENDED = frozenset({"stop", "eos", "eos_token", "stop_sequence", "end_turn"})
@@ -29,7 +26,8 @@ class Endpoint(enum.Enum):
     """Which of the two text endpoints is asked.
 
     ``COMPLETIONS`` continues the prompt's text as it is: the same protocol as the local engines.
-    ``CHAT`` sends it as one user message, which the server puts into its own chat template.
+    ``CHAT`` sends the prompt's messages, or its text as one user message where it has none; the
+    server puts them into its own chat template.
     """
 
     COMPLETIONS = "completions"
@@ -98,15 +96,13 @@ def request_body(
     prompt: Prompt,
     sample: int,
     decoding: Decoding,
-    *,
-    system: str | None,
     extra: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the JSON body that asks for one completion."""
     body: dict[str, Any] = {"model": model}
     if endpoint is Endpoint.CHAT:
-        messages = [{"role": "system", "content": system}] if system else []
-        body["messages"] = [*messages, {"role": "user", "content": prompt.text}]
+        messages = prompt.messages or (("user", prompt.text),)
+        body["messages"] = [{"role": role, "content": said} for role, said in messages]
     else:
         body["prompt"] = prompt.text
     body["max_tokens"] = decoding.max_new_tokens

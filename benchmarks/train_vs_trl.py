@@ -1,0 +1,326 @@
+"""Training on CPU: mathtune against TRL's ``SFTTrainer`` at its defaults and at its best settings.
+
+    MATHTUNE_DATA_DIR=FOLDER python benchmarks/train_vs_trl.py --shape 14m --rounds 3
+
+All train the same model from the same weights on the same tokens of GSM8K, 8 examples a step, in
+float32 with AdamW, in turn, each in a process of its own so that peak memory is its own. Prints one
+JSON line a run and a last one with ratios. Needs ``pip install "mathtune[bench]"``.
+
+Two shapes: ``14m`` (hidden 384, 6 layers, vocabulary 8,192) and ``36m`` (hidden 256, 4 layers,
+vocabulary 128,000), both Llama with tied embeddings and random weights: speed does not depend on
+what the weights are. TRL's defaults are kept but for ``bf16``, which ``--bf16`` would turn on for
+all: on most CPUs it is emulated. They include gradient checkpointing. Its best settings are tried:
+without checkpointing, grouped by length, and packed.
+
+The share of the matmul rate is the work that the maths asks for (6 operations a weight and token,
+the output layer at supervised positions only, causal attention) over time and the rate of a large
+float32 product measured before and after in the same process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+SHAPES = {
+    "14m": {"vocab_size": 8192, "hidden_size": 384, "intermediate_size": 1024, "layers": 6},
+    "36m": {"vocab_size": 128_000, "hidden_size": 256, "intermediate_size": 688, "layers": 4},
+}
+EXAMPLES_PER_STEP = 8
+LEARNING_RATE = 2e-4
+TRL_SETTINGS: dict[str, dict[str, Any]] = {
+    "trl defaults": {},
+    "trl no checkpointing": {"gradient_checkpointing": False},
+    "trl grouped": {
+        "gradient_checkpointing": False,
+        "train_sampling_strategy": "group_by_length",
+    },
+    "trl packed": {"gradient_checkpointing": False, "packing": True, "max_length": 1024},
+}
+OURS = "mathtune"
+
+
+def build(shape: str) -> tuple[Any, Any]:
+    """Return the model and a tokenizer trained on GSM8K."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from mathtune.training.tokenizer import train_tokenizer
+
+    sizes = SHAPES[shape]
+    tokenizer = train_tokenizer(
+        (f"{row['question']}\n{row['answer']}" for row in gsm8k()[:3000]), 8192
+    )
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=sizes["vocab_size"],
+            hidden_size=sizes["hidden_size"],
+            intermediate_size=sizes["intermediate_size"],
+            num_hidden_layers=sizes["layers"],
+            num_attention_heads=sizes["hidden_size"] // 64,
+            num_key_value_heads=sizes["hidden_size"] // 64,
+            max_position_embeddings=2048,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    return model, tokenizer
+
+
+def gsm8k() -> list[dict[str, str]]:
+    """Return GSM8K's training rows."""
+    path = Path(os.environ["MATHTUNE_DATA_DIR"]) / "gsm8k" / "train.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def render(tokenizer: Any, steps: int) -> list[Any]:
+    """Return the examples of so many steps."""
+    from mathtune.prompts.render import Renderer
+    from mathtune.records import Problem, content_id
+
+    renderer = Renderer(tokenizer, "qa")
+    return [
+        renderer.example(Problem(content_id(row["question"]), row["question"], row["answer"], ""))
+        for row in gsm8k()[: steps * EXAMPLES_PER_STEP]
+    ]
+
+
+def run_mathtune(model: Any, tokenizer: Any, examples: Sequence[Any]) -> list[tuple[float, float]]:
+    """Train as ``mathtune train`` does; return time and loss after each step."""
+    from rich.console import Console
+
+    from mathtune.config.schema import Recipe
+    from mathtune.training.device import pick_compute
+    from mathtune.training.run import train
+
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = Recipe.model_validate(
+            {
+                "name": "benchmark",
+                "model": {"name_or_path": "tiny-base", "dtype": "float32"},
+                "data": {"train": "gsm8k", "test": "gsm8k"},
+                "train": {
+                    "max_steps": len(examples) // EXAMPLES_PER_STEP,
+                    "per_device_train_batch_size": EXAMPLES_PER_STEP,
+                    "learning_rate": LEARNING_RATE,
+                    "lr_scheduler_type": "constant",
+                    "optim": "adamw_torch_fused",
+                    "eval_strategy": "steps",
+                    "eval_steps": 10**6,
+                    "logging_steps": 1,
+                },
+            }
+        )
+        train(
+            recipe,
+            model=model,
+            tokenizer=tokenizer,
+            compute=pick_compute("float32"),
+            train_examples=examples,
+            validation_examples=examples[:1],
+            run_dir=Path(folder),
+            console=Console(stderr=True),
+        )
+        lines = Path(folder, "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    return [(record["seconds"], record["loss"]) for record in records if "loss" in record]
+
+
+def run_trl(
+    model: Any, tokenizer: Any, examples: Sequence[Any], settings: dict[str, Any]
+) -> list[tuple[float, float]]:
+    """Train with ``SFTTrainer``; return time and loss after each step."""
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    records: list[tuple[float, float]] = []
+
+    class Clock(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if "loss" in logs:
+                records.append((time.perf_counter(), float(logs["loss"])))
+
+    dataset = Dataset.from_dict(
+        {
+            "input_ids": [list(example.ids) for example in examples],
+            "completion_mask": [[int(flag) for flag in e.supervised] for e in examples],
+        }
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        packed = settings.get("packing", False)
+        config = SFTConfig(
+            output_dir=folder,
+            # Packed rows hold about as many tokens as a step's examples do unpacked.
+            per_device_train_batch_size=2 if packed else EXAMPLES_PER_STEP,
+            max_steps=-1 if packed else len(examples) // EXAMPLES_PER_STEP,
+            num_train_epochs=1,
+            learning_rate=LEARNING_RATE,
+            lr_scheduler_type="constant",
+            data_seed=42,  # the same order of examples
+            logging_steps=1,
+            save_strategy="no",
+            report_to=[],
+            use_cpu=True,
+            bf16=False,
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+            **settings,
+        )
+        SFTTrainer(
+            model=model,
+            args=config,
+            train_dataset=dataset,
+            processing_class=tokenizer,
+            callbacks=[Clock()],
+        ).train()
+    return records
+
+
+def matmul_rate(size: int = 2048) -> float:
+    """Return the float32 rate of a large product, in operations a second (best of 5)."""
+    import torch
+
+    left, right = torch.randn(size, size), torch.randn(size, size)
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        left @ right
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def useful_work(model: Any, examples: Sequence[Any]) -> float:
+    """Return the operations that forward and backward of an example ask for, on average."""
+    config = model.config
+    weights = sum(p.numel() for n, p in model.named_parameters() if p.dim() == 2)
+    weights -= config.vocab_size * config.hidden_size
+    total = 0.0
+    for example in examples:
+        tokens, targets = len(example.ids) - 1, sum(example.supervised[1:])
+        total += 6 * weights * tokens
+        total += 6 * config.vocab_size * config.hidden_size * targets
+        total += 6 * config.num_hidden_layers * config.hidden_size * tokens**2
+    return total / len(examples)
+
+
+def memory(field: str) -> int:
+    """Return VmRSS or VmHWM of this process, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def measure(arm: str, shape: str, steps: int, threads: int) -> dict[str, Any]:
+    """Train in this process and return what came out."""
+    import torch
+    import transformers
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    transformers.logging.set_verbosity_error()
+    torch.set_num_threads(threads)
+    model, tokenizer = build(shape)
+    examples = render(tokenizer, steps)
+    before = matmul_rate()
+    importlib.import_module("mathtune.training.run" if arm == OURS else "trl.trainer.sft_trainer")
+    base = memory("VmRSS")
+    if arm == OURS:
+        records = run_mathtune(model, tokenizer, examples)
+    else:
+        records = run_trl(model, tokenizer, examples, TRL_SETTINGS[arm])
+    peak = memory("VmHWM") - base
+    rate = max(before, matmul_rate())
+    seconds = records[-1][0] - records[0][0]
+    done = len(examples) * (len(records) - 1) / len(records)
+    total = sum(len(example.ids) for example in examples) / len(examples)
+    targets = sum(sum(example.supervised[1:]) for example in examples) / len(examples)
+    return {
+        "arm": arm,
+        "shape": shape,
+        "examples_per_second": round(done / seconds, 3),
+        "tokens_per_second": round(done * total / seconds, 1),
+        "supervised_tokens_per_second": round(done * targets / seconds, 1),
+        "peak_memory_mb": round(peak / 2**20, 1),
+        "matmul_gflops": round(rate / 1e9, 1),
+        "matmul_share": round(done / seconds * useful_work(model, examples) / rate, 3),
+        "final_loss": records[-1][1],
+        "losses": [loss for _, loss in records],
+    }
+
+
+def in_own_process(arm: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Run one arm in a new process and return what it measured."""
+    command = [sys.executable, __file__, "--arm", arm, "--shape", options.shape]
+    command += ["--steps", str(options.steps), "--threads", str(options.threads)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{arm} failed:\n{done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--shape", choices=SHAPES, default="14m")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--arm", choices=[OURS, *TRL_SETTINGS], help="one run, in this process")
+    options = parser.parse_args()
+    if "MATHTUNE_DATA_DIR" not in os.environ:
+        sys.exit("MATHTUNE_DATA_DIR is not set; give the folder that holds gsm8k/train.jsonl")
+    if options.arm:
+        result = measure(options.arm, options.shape, options.steps, options.threads)
+        print(json.dumps(result), flush=True)
+        return
+    runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in (OURS, *TRL_SETTINGS)}
+    for number in range(options.rounds):
+        for arm, found in runs.items():
+            found.append(in_own_process(arm, options))
+            shown = {key: value for key, value in found[-1].items() if key != "losses"}
+            print(json.dumps({"round": number, **shown}), flush=True)
+    print(json.dumps(summary(runs)), flush=True)
+
+
+def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Return ratios against TRL's defaults and the best of its settings."""
+
+    def middle(arm: str, key: str) -> float:
+        return statistics.median(run[key] for run in runs[arm])
+
+    def ratios(arm: str) -> list[float]:
+        speed: Callable[[dict[str, Any]], float] = lambda run: run["examples_per_second"]  # noqa: E731
+        pairs = zip(runs[OURS], runs[arm], strict=True)
+        return [round(speed(ours) / speed(theirs), 2) for ours, theirs in pairs]
+
+    best = max(TRL_SETTINGS, key=lambda arm: middle(arm, "examples_per_second"))
+    pairs = zip(runs[OURS][0]["losses"], runs["trl defaults"][0]["losses"], strict=True)
+    return {
+        "against_defaults": ratios("trl defaults"),
+        "best_of_trl": best,
+        "against_best": ratios(best),
+        "memory_share_of_defaults": round(
+            middle(OURS, "peak_memory_mb") / middle("trl defaults", "peak_memory_mb"), 3
+        ),
+        "matmul_share": middle(OURS, "matmul_share"),
+        "largest_relative_loss_difference": max(abs(a - b) / b for a, b in pairs),
+    }
+
+
+if __name__ == "__main__":
+    main()
