@@ -27,6 +27,7 @@ from mathtune.evaluation.preview import Preview, preview_set
 from mathtune.evaluation.results import Results
 from mathtune.records import Problem, ProblemSet, Splits
 from mathtune.runs import Run
+from mathtune.training.trackers import log_results
 
 
 def open_run(recipe: Recipe, folder: Path | None) -> Run:
@@ -56,6 +57,7 @@ def run(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, Any]
                 compared = compare_all(run, splits.test, recipe.eval, seed=recipe.seed)
                 results.add_comparisons(compared)
             report.write(run.folder)
+            log_results(recipe, run.folder, console)
         return results.headline()
 
 
@@ -67,6 +69,7 @@ def train(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, An
             train_stage(recipe, splits, run, console)
         if ranks.is_first():
             report.write(run.folder)
+            log_results(recipe, run.folder, console)
         return {"run_dir": str(run.folder), **ranks.from_first(run.manifest)["training"]}
 
 
@@ -82,6 +85,7 @@ def evaluate(recipe: Recipe, label: str, folder: Path | None, console: Console) 
             measure_stage(recipe, label, splits, run, results, console)
         if ranks.is_first():
             report.write(run.folder)
+            log_results(recipe, run.folder, console)
         return results.headline()
 
 

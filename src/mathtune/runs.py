@@ -261,6 +261,7 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
+        aside.unlink(missing_ok=True)
         raise DiskError(
             f"{path} could not be written ({error.strerror or error}); what was saved before is "
             "whole: free some space or mend the permissions, and give the same command again"

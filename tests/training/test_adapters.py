@@ -203,7 +203,7 @@ def test_interrupted_run_ends_with_the_same_adapter_to_the_bit(tmp_path, kind):
             os.kill(os.getpid(), signal.SIGTERM)
         return 0.0
 
-    with pytest.raises(TrainingStopped, match="signal 15 at step 4"):
+    with pytest.raises(TrainingStopped, match="signal 15 at step 3"):
         trained(recipe, tmp_path / "parts", stop_at_the_second)
     trained(recipe, tmp_path / "parts", lambda: 0.0)
     one, two = ((tmp_path / run / "model").iterdir() for run in ("whole", "parts"))

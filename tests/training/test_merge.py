@@ -55,7 +55,13 @@ def saved_adapter(
             if "lora_B" in name:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
     noting = partial(note_base, config=recipe.model, dtype=str(dtype).removeprefix("torch."))
-    save_model(model, TOKENIZER, recipe, folder / "model", noting)
+
+    def write(aside: Path) -> None:
+        model.save_pretrained(aside)
+        TOKENIZER.save_pretrained(aside)
+        noting(aside)
+
+    save_model(write, recipe, folder / "model", needed=0)
     return model.eval()
 
 

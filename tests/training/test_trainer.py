@@ -16,6 +16,7 @@ from mathtune.errors import DataError, TrainingStopped
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
 from mathtune.training.batches import collate, supervised_count
+from mathtune.training.callbacks import VOLATILE_KEYS
 from mathtune.training.device import Compute
 from mathtune.training.loss import summed_loss
 from mathtune.training.run import fitting, train
@@ -59,7 +60,9 @@ def metrics_of(
         console=Console(file=io.StringIO()),
     )
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+    return [
+        {key: value for key, value in line.items() if key not in VOLATILE_KEYS} for line in lines
+    ]
 
 
 @pytest.mark.parametrize(

@@ -296,14 +296,18 @@ class TrainConfig(Section):
     """Padded tokens in one forward pass at most; never changes the gradient. Default: by device."""
     logits_chunk_bytes: Positive = 256 * 2**20
     """Largest block of logits held at once; never changes the gradient."""
+    non_finite: Literal["stop", "skip"] = "stop"
+    """A step whose loss or gradient is not finite: stop, or leave it out (10 in a row at most)."""
     eval_strategy: Literal["epoch", "steps"] = "epoch"
-    """When to measure validation loss and to save a checkpoint."""
+    """When to measure validation loss; a better one is always saved."""
     eval_steps: Positive = 100
     """Interval with ``eval_strategy: steps``."""
+    save_steps: Positive = 500
+    """Also save a checkpoint every so many steps, to continue from after an interruption."""
     save_only_when_better: bool = True
-    """Keep a checkpoint for ``model/`` only when validation loss improved."""
+    """Save no checkpoint after a validation that was no better."""
     save_total_limit: Positive = 2
-    """Checkpoints kept; the best one is never deleted."""
+    """Checkpoints kept; the best and the newest are never deleted."""
     exact_match_samples: Annotated[int, Field(ge=0)] = 0
     """Let the model solve this many validation problems at every validation; 0: loss only."""
     metric_for_best_model: Literal["eval_loss", "eval_exact_match"] = "eval_loss"
@@ -365,7 +369,7 @@ class TrackingConfig(Section):
     report_to: list[Literal["wandb", "tensorboard", "mlflow", "trackio"]] = Field(
         default_factory=list
     )
-    """Trackers by their Transformers names. W&B without a key runs offline and asks nothing."""
+    """Trackers by their Transformers names. W&B without key or server records offline."""
     project: str = "mathtune"
     """Project name in the tracker."""
 

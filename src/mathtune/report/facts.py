@@ -171,6 +171,9 @@ def _training_facts(run: RunFiles) -> Iterator[tuple[str, str]]:
             yield "Length", f"{wording.count(steps)} steps in {wording.duration(seconds)}{note}"
         if wording.is_number(training.get("train_tokens")):
             yield "Tokens seen", wording.count(training["train_tokens"])
+        if training.get("skipped_steps"):
+            skipped = wording.count(training["skipped_steps"])
+            yield "Steps left out", f"{skipped}, whose loss or gradient was not finite"
         if wording.is_number(training.get("best_step")):
             loss = wording.significant(training.get("best_eval_loss"))
             step = wording.count(training["best_step"])

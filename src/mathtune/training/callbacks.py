@@ -1,30 +1,69 @@
-"""What happens beside the training steps: metrics, progress, signals, the last validation."""
+"""What is seen of training: figures beside the loss, ``metrics.jsonl``, the progress bar."""
 
 from __future__ import annotations
 
 import json
 import math
-import signal
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+import psutil
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from mathtune import ranks
+from mathtune.runs import write_text
 
-TRAIN_KEYS = ("loss", "learning_rate", "grad_norm")
+TRAIN_KEYS = ("loss", "perplexity", "learning_rate", "grad_norm", "skipped_steps")
 EVAL_KEYS = ("eval_loss", "eval_perplexity", "eval_exact_match")
+VOLATILE_KEYS = ("tokens_per_second", "memory_gb", "gpu_memory_gb", "seconds")
+"""What differs between two runs of one seed on one machine; all other keys do not."""
+
+
+class RunFigures(TrainerCallback):
+    """Adds perplexity, speed and memory to every training line, for the file and all trackers.
+
+    Must come before callbacks that record. The figures go into what is logged and not into the
+    trainer's state, so checkpoints of two runs of one seed stay the same.
+    """
+
+    def __init__(self) -> None:
+        self.trainer: Any = None
+        self._process = psutil.Process()
+        self._began = self._seconds = 0.0
+        self._tokens: int | None = None
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._began = time.monotonic()
+        if self._tokens is None:
+            self._tokens = self.trainer.tokens_seen
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._seconds += time.monotonic() - self._began  # steps alone, validation is not speed
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        if logs is None or "learning_rate" not in logs:
+            return
+        if "loss" in logs:
+            logs["perplexity"] = math.exp(min(float(logs["loss"]), 700.0))  # e^710 overflows
+        tokens = self.trainer.tokens_seen
+        if self._seconds > 0 and self._tokens is not None:
+            logs["tokens_per_second"] = round((tokens - self._tokens) / self._seconds, 1)
+        self._tokens, self._seconds = tokens, 0.0
+        logs["memory_gb"] = round(self._process.memory_info().rss / 2**30, 3)
+        if torch.cuda.is_available():
+            logs["gpu_memory_gb"] = round(torch.cuda.max_memory_allocated() / 2**30, 3)
 
 
 class MetricsFile(TrainerCallback):
     """Appends every logged metric to ``metrics.jsonl``, a JSON object a line, flushed at once.
 
-    Only ``seconds`` (since the start of this process's training) differs between two runs of one
-    seed.
+    ``seconds`` count from the start of this process's training. Only ``VOLATILE_KEYS`` differ
+    between two runs of one seed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,9 +82,7 @@ class MetricsFile(TrainerCallback):
                 continue
             if isinstance(record, dict) and record.get("step", math.inf) <= step:
                 kept.append(line + "\n")
-        aside = self.path.with_suffix(".tmp")
-        aside.write_text("".join(kept), encoding="utf-8")
-        aside.replace(self.path)
+        write_text(self.path, "".join(kept))
 
     def on_log(
         self,
@@ -57,12 +94,11 @@ class MetricsFile(TrainerCallback):
     ) -> None:
         logs = logs or {}
         keys = [key for key in (*TRAIN_KEYS, *EVAL_KEYS) if key in logs]
+        keys += [key for key in VOLATILE_KEYS if key in logs and keys]
         if not keys or not state.is_world_process_zero:
             return
         record = {"step": state.global_step, "epoch": round(float(logs.get("epoch", 0.0)), 6)}
         record |= {key: float(logs[key]) for key in keys}
-        if "loss" in logs:
-            record["perplexity"] = math.exp(min(float(logs["loss"]), 700.0))
         record["seconds"] = round(time.monotonic() - self._start, 3)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
@@ -85,6 +121,7 @@ class ProgressBar(TrainerCallback):
             transient=True,
         )
         self._task: Any = None
+        self._shown = False
         self._notes: dict[str, str] = {}
         self._first_step = 0
         self._start = 0.0
@@ -96,6 +133,7 @@ class ProgressBar(TrainerCallback):
         )
         if self._console.is_terminal:
             self._progress.start()
+            self._shown = True
 
     def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         rate = (state.global_step - self._first_step) / (time.monotonic() - self._start)
@@ -126,65 +164,6 @@ class ProgressBar(TrainerCallback):
 
     def stop(self) -> None:
         """Take the bar off the screen."""
-        self._progress.stop()
-
-
-class LastStep(TrainerCallback):
-    """Validates after the last step, also where it falls between two validation steps."""
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> TrainerControl:
-        if state.global_step >= state.max_steps and args.eval_strategy == "steps":
-            control.should_evaluate = True
-        return control
-
-
-class RestoreWindow(TrainerCallback):
-    """Puts the logged loss's running mean back when training continues from a checkpoint."""
-
-    def __init__(self, checkpoint: Path) -> None:
-        self.checkpoint = checkpoint
-        self.trainer: Any = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.restore_loss_window(self.checkpoint)
-
-
-class StopOnSignal(TrainerCallback):
-    """Turns SIGINT and SIGTERM into a checkpoint and an orderly end after the running step.
-
-    A second signal of the same kind ends the process at once, as without this callback. Several
-    ranks stop after the same step, and only by the first signal: a launcher passes on what the
-    terminal has sent to all of them already.
-    """
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> StopOnSignal:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.received = number
-        if ranks.world_size() == 1:
-            signal.signal(number, self._before[number])
-
-    def agreed(self) -> int:
-        """Return the signal that any of the ranks has received, or 0."""
-        return ranks.largest(self.received or 0)
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> TrainerControl:
-        if self.agreed():
-            control.should_save = True
-            control.should_training_stop = True
-        return control
+        if self._shown:  # Rich prints a blank line where a bar that was never shown is stopped
+            self._progress.stop()
+            self._shown = False

@@ -24,6 +24,9 @@ from mathtune.errors import DiskError
 SEAL = "checkpoint_manifest.json"
 STAGING = "staging"
 
+_OS_ERROR = "(os error"
+"""How libraries written in Rust end the message of a failed system call."""
+
 
 def seal(folder: Path) -> None:
     """Hash and sync every file of a checkpoint folder and write the manifest."""
@@ -35,6 +38,12 @@ def seal(folder: Path) -> None:
     (folder / SEAL).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
     _sync(folder / SEAL)
     _sync(folder)
+
+
+def sync(folder: Path) -> None:
+    """Make sure that a folder's files are on the disk."""
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
 
 
 def publish(staged: Path, final: Path) -> None:
@@ -77,10 +86,20 @@ def newest_whole(checkpoints: Path) -> tuple[Path | None, list[Path]]:
     return None, damaged
 
 
-def is_last(folder: Path) -> bool:
-    """Return whether a checkpoint is that of the last step."""
+def has_ended(folder: Path) -> bool:
+    """Return whether nothing is left to train after a checkpoint.
+
+    It is that of the last step, or of the validation at which early stopping ended training.
+    """
     state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-    return bool(state["global_step"] >= state["max_steps"])
+    if state["global_step"] >= state["max_steps"]:
+        return True
+    patience = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback")
+    return bool(
+        patience
+        and patience["attributes"]["early_stopping_patience_counter"]
+        >= patience["args"]["early_stopping_patience"]
+    )
 
 
 @contextmanager
@@ -89,20 +108,26 @@ def saving(aside: Path, needed: int = 0) -> Iterator[None]:
 
     Args:
         aside: Folder that is written to and moved into place later.
-        needed: About how many bytes, for the message.
+        needed: About how many bytes are written, for the message.
 
     Raises:
         DiskError: The disk is full or cannot be written.
     """
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError) as error:
-        # PyTorch's writer says only that it stands at an unexpected place in the file.
-        if isinstance(error, RuntimeError) and "inline_container" not in str(error):
+    except Exception as error:
+        if not _is_of_disk(error):
             raise
-        failed = disk_error(error, aside.parent, needed)
         shutil.rmtree(aside, ignore_errors=True)
-        raise failed from error
+        raise disk_error(error, aside.parent, needed) from error
+
+
+def _is_of_disk(error: Exception) -> bool:
+    """Return whether a save failed for the disk; not all libraries say so by the error's class."""
+    # PyTorch's writer says only that it stands at an unexpected place in the file; tokenizers
+    # raises a bare Exception.
+    told = "inline_container" in str(error) or _OS_ERROR in str(error)
+    return isinstance(error, OSError | SafetensorError) or told
 
 
 def disk_error(error: Exception, folder: Path, needed: int) -> DiskError:
@@ -110,11 +135,11 @@ def disk_error(error: Exception, folder: Path, needed: int) -> DiskError:
     free = shutil.disk_usage(folder).free
     what = getattr(error, "strerror", None)
     if what is None:
-        full = "inline_container" in str(error) or "os error 28" in str(error)
+        full = "inline_container" in str(error) or f"{_OS_ERROR} {errno.ENOSPC})" in str(error)
         what = os.strerror(errno.ENOSPC) if full else str(error)
     return DiskError(
         f"could not save to {folder}: {what}; {free / 2**20:,.1f} MB are free"
-        + (f" and a checkpoint needs about {needed / 2**20:,.1f} MB" if needed else "")
+        + (f" and the save needs about {needed / 2**20:,.1f} MB" if needed else "")
         + "; what was saved before is whole: free some space and give the same command again"
     )
 

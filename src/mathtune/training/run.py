@@ -22,15 +22,12 @@ from mathtune.training import checkpoints
 from mathtune.training.adapters import INITIAL, save_as_lora
 from mathtune.training.base import note_base
 from mathtune.training.batches import Limits
-from mathtune.training.callbacks import (
-    LastStep,
-    MetricsFile,
-    ProgressBar,
-    RestoreWindow,
-    StopOnSignal,
-)
+from mathtune.training.callbacks import MetricsFile, ProgressBar, RunFigures
 from mathtune.training.device import Compute
 from mathtune.training.distributed import parallelism
+from mathtune.training.nonfinite import NonFiniteSteps
+from mathtune.training.saving import LastStep, RestoreWindow, SavePoints, StopOnSignal
+from mathtune.training.tracker_callbacks import tracker_callbacks
 from mathtune.training.trackers import prepare_trackers
 from mathtune.training.trainer import LOSS_WINDOW, MathTrainer
 
@@ -45,6 +42,7 @@ class TrainingResult:
         best_eval_loss: Its validation loss, nats a supervised token.
         stopped: ``finished`` or ``early``.
         train_tokens: Tokens trained on, prompts included.
+        skipped_steps: Steps left out because their loss or gradient was not finite.
         seconds: Wall-clock seconds of this process's training.
         processes: How many trained together, and
         parallelism: how: ``DDP``, ``FSDP2``, ``DeepSpeed``, or ``none`` for one.
@@ -55,6 +53,7 @@ class TrainingResult:
     best_eval_loss: float
     stopped: str
     train_tokens: int
+    skipped_steps: int
     seconds: float
     processes: int
     parallelism: str
@@ -140,14 +139,20 @@ def train(
     metrics = MetricsFile(run_dir / "metrics.jsonl")
     stop = StopOnSignal()
     progress = ProgressBar(console)
-    callbacks: list[Any] = [LastStep(), metrics, progress, stop]
-    if recipe.train.early_stopping_patience is not None:
-        callbacks.append(EarlyStoppingCallback(recipe.train.early_stopping_patience))
+    settings = recipe.train
+    figures = RunFigures()
+    callbacks: list[Any] = [figures, LastStep()]
+    callbacks += [SavePoints(settings.save_steps, not settings.save_only_when_better, stop)]
+    if settings.early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(settings.early_stopping_patience))
     window = RestoreWindow(checkpoint) if checkpoint else None
     if window:
         callbacks.insert(0, window)
     dtype = str(compute.dtype).removeprefix("torch.")
     noting = partial(note_base, config=recipe.model, dtype=dtype) if recipe.adapter else None
+    trackers = tracker_callbacks(
+        prepare_trackers(recipe, run_dir, console), recipe, run_dir, console
+    )
     set_seed(recipe.seed)
     examples_per_step = _examples_per_step(recipe, checkpoint, console)
     trainer = MathTrainer(
@@ -158,11 +163,14 @@ def train(
         validation_examples=validation_examples,
         limits=limits(recipe, model),
         tokenizer=tokenizer,
+        nonfinite=NonFiniteSteps(skip=settings.non_finite == "skip", say=console.print),
+        keep=settings.save_total_limit,
         exact_match=exact_match,
         loraplus_lr_ratio=recipe.adapter.loraplus_lr_ratio if recipe.adapter else None,
         on_save=noting,
-        callbacks=callbacks,
+        callbacks=[*callbacks, metrics, *trackers, progress],
     )
+    figures.trainer = trainer
     if window and checkpoint:
         window.trainer = trainer
         console.print(f"continuing from {checkpoint.name}")
@@ -171,21 +179,31 @@ def train(
     start = time.monotonic()
     try:
         with stop:
-            if checkpoint and checkpoints.is_last(checkpoint):
+            if checkpoint and checkpoints.has_ended(checkpoint):
                 trainer.adopt(checkpoint)  # killed while the model was saved
             else:
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if received := stop.agreed():
+            raise _stopped(received, trainer.state.global_step, output)
+        if trainer.state.best_model_checkpoint is None:
+            raise TrainingStopped(
+                f"no validation gave a finite {settings.metric_for_best_model}, so there are no "
+                "weights to keep; lower train.learning_rate, or look at the validation problems"
+            )
+        # With an adapter only that is written.
+        saved = [p for p in model.parameters() if p.requires_grad or recipe.adapter is None]
+        save_model(
+            lambda aside: trainer.save_model(str(aside), _internal_call=True),
+            recipe,
+            run_dir / "model",
+            needed=sum(p.numel() * p.element_size() for p in saved),
+        )
+    except Exception:
+        for tracker in trackers:
+            tracker.abort()
+        raise
     finally:
         progress.stop()
-    if received := stop.agreed():
-        stopped = TrainingStopped(
-            f"stopped by signal {received} at step {trainer.state.global_step}, checkpoint "
-            "saved; give the same command again to continue",
-            exit_code=128 + received,
-        )
-        stopped.told = not ranks.is_first()
-        raise stopped
-    save_model(trainer, recipe, run_dir / "model")
     state = trainer.state
     best_step = state.best_global_step or state.global_step
     return TrainingResult(
@@ -198,23 +216,45 @@ def train(
         ),
         stopped="finished" if state.global_step >= state.max_steps else "early",
         train_tokens=trainer.tokens_seen,
+        skipped_steps=trainer.nonfinite.skipped,
         seconds=time.monotonic() - start,
         processes=ranks.world_size(),
         parallelism=parallelism(trainer.model_wrapped),
     )
 
 
-def save_model(trainer: MathTrainer, recipe: Recipe, folder: Path) -> None:
-    """Save weights (or the adapter) and tokenizer aside and move them into place at once."""
+def _stopped(signal: int, step: int, output: Path) -> TrainingStopped:
+    """Return the error that ends a run on a signal, naming what it will continue from."""
+    saved = max((checkpoints.step_of(folder) for folder in output.iterdir()), default=-1)
+    state = "checkpoint saved" if saved == step else f"the last checkpoint is of step {saved}"
+    stopped = TrainingStopped(
+        f"stopped by signal {signal} at step {step}, {state}; give the same command again to "
+        "continue",
+        exit_code=128 + signal,
+    )
+    stopped.told = not ranks.is_first()
+    return stopped
+
+
+def save_model(write: Callable[[Path], None], recipe: Recipe, folder: Path, needed: int) -> None:
+    """Save weights (or the adapter) and tokenizer aside and move them into place at once.
+
+    Args:
+        write: Writes them into a folder. Every rank calls it, in case weights must be gathered.
+        recipe: Of the training.
+        folder: Where to.
+        needed: About how many bytes, for the message where the disk is full.
+    """
     aside = folder.with_name(folder.name + ".partial")
     if ranks.is_first():
         shutil.rmtree(aside, ignore_errors=True)
-    with checkpoints.saving(aside):
-        trainer.save_model(str(aside), _internal_call=True)
+    with checkpoints.saving(aside, needed=needed):
+        write(aside)
         if ranks.is_first():
             if recipe.adapter is not None and recipe.adapter.is_pissa:
                 save_as_lora(aside, folder.with_name(INITIAL))
             shutil.rmtree(folder, ignore_errors=True)
+            checkpoints.sync(aside)
             aside.rename(folder)
     ranks.wait()
 
@@ -237,7 +277,6 @@ def _arguments(
     recipe: Recipe, compute: Compute, run_dir: Path, console: Console, *, fresh: bool
 ) -> TrainingArguments:
     train = recipe.train
-    report_to = prepare_trackers(recipe, run_dir, console)
     if compute.device == "cpu" and train.optim.startswith("paged_"):
         console.print(f"{train.optim}: pages need a GPU; the same optimiser runs without them")
     try:
@@ -266,15 +305,14 @@ def _arguments(
             eval_strategy=train.eval_strategy,
             eval_on_start=fresh,  # where the curves begin
             eval_steps=train.eval_steps,
-            save_strategy="best" if train.save_only_when_better else train.eval_strategy,
-            save_steps=train.eval_steps,
-            save_total_limit=train.save_total_limit,
+            save_strategy="best",  # and where SavePoints says so; MathTrainer deletes old ones
             load_best_model_at_end=True,
             metric_for_best_model=train.metric_for_best_model,
             greater_is_better=train.metric_for_best_model == "eval_exact_match",
             logging_steps=train.logging_steps,
             logging_nan_inf_filter=False,  # MathTrainer stops where a loss is not finite
-            report_to=report_to,
+            report_to="none",  # trackers are callbacks of ours, so that none can stop a run
+            project=recipe.tracking.project,
             remove_unused_columns=False,
             ddp_find_unused_parameters=False,  # every weight is used in every pass
             disable_tqdm=True,

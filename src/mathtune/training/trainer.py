@@ -28,11 +28,11 @@ from transformers import PrinterCallback, Trainer, TrainerState, TrainingArgumen
 from transformers.trainer_utils import rotate_checkpoints
 
 from mathtune import ranks
-from mathtune.errors import TrainingStopped
 from mathtune.records import Example
 from mathtune.training import checkpoints, distributed, sharded
 from mathtune.training.batches import Limits, collate, supervised_count
 from mathtune.training.loss import summed_loss
+from mathtune.training.nonfinite import NonFiniteSteps
 
 LOSS_WINDOW = "loss_window.json"
 
@@ -62,6 +62,8 @@ class MathTrainer(Trainer):
         validation_examples: Validation examples.
         limits: Bounds of a micro-batch.
         tokenizer: Saved beside the weights.
+        nonfinite: Decides what becomes of a step whose loss or gradient is not finite.
+        keep: How many checkpoints are kept; the newest and the best always are.
         exact_match: Called at every validation; its share of right answers is logged too.
         loraplus_lr_ratio: LoRA+ (Hayou et al. 2024): B matrices learn at so many times the rate.
         on_save: Called with each folder that weights were saved to, before it is sealed.
@@ -78,6 +80,8 @@ class MathTrainer(Trainer):
         validation_examples: Sequence[Example],
         limits: Limits,
         tokenizer: Any,
+        nonfinite: NonFiniteSteps,
+        keep: int,
         exact_match: Callable[[], float] | None = None,
         loraplus_lr_ratio: float | None = None,
         on_save: Callable[[Path], None] | None = None,
@@ -98,7 +102,11 @@ class MathTrainer(Trainer):
         self._exact_match = exact_match
         self._loraplus_lr_ratio = loraplus_lr_ratio
         self._on_save = on_save
+        self.nonfinite = nonfinite
         self.tokens_seen = 0
+        self._keep = keep
+        self._loss_before = torch.zeros(())
+        self._logged_before = 0
         self._staging: Path | None = None
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
@@ -151,6 +159,8 @@ class MathTrainer(Trainer):
         examples: list[Example] = inputs
         model.train()
         total = supervised_count(examples)
+        self.nonfinite.begin_step()
+        self._loss_before = self._tr_loss.clone()
         # DDP averages gradients over ranks, the loss is a mean over all ranks' tokens: undo the
         # average.
         scale = self.accelerator.num_processes / total
@@ -164,8 +174,7 @@ class MathTrainer(Trainer):
                 batch = collate(micro).to(self.args.device)
                 loss = summed_loss(model, batch, self.args.label_smoothing_factor)
                 loss = loss * (scale * weight)
-            if not torch.isfinite(loss):
-                raise TrainingStopped(_not_finite("loss", self.state.global_step + 1, micro))
+            self.nonfinite.note(loss, micro)
             self.accelerator.backward(loss)
             step_loss += loss.detach()
         self.tokens_seen += sum(len(example.ids) for example in examples)
@@ -186,11 +195,23 @@ class MathTrainer(Trainer):
 
     def _clip_grad_norm(self, model: torch.nn.Module) -> torch.Tensor:
         norm: torch.Tensor = super()._clip_grad_norm(model)
-        if hasattr(norm, "full_tensor"):  # a norm of shards
-            norm = norm.full_tensor()
-        if not math.isfinite(float(norm)):
-            raise TrainingStopped(_not_finite("gradient", self.state.global_step + 1, ()))
+        return norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of shards
+
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
+        """Return the gradient's norm; take a step that is not finite out of everything."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        step = self.state.global_step + 1
+        if self.nonfinite.found(step, float(norm), ranks.largest):
+            model.zero_grad()  # an optimiser passes over weights that have no gradient
+            self._tr_loss.copy_(self._loss_before)
         return norm
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log figures, the loss as the mean over the steps that were not left out."""
+        if "loss" in logs:
+            self.nonfinite.correct(logs, self.state.global_step - self._logged_before)
+            self._logged_before = self.state.global_step
+        super().log(logs, *args, **kwargs)
 
     def evaluate(
         self,
@@ -234,6 +255,10 @@ class MathTrainer(Trainer):
 
     # Checkpoints
 
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Return whether to save after a validation: it is the best so far, or one was due."""
+        return super()._determine_best_metric(metrics, trial) or bool(self.control.should_save)
+
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._staging or self.args.output_dir)
 
@@ -274,6 +299,7 @@ class MathTrainer(Trainer):
                 "last_logged_step": self._globalstep_last_logged,
                 "tokens_seen": self.tokens_seen,
                 "examples_per_step": self.examples_per_step,
+                "nonfinite": self.nonfinite.state(),
             }
             (folder / LOSS_WINDOW).write_text(json.dumps(window), encoding="utf-8")
             checkpoints.seal(folder)
@@ -281,7 +307,7 @@ class MathTrainer(Trainer):
         shutil.rmtree(staging, ignore_errors=True)
         rotate_checkpoints(
             output_dir=str(final.parent),
-            save_total_limit=self.args.save_total_limit,
+            save_total_limit=self._keep,
             best_model_checkpoint=best,
         )
 
@@ -297,8 +323,9 @@ class MathTrainer(Trainer):
             self.state.best_model_checkpoint = str(checkpoint.with_name(Path(best).name))
         window = json.loads((checkpoint / LOSS_WINDOW).read_text(encoding="utf-8"))
         self._tr_loss = torch.tensor(window["loss"], device=self.args.device)
-        self._globalstep_last_logged = window["last_logged_step"]
+        self._globalstep_last_logged = self._logged_before = window["last_logged_step"]
         self.tokens_seen = window["tokens_seen"]
+        self.nonfinite.restore(window["nonfinite"])
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write weights, or the adapter, and tokenizer. Every rank must call it; rank 0 writes."""
@@ -349,13 +376,3 @@ class MathTrainer(Trainer):
         (folder / "training_args.bin").unlink(missing_ok=True)
         if self._on_save is not None:
             self._on_save(folder)
-
-
-def _not_finite(what: str, step: int, examples: Sequence[Example]) -> str:
-    named = ", ".join(example.problem_id for example in examples)
-    where = f" on problems {named}" if named else ""
-    return (
-        f"the {what} is not finite at step {step}{where}; the weights of the last checkpoint are "
-        "untouched. Lower train.learning_rate or set train.max_grad_norm=1.0, and give the command "
-        "again"
-    )

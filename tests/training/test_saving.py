@@ -1,0 +1,295 @@
+"""When checkpoints are written, which are kept, and that each is a place to go on from exactly."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from mathtune import config
+from mathtune.errors import TrainingStopped
+from mathtune.prompts import Renderer
+from mathtune.records import Example, Problem, content_id
+from mathtune.training import model as models
+from mathtune.training.callbacks import VOLATILE_KEYS
+from mathtune.training.checkpoints import step_of
+from mathtune.training.device import Compute
+from mathtune.training.run import TrainingResult, train
+from models_for_tests import saved_model, tiny_model
+from tokenizers_for_tests import bpe
+
+TOKENIZER = bpe()
+FLOAT32 = Compute("cpu", "CPU", torch.float32, False, "a test")
+
+
+def examples(first: int, last: int, factor: int = 1) -> list[Example]:
+    made = []
+    for n in range(first, last):
+        question, answer = f"What is {n}?", f"It is {factor * n}. #### {factor * n}"
+        problem = Problem(content_id(question, answer), question, answer, "1")
+        made.append(Renderer(TOKENIZER, "qa").example(problem))
+    return made
+
+
+TRAIN = examples(10, 24)  # 14: steps of 4 make 4 an epoch, the last of 2
+VALIDATION = examples(24, 28)
+
+
+def model() -> torch.nn.Module:
+    """Make a model whose dropout needs the random state restored."""
+    return tiny_model("llama", len(TOKENIZER), attention_dropout=0.2)
+
+
+def run(
+    folder: Path,
+    *overrides: str,
+    student: torch.nn.Module | None = None,
+    exact_match: Callable[[], float] | None = None,
+    validation: Sequence[Example] = VALIDATION,
+) -> tuple[TrainingResult, str]:
+    settings = {
+        "train.num_train_epochs": "3",
+        "train.learning_rate": "3e-3",
+        "train.logging_steps": "3",
+        "train.per_device_train_batch_size": "2",
+        "train.gradient_accumulation_steps": "2",
+        **dict(override.split("=") for override in overrides),
+    }
+    recipe = config.load("smollm2-135m-gsm8k", [f"{k}={v}" for k, v in settings.items()])
+    folder.mkdir(exist_ok=True)
+    said = io.StringIO()
+    result = train(
+        recipe,
+        model=student or model(),
+        tokenizer=TOKENIZER,
+        compute=FLOAT32,
+        train_examples=TRAIN,
+        validation_examples=validation,
+        run_dir=folder,
+        console=Console(file=said, width=10_000),
+        exact_match=exact_match,
+    )
+    return result, said.getvalue()
+
+
+def saved(folder: Path) -> list[int]:
+    return sorted(map(step_of, (folder / "checkpoints").iterdir()))
+
+
+def metrics(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    return [{k: v for k, v in line.items() if k not in VOLATILE_KEYS} for line in lines]
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model" / "model.safetensors").read_bytes()
+
+
+def test_save_steps_lie_between_validations(tmp_path):
+    """A place to continue every 3 steps, though validations come every 5 and may be worse."""
+    keep = "train.save_total_limit=20"
+    every = ("train.eval_strategy=steps", "train.eval_steps=5", "train.save_steps=3", keep)
+    result, _ = run(tmp_path / "steps", *every)
+    assert set(saved(tmp_path / "steps")) >= {3, 6, 9, 12, result.best_step}
+    assert set(saved(tmp_path / "steps")) <= {3, 5, 6, 9, 10, 12}
+    run(tmp_path / "epochs", "train.save_steps=3", keep)
+    assert set(saved(tmp_path / "epochs")) >= {3, 6, 9}
+    # A checkpoint that is due at the end of an epoch is written after its validation.
+    for folder in (tmp_path / "epochs" / "checkpoints").iterdir():
+        state = json.loads((folder / "trainer_state.json").read_text())
+        validated = [log["step"] for log in state["log_history"] if "eval_loss" in log]
+        assert validated == [step for step in (0, 4, 8, 12) if step <= step_of(folder)]
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_the_best_is_never_deleted(tmp_path, limit):
+    """Validation is best early and worse ever after; the newest is kept to continue from."""
+    contradicting = examples(10, 14, factor=3)
+    settings = (
+        "train.num_train_epochs=12", "train.learning_rate=1e-2", "train.save_steps=5",
+        f"train.save_total_limit={limit}",
+    )  # fmt: skip
+    student = model()
+    result, _ = run(tmp_path, *settings, student=student, validation=contradicting)
+    losses = {
+        m["step"]: m["eval_loss"] for m in metrics(tmp_path) if "eval_loss" in m and m["step"]
+    }
+    assert result.best_step == min(losses, key=losses.__getitem__)
+    assert result.best_step < 45  # several worse validations and a newer checkpoint follow
+    assert saved(tmp_path) == [result.best_step, 45]
+    best = load_file(tmp_path / "checkpoints" / f"checkpoint-{result.best_step}/model.safetensors")
+    for name, tensor in load_file(tmp_path / "model" / "model.safetensors").items():
+        assert torch.equal(tensor, best[name])
+        assert torch.equal(tensor, student.state_dict()[name])
+
+
+def test_exact_match_chooses(tmp_path):
+    shares = iter([0.0, 0.25, 0.75, 0.75, 0.5])
+    result, _ = run(
+        tmp_path, "train.num_train_epochs=4", "train.exact_match_samples=4",
+        "train.metric_for_best_model=eval_exact_match", exact_match=lambda: next(shares),
+    )  # fmt: skip
+    assert result.best_step == 8  # of two equal ones the first
+    logged = [m["eval_exact_match"] for m in metrics(tmp_path) if "eval_exact_match" in m]
+    assert logged == [0.0, 0.25, 0.75, 0.75, 0.5]
+
+
+@pytest.mark.parametrize("only_better", ["true", "false"])
+def test_early_stopping_is_not_undone_by_a_kill_before_the_model_is_saved(tmp_path, only_better):
+    settings = (
+        "train.num_train_epochs=30", "train.learning_rate=1e-30", "train.early_stopping_patience=2",
+        f"train.save_only_when_better={only_better}", "train.save_total_limit=9",
+    )  # fmt: skip
+    first, _ = run(tmp_path, *settings)
+    assert (first.steps, first.best_step, first.stopped) == (12, 4, "early")
+    assert saved(tmp_path) == ([4] if only_better == "true" else [4, 8, 12])
+    before, whole = metrics(tmp_path), weights(tmp_path)
+    shutil.rmtree(tmp_path / "model")  # as a kill in the middle of its saving leaves it
+    again, _ = run(tmp_path, *settings)
+    assert (again.steps, again.best_step, again.stopped) == (12, 4, "early")
+    assert again.train_tokens == first.train_tokens
+    assert metrics(tmp_path) == before
+    assert weights(tmp_path) == whole
+
+
+class Signals:
+    """Sends this process a signal at a moment of training, by hooks on the model."""
+
+    def __init__(self, student: torch.nn.Module, when: str, forward: int) -> None:
+        self._student, self._when, self._forward_pass = student, when, forward
+        self._trained = 0
+        embedding = student.get_input_embeddings()
+        embedding.register_forward_hook(self._forward)
+        student.register_state_dict_pre_hook(self._save)
+
+    def _forward(self, *_: object) -> None:
+        self._trained += self._student.training
+        now = "training" if self._student.training else "validation"
+        if now == self._when and self._trained >= self._forward_pass:
+            self._send()
+
+    def _save(self, *_: object) -> None:
+        if self._when == "saving":
+            self._send()
+
+    def _send(self) -> None:
+        self._when = "done"
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+MOMENTS = {  # what is under way, in which forward pass of training (7 an epoch), last step
+    "in an epoch": ("training", 11, 6),
+    "at the end of an epoch": ("training", 14, 8),
+    "at the last step": ("training", 21, 12),
+    "while validating": ("validation", 7, 4),
+    "while saving": ("saving", 0, 5),
+}
+
+
+@pytest.mark.parametrize("strategy", ["epoch", "steps"])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_signal_at_any_moment_saves_and_the_same_run_goes_on(
+    tmp_path, moment, strategy, uninterrupted
+):
+    when, forward, expected = MOMENTS[moment]
+    student, settings = model(), settings_of(strategy)
+    Signals(student, when, forward)
+    with pytest.raises(TrainingStopped, match="stopped by signal 15 at step") as stopped:
+        run(tmp_path, *settings, student=student)
+    assert stopped.value.exit_code == 143
+    assert f"at step {expected}, checkpoint saved" in str(stopped.value)
+    assert expected in saved(tmp_path)
+    validated = [m["step"] for m in metrics(tmp_path) if "eval_loss" in m]
+    assert validated == [s for s in (0, 4, 8, 12) if s <= expected]  # none in mid-epoch
+    run(tmp_path, *settings)
+    assert metrics(tmp_path) == metrics(uninterrupted[strategy])
+    assert weights(tmp_path) == weights(uninterrupted[strategy])
+
+
+def settings_of(strategy: str) -> tuple[str, ...]:
+    limit = "train.save_total_limit=1"  # the hardest: the newest must not go with the rest
+    return (f"train.eval_strategy={strategy}", "train.eval_steps=4", limit)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    made = {}
+    for strategy in ("epoch", "steps"):
+        made[strategy] = tmp_path_factory.mktemp(strategy)
+        run(made[strategy], *settings_of(strategy))
+    return made
+
+
+def test_second_signal_ends_at_once(tmp_path):
+    student = model()
+
+    def twice(*_: object) -> None:
+        if student.training:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    student.get_input_embeddings().register_forward_hook(twice)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, student=student)
+    assert saved(tmp_path) == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_nothing_is_drawn_where_there_is_no_terminal(tmp_path):
+    _, said = run(tmp_path)
+    assert said.splitlines()
+    assert all(line.strip() for line in said.splitlines())
+
+
+def test_qlora_with_an_8_bit_optimiser_goes_on_exactly(tmp_path):
+    """NF4 weights, dropout in the adapter and block-wise moments, left in mid-epoch and resumed."""
+    base, tokenizer = saved_model(tmp_path / "base", "llama", hidden_size=64)
+    recipe = config.load(
+        "gemma-2b-orca",
+        [
+            f"model={base}", "adapter.lora_dropout=0.2", "train.max_steps=8", "train.eval_steps=4",
+            "train.logging_steps=1", "tracking.report_to=[]",
+        ],
+    )  # fmt: skip
+    assert recipe.model.load_in_4bit and recipe.train.optim == "paged_adamw_8bit"
+
+    def qlora(folder: Path, stop_in_pass: int | None = None) -> None:
+        student = models.add_adapter(models.load_model(recipe.model, FLOAT32), recipe.adapter, 1)
+        passes = 0
+
+        def forward(*_: object) -> None:
+            nonlocal passes
+            passes += student.training
+            if passes == stop_in_pass and student.training:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        student.get_input_embeddings().register_forward_hook(forward)
+        folder.mkdir(exist_ok=True)
+        train(
+            recipe,
+            model=student,
+            tokenizer=tokenizer,
+            compute=FLOAT32,
+            train_examples=TRAIN,
+            validation_examples=VALIDATION,
+            run_dir=folder,
+            console=Console(file=io.StringIO()),
+        )
+
+    qlora(tmp_path / "whole")
+    with pytest.raises(TrainingStopped, match="at step 6"):  # 4 + 4 + 4 + 2 examples an epoch
+        qlora(tmp_path / "parts", stop_in_pass=20)
+    qlora(tmp_path / "parts")
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    one, two = (tmp_path / name / "model" for name in ("whole", "parts"))
+    stored = [path / "adapter_model.safetensors" for path in (one, two)]
+    assert stored[0].read_bytes() == stored[1].read_bytes()
