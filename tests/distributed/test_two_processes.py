@@ -6,7 +6,6 @@ and one rank has none.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import math
@@ -83,9 +82,10 @@ def start(script: str, place: Path, *arguments: object, **extra: str) -> subproc
 def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
     try:
         return process.communicate(timeout=200)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # whatever is left of it
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGTERM)  # the launchers end their workers
+        process.wait(40)
+        raise
 
 
 def figures(process: subprocess.Popen[str]) -> dict:
@@ -193,7 +193,8 @@ def process_of(rank: int, run_dir: Path) -> int:
             command = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if f"RANK={rank}".encode() in variables and str(run_dir).encode() in command:
+        worker = str(run_dir).encode() in command and b"--nproc-per-node" not in command
+        if worker and f"RANK={rank}".encode() in variables:
             return int(folder.name)
     raise AssertionError("no such process")
 

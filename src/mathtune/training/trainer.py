@@ -366,9 +366,7 @@ class MathTrainer(Trainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write weights, or the adapter, and tokenizer. Every rank must call it; rank 0 writes."""
         if self.is_fsdp_enabled:
-            weights = sharded.whole_weights(self.model)
-            if self.args.should_save:
-                self._save(output_dir, state_dict=weights)
+            self._save(output_dir, state_dict=sharded.whole_weights(self.model))
         else:
             super().save_model(output_dir, _internal_call)
 
@@ -407,6 +405,8 @@ class MathTrainer(Trainer):
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
     ) -> None:
         super()._save(output_dir, state_dict)
+        if not self.args.should_save:
+            return
         # A pickle of the arguments: recipe.yaml says the same and opens safely.
         folder = Path(output_dir or self.args.output_dir)
         (folder / "training_args.bin").unlink(missing_ok=True)
