@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 
 from command_for_tests import jsonl, solved
 from mathtune import config, pipeline
+from mathtune.training.callbacks import VOLATILE_KEYS
 from models_for_tests import saved_model
 
 ROOT = Path(__file__).parents[2]
@@ -107,7 +108,7 @@ def in_this_process(what, place: Path, path: Path, run_dir: Path) -> str:
 
 def metrics(run_dir: Path) -> list[dict]:
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+    return [{k: value for k, value in line.items() if k not in VOLATILE_KEYS} for line in lines]
 
 
 def assert_same_trajectory(one: Path, other: Path) -> None:
