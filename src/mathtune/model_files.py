@@ -39,7 +39,11 @@ def resolve(name: str) -> str:
 
 
 def read_config(
-    name: str, revision: str | None = None, *, cached_only: bool = False
+    name: str,
+    revision: str | None = None,
+    *,
+    cached_only: bool = False,
+    weights: bool = True,
 ) -> Mapping[str, Any] | None:
     """Return ``config.json`` of a model, of an adapter's base for an adapter.
 
@@ -47,6 +51,7 @@ def read_config(
         name: Folder or hub id.
         revision: Branch, tag or commit on the hub.
         cached_only: Ask no network, only the hub's cache.
+        weights: A folder must hold all that a model is loaded from, not only config.json.
 
     Returns:
         The configuration; None where ``cached_only`` and it is not cached.
@@ -59,10 +64,11 @@ def read_config(
     if folder.is_dir():
         base = _base_of_adapter(folder)
         if base is None:
-            _check_complete(name, folder)
+            if weights or not (folder / "config.json").is_file():
+                _check_complete(name, folder)
             return read_json(folder / "config.json")
         try:
-            return read_config(*base, cached_only=cached_only)
+            return read_config(*base, cached_only=cached_only, weights=weights)
         except ModelError as error:
             raise ModelError(f"adapter {name!r} has no base to stand on: {error}") from error
     path = hub.model_file(name, "config.json", revision, cached_only=cached_only)
@@ -70,7 +76,7 @@ def read_config(
         return read_json(path)
     path = hub.model_file(name, "adapter_config.json", revision, cached_only=cached_only)
     if path is not None:
-        return read_config(*_base_in(path), cached_only=cached_only)
+        return read_config(*_base_in(path), cached_only=cached_only, weights=weights)
     if cached_only:
         return None
     raise ModelError(
@@ -79,8 +85,13 @@ def read_config(
     )
 
 
-def is_adapter(name: str, revision: str | None = None) -> bool:
+def is_adapter(name: str, revision: str | None = None, *, cached_only: bool = False) -> bool:
     """Return whether a folder or hub id holds a LoRA adapter in place of a whole model.
+
+    Args:
+        name: Folder or hub id.
+        revision: Branch, tag or commit on the hub.
+        cached_only: Ask no network; what is not in the hub's cache counts as a whole model.
 
     Raises:
         ModelError: There is no such model.
@@ -89,7 +100,10 @@ def is_adapter(name: str, revision: str | None = None) -> bool:
     folder = Path(resolve(name))
     if folder.is_dir():
         return (folder / "adapter_config.json").is_file()
-    return hub.model_file(name, "config.json", revision, cached_only=False) is None
+    if hub.model_file(name, "config.json", revision, cached_only=cached_only) is not None:
+        return False
+    adapter = hub.model_file(name, "adapter_config.json", revision, cached_only=cached_only)
+    return adapter is not None
 
 
 def find_adapter(source: Path) -> tuple[Path, Path | None]:

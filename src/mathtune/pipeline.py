@@ -6,9 +6,10 @@ after an interruption goes on where it stopped. Of several ranks all compute, an
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -28,6 +29,9 @@ from mathtune.evaluation.results import Results
 from mathtune.records import Problem, ProblemSet, Splits
 from mathtune.runs import Run
 from mathtune.training.trackers import log_results
+
+if TYPE_CHECKING:
+    from mathtune.training.plan import Plan
 
 
 def open_run(recipe: Recipe, folder: Path | None) -> Run:
@@ -106,6 +110,32 @@ def preview(recipe: Recipe) -> list[Preview]:
         preview_set(renderer, test_set, recipe.eval, context=context, seed=recipe.seed)
         for test_set in problems.load_tests(recipe.data, seed=recipe.seed)
     ]
+
+
+def plan(
+    recipe: Recipe,
+    *,
+    device: str | None,
+    memory: int | None,
+    devices: int,
+    changed: Callable[[Sequence[str]], Recipe],
+    console: Console,
+) -> Plan:
+    """Return what training a recipe will take, from configurations and what data are here."""
+    from mathtune.training.plan import find_device, make_plan
+
+    found = find_device(device, memory)
+    here, elsewhere = problems.local_training(recipe.data, seed=recipe.seed)
+    return make_plan(
+        recipe,
+        here,
+        elsewhere,
+        found,
+        memory or found.memory,
+        devices=devices,
+        changed=changed,
+        say=console.print,
+    )
 
 
 def merge(recipe: Recipe, output: Path, dtype: str, console: Console) -> dict[str, Any]:

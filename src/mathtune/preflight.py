@@ -30,11 +30,13 @@ class Purpose(enum.Enum):
     CHAT = "chat"
     VALIDATE = "validate"
     """Only looked at: no network is asked, and local data are read to the end."""
+    PLAN = "plan"
+    """Only reckoned with: no network is asked, and the model's weights need not be there."""
 
     @property
     def trains(self) -> bool:
         """Whether the part of the recipe about training matters."""
-        return self in (Purpose.TRAIN, Purpose.VALIDATE)
+        return self in (Purpose.TRAIN, Purpose.VALIDATE, Purpose.PLAN)
 
     @property
     def writes(self) -> bool:
@@ -73,6 +75,8 @@ def _faults(recipe: Recipe, run_dir: Path | None, purpose: Purpose) -> Iterator[
     if purpose.trains:
         yield from _training_faults(recipe)
         yield from _sharding_faults(recipe)
+    if purpose in (Purpose.TRAIN, Purpose.VALIDATE):
+        yield from _tracker_faults(recipe)
     if purpose.writes:
         yield from _label_faults(recipe)
         yield from _disk_faults(recipe, run_dir or Path("runs"), purpose)
@@ -81,17 +85,22 @@ def _faults(recipe: Recipe, run_dir: Path | None, purpose: Purpose) -> Iterator[
 def _model_faults(recipe: Recipe, purpose: Purpose) -> Iterator[str]:
     model = recipe.model
     found: Mapping[str, Any] | None
+    cached_only = purpose in (Purpose.VALIDATE, Purpose.PLAN)
     if model.name_or_path is None:
         found = model.from_config
     else:
         try:
             found = model_files.read_config(
-                model.name_or_path, model.revision, cached_only=purpose is Purpose.VALIDATE
+                model.name_or_path,
+                model.revision,
+                cached_only=cached_only,
+                weights=purpose is not Purpose.PLAN,
             )
         except MathtuneError as error:
             yield from error.faults
             return
-    if purpose.trains and model.name_or_path and model_files.is_adapter(model.name_or_path):
+    name = model.name_or_path
+    if purpose.trains and name and model_files.is_adapter(name, cached_only=cached_only):
         yield (
             f"model={model.name_or_path} is an adapter, and training starts from a whole model; "
             f"run mathtune merge {model.name_or_path} and name the folder that it writes"
@@ -159,7 +168,6 @@ def _shot_faults(recipe: Recipe) -> Iterator[str]:
 def _training_faults(recipe: Recipe) -> Iterator[str]:
     """Names that belong to Transformers are checked against its own lists."""
     from mathtune.training import names
-    from mathtune.training.trackers import missing_packages
 
     train, answer = recipe.train, recipe.eval.max_new_tokens
     for key, value, known in (
@@ -198,6 +206,11 @@ def _training_faults(recipe: Recipe) -> Iterator[str]:
             "longer texts would be asked for than were trained on; raise train.max_length or lower "
             "eval.max_new_tokens"
         )
+
+
+def _tracker_faults(recipe: Recipe) -> Iterator[str]:
+    from mathtune.training.trackers import missing_packages
+
     yield from missing_packages(recipe.tracking.report_to)
 
 

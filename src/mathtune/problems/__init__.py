@@ -1,6 +1,13 @@
 """Problems: where they come from, which of them train, and which of them are kept apart."""
 
-from mathtune.problems.load import describe, load, load_tests, local_faults, summary_lines
+from mathtune.problems.load import (
+    describe,
+    load,
+    load_tests,
+    local_faults,
+    local_training,
+    summary_lines,
+)
 from mathtune.problems.shots import check_shots, draw_shots, file_shots
 
 __all__ = [
@@ -11,5 +18,6 @@ __all__ = [
     "load",
     "load_tests",
     "local_faults",
+    "local_training",
     "summary_lines",
 ]

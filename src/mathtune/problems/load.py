@@ -18,9 +18,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mathtune.problems.pool import KEPT, Pool, listed, read_all, read_tests, test_readers
-from mathtune.problems.sources import Role, source_faults
-from mathtune.problems.splits import hold_out
-from mathtune.records import ProblemSet, Splits
+from mathtune.problems.sources import Role, local_problems, source_faults
+from mathtune.problems.splits import first_by_hash, hold_out
+from mathtune.records import Problem, ProblemSet, Splits
 
 if TYPE_CHECKING:  # pydantic is slow to import, and only a recipe needs it
     from mathtune.config.schema import DataConfig
@@ -81,6 +81,31 @@ def local_faults(data: DataConfig, *, seed: int = 42, trains: bool = True) -> li
         uses += [(source, Role.VALIDATION) for source in data.validation]
     faults = [fault for source, role in uses for fault in source_faults(source, role, seed)]
     return list(dict.fromkeys(faults))
+
+
+def local_training(
+    data: DataConfig, *, seed: int = 42
+) -> tuple[tuple[Problem, ...], tuple[str, ...]]:
+    """Return a recipe's training problems as far as they are here, and the names of other sources.
+
+    No network is asked. What the test sets would drop is still among them.
+
+    Raises:
+        DataError: With every fault of every source.
+    """
+    found: list[Problem] = []
+    elsewhere: list[str] = []
+    readers = [
+        partial(local_problems, source, Role.TRAIN, seed + i) for i, source in enumerate(data.train)
+    ]
+    for source, problems in zip(data.train, read_all(readers), strict=True):
+        if problems is None:
+            elsewhere.append(source.name or "")
+        else:
+            found += first_by_hash(problems, source.limit)
+    if found and not data.validation:
+        found = list(hold_out(found, data.validation_fraction)[0])
+    return first_by_hash(found, data.max_train_samples), tuple(elsewhere)
 
 
 def summary_lines(splits: Splits) -> list[str]:

@@ -68,6 +68,18 @@ def source_faults(config: SourceConfig, role: Role, seed: int) -> list[str]:
     return []
 
 
+def local_problems(config: SourceConfig, role: Role, seed: int) -> tuple[Problem, ...] | None:
+    """Return the problems of a source that is on this machine; None where the hub has it.
+
+    Raises:
+        DataError: As ``read_source``.
+    """
+    try:
+        return read_source(config, role, seed, from_hub=_not_asked).problems
+    except _NotAsked:
+        return None
+
+
 class _NotAsked(Exception):
     """The rest of a source stands on the hub."""
 

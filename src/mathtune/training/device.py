@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import math
 import time
 from dataclasses import dataclass
 
@@ -39,14 +42,24 @@ def pick_compute(dtype: str = "auto", *, trains_all_weights: bool = False) -> Co
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         native = torch.cuda.get_device_capability() >= (8, 0)
-        if dtype != "auto":
-            return Compute("cuda", name, getattr(torch, dtype), False, f"{dtype} as asked")
-        if not native:
-            return Compute("cuda", name, torch.float32, False, f"{name} only emulates bf16")
-        if trains_all_weights:
-            reason = "float32 weights computed in bf16: small updates would be lost in bf16 weights"
-            return Compute("cuda", name, torch.float32, True, reason)
-        return Compute("cuda", name, torch.bfloat16, False, f"{name} computes bf16 natively")
+        return gpu_compute(name, dtype, native_bf16=native, trains_all_weights=trains_all_weights)
+    return cpu_compute(dtype)
+
+
+def gpu_compute(name: str, dtype: str, *, native_bf16: bool, trains_all_weights: bool) -> Compute:
+    """Return how a GPU of this name computes; it need not be in this machine."""
+    if dtype != "auto":
+        return Compute("cuda", name, getattr(torch, dtype), False, f"{dtype} as asked")
+    if not native_bf16:
+        return Compute("cuda", name, torch.float32, False, f"{name} only emulates bf16")
+    if trains_all_weights:
+        reason = "float32 weights computed in bf16: small updates would be lost in bf16 weights"
+        return Compute("cuda", name, torch.float32, True, reason)
+    return Compute("cuda", name, torch.bfloat16, False, f"{name} computes bf16 natively")
+
+
+def cpu_compute(dtype: str = "auto") -> Compute:
+    """Return how this machine's CPU computes."""
     if dtype != "auto":
         return Compute("cpu", "CPU", getattr(torch, dtype), False, f"{dtype} as asked")
     ratio = ranks.from_first(_bf16_time_ratio)
@@ -58,6 +71,38 @@ def pick_compute(dtype: str = "auto", *, trains_all_weights: bool = False) -> Co
         return Compute("cpu", "CPU", torch.float32, True, reason)
     reason = f"a bf16 matrix product took {ratio:.1f} times as long as a float32 one here"
     return Compute("cpu", "CPU", torch.float32, False, reason)
+
+
+def give_back_freed_memory() -> None:
+    """Make glibc return each freed block of 1 MB or more to the system at once.
+
+    It keeps blocks of up to 32 MB for itself, and between layers of changing sizes they fit nothing
+    else. Other C libraries have their own ways and are left alone.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, 2**20)
+
+
+_M_MMAP_THRESHOLD = -3  # malloc.h
+
+
+def matmul_rate(device: str, dtype: torch.dtype, size: int = 0, seconds: float = 0.3) -> float:
+    """Return the FLOP/s of a product of square matrices here, the best of those that fit the time.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        dtype: Type of the factors.
+        size: Rows; default: 1,024 on a CPU, 8,192 on a GPU, so that all of it is busy.
+        seconds: How long to measure.
+    """
+    size = size or (8192 if device == "cuda" else 1024)
+    left = torch.ones(size, size, dtype=dtype, device=device)
+    best, end = math.inf, time.perf_counter() + seconds
+    while time.perf_counter() < end or best == math.inf:
+        start = time.perf_counter()
+        _ = (left @ left)[0, 0].item()  # waits for a GPU
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
 
 
 def _bf16_time_ratio(size: int = 256) -> float:

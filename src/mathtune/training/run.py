@@ -23,7 +23,7 @@ from mathtune.training.adapters import INITIAL, save_as_lora
 from mathtune.training.base import note_base
 from mathtune.training.batches import Limits
 from mathtune.training.callbacks import MetricsFile, ProgressBar, RunFigures
-from mathtune.training.device import Compute
+from mathtune.training.device import Compute, give_back_freed_memory
 from mathtune.training.distributed import parallelism
 from mathtune.training.nonfinite import NonFiniteSteps
 from mathtune.training.saving import LastStep, RestoreWindow, SavePoints, StopOnSignal
@@ -152,6 +152,8 @@ def train(
         callbacks.insert(0, window)
     dtype = str(compute.dtype).removeprefix("torch.")
     noting = partial(note_base, config=recipe.model, dtype=dtype) if recipe.adapter else None
+    if compute.device == "cpu" and saves_memory(recipe):
+        give_back_freed_memory()
     trackers = tracker_callbacks(
         prepare_trackers(recipe, run_dir, console), recipe, run_dir, console
     )
@@ -263,16 +265,26 @@ def save_model(write: Callable[[Path], None], recipe: Recipe, folder: Path, need
     ranks.wait()
 
 
+def saves_memory(recipe: Recipe) -> bool:
+    """Return whether a recipe asks for less memory at the price of time."""
+    return recipe.train.gradient_checkpointing or recipe.model.load_in_4bit
+
+
 # A CPU is fastest while a layer's activations stay in its cache, a GPU when all its units are busy.
 MICRO_BATCH_TOKENS = {"cpu": 1024, "mps": 4096, "cuda": 16384}
 
 
 def limits(recipe: Recipe, model: Any) -> Limits:
     """Return the bounds of a micro-batch that follow from a recipe and the model's device."""
-    vocabulary = int(model.config.get_text_config().vocab_size)
+    return limits_on(recipe, model.config, model.device.type)
+
+
+def limits_on(recipe: Recipe, hf_config: Any, device: str) -> Limits:
+    """Return the bounds of a micro-batch on a kind of device, from the model's configuration."""
+    vocabulary = int(hf_config.get_text_config().vocab_size)
     return Limits(
         rows=recipe.train.per_device_train_batch_size,
-        padded_tokens=recipe.train.micro_batch_tokens or MICRO_BATCH_TOKENS[model.device.type],
+        padded_tokens=recipe.train.micro_batch_tokens or MICRO_BATCH_TOKENS[device],
         targets=max(1, recipe.train.logits_chunk_bytes // (4 * vocabulary)),
     )
 
