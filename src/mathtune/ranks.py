@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import functools
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -149,5 +151,38 @@ def _messages() -> Any:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
             backend = "cuda:nccl,cpu:gloo"
-        dist.init_process_group(backend, timeout=timedelta(hours=2))
+        store, number, count = next(dist.rendezvous("env://"))
+        dist.init_process_group(
+            backend,
+            store=dist.PrefixStore(_name_of_this_start(store), store),
+            rank=number,
+            world_size=count,
+            timeout=timedelta(hours=2),
+        )
     return dist.new_group(backend="gloo", timeout=timedelta(days=30))
+
+
+def _name_of_this_start(store: Any) -> str:
+    """Return a name that only the ranks of this start share.
+
+    torchrun starts ranks again with the same store, in which the dead ones have left the addresses
+    under which they listened. All of those are dead before any is started again, so whoever answers
+    a question that nobody asked before is of this start.
+    """
+    if not is_first():
+        question = uuid.uuid4().hex
+        store.set(f"mathtune-question-{rank()}", question)
+        name = str(store.get(f"mathtune-answer-{question}").decode())
+        store.set(f"mathtune-{name}-{rank()}", "here")
+        return name
+    name = uuid.uuid4().hex
+    missing = set(range(1, world_size()))
+    while missing:
+        for other in sorted(missing):
+            if store.check([f"mathtune-question-{other}"]):
+                question = store.get(f"mathtune-question-{other}").decode()
+                store.set(f"mathtune-answer-{question}", name)
+            if store.check([f"mathtune-{name}-{other}"]):
+                missing.remove(other)
+        time.sleep(0.02)
+    return name

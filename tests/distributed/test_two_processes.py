@@ -6,7 +6,6 @@ and one rank has none.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import math
@@ -26,6 +25,7 @@ from safetensors.torch import load_file
 
 from command_for_tests import jsonl, solved
 from mathtune import config, pipeline
+from mathtune.training.callbacks import VOLATILE_KEYS
 from models_for_tests import saved_model
 
 ROOT = Path(__file__).parents[2]
@@ -83,9 +83,10 @@ def start(script: str, place: Path, *arguments: object, **extra: str) -> subproc
 def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
     try:
         return process.communicate(timeout=200)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # whatever is left of it
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGTERM)  # the launchers end their workers
+        process.wait(40)
+        raise
 
 
 def figures(process: subprocess.Popen[str]) -> dict:
@@ -107,7 +108,7 @@ def in_this_process(what, place: Path, path: Path, run_dir: Path) -> str:
 
 def metrics(run_dir: Path) -> list[dict]:
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+    return [{k: value for k, value in line.items() if k not in VOLATILE_KEYS} for line in lines]
 
 
 def assert_same_trajectory(one: Path, other: Path) -> None:
@@ -193,7 +194,8 @@ def process_of(rank: int, run_dir: Path) -> int:
             command = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if f"RANK={rank}".encode() in variables and str(run_dir).encode() in command:
+        worker = str(run_dir).encode() in command and b"--nproc-per-node" not in command
+        if worker and f"RANK={rank}".encode() in variables:
             return int(folder.name)
     raise AssertionError("no such process")
 

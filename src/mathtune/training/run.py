@@ -43,6 +43,7 @@ class TrainingResult:
         stopped: ``finished`` or ``early``.
         train_tokens: Tokens trained on, prompts included.
         skipped_steps: Steps left out because their loss or gradient was not finite.
+        recuts: How often a step was cut smaller because memory ran out.
         seconds: Wall-clock seconds of this process's training.
         processes: How many trained together, and
         parallelism: how: ``DDP``, ``FSDP2``, ``DeepSpeed``, or ``none`` for one.
@@ -54,6 +55,7 @@ class TrainingResult:
     stopped: str
     train_tokens: int
     skipped_steps: int
+    recuts: int
     seconds: float
     processes: int
     parallelism: str
@@ -166,6 +168,7 @@ def train(
         limits=limits(recipe, model),
         tokenizer=tokenizer,
         nonfinite=NonFiniteSteps(skip=settings.non_finite == "skip", say=console.print),
+        say=console.print,
         keep=settings.save_total_limit,
         exact_match=exact_match,
         loraplus_lr_ratio=recipe.adapter.loraplus_lr_ratio if recipe.adapter else None,
@@ -219,6 +222,7 @@ def train(
         stopped="finished" if state.global_step >= state.max_steps else "early",
         train_tokens=trainer.tokens_seen,
         skipped_steps=trainer.nonfinite.skipped,
+        recuts=trainer.recuts,
         seconds=time.monotonic() - start,
         processes=ranks.world_size(),
         parallelism=parallelism(trainer.model_wrapped),

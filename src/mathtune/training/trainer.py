@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import json
 import math
 import shutil
@@ -33,6 +34,7 @@ from mathtune.training import checkpoints, distributed, sharded
 from mathtune.training.batches import Limits, collate, supervised_count
 from mathtune.training.loss import summed_loss
 from mathtune.training.nonfinite import NonFiniteSteps
+from mathtune.training.out_of_memory import halved, is_out_of_memory
 
 LOSS_WINDOW = "loss_window.json"
 
@@ -63,6 +65,7 @@ class MathTrainer(Trainer):
         limits: Bounds of a micro-batch.
         tokenizer: Saved beside the weights.
         nonfinite: Decides what becomes of a step whose loss or gradient is not finite.
+        say: Told of each step that is cut smaller because memory ran out.
         keep: How many checkpoints are kept; the newest and the best always are.
         exact_match: Called at every validation; its share of right answers is logged too.
         loraplus_lr_ratio: LoRA+ (Hayou et al. 2024): B matrices learn at so many times the rate.
@@ -81,6 +84,7 @@ class MathTrainer(Trainer):
         limits: Limits,
         tokenizer: Any,
         nonfinite: NonFiniteSteps,
+        say: Callable[[str], None],
         keep: int,
         exact_match: Callable[[], float] | None = None,
         loraplus_lr_ratio: float | None = None,
@@ -104,6 +108,8 @@ class MathTrainer(Trainer):
         self._on_save = on_save
         self.nonfinite = nonfinite
         self.tokens_seen = 0
+        self.recuts = 0
+        self._say = say
         self._keep = keep
         self._loss_before = torch.zeros(())
         self._logged_before = 0
@@ -158,29 +164,59 @@ class MathTrainer(Trainer):
         """Add the gradient of one step's examples; return their mean loss a supervised token."""
         examples: list[Example] = inputs
         model.train()
-        total = supervised_count(examples)
-        self.nonfinite.begin_step()
         self._loss_before = self._tr_loss.clone()
-        # DDP averages gradients over ranks, the loss is a mean over all ranks' tokens: undo the
-        # average.
-        scale = self.accelerator.num_processes / total
-        step_loss = torch.zeros((), device=self.args.device)
-        micro_batches = distributed.passes(examples, self.limits)
-        for index, (micro, weight) in enumerate(micro_batches):
-            with (
-                self._gradients_wait(model, index < len(micro_batches) - 1),
-                self.compute_loss_context_manager(),
-            ):
-                batch = collate(micro).to(self.args.device)
-                loss = summed_loss(model, batch, self.args.label_smoothing_factor)
-                loss = loss * (scale * weight)
-            self.nonfinite.note(loss, micro)
-            self.accelerator.backward(loss)
-            step_loss += loss.detach()
+        step_loss = self._accumulate(model, examples)
+        while step_loss is None:
+            step_loss = self._accumulate(model, examples)
         self.tokens_seen += sum(len(example.ids) for example in examples)
         # Of all ranks, so that each saves and logs the same.
         mean: torch.Tensor = self.accelerator.reduce(step_loss, reduction="mean")
         return mean
+
+    def _accumulate(
+        self, model: torch.nn.Module, examples: Sequence[Example]
+    ) -> torch.Tensor | None:
+        """Add the gradient of a step's examples; return this rank's part of their mean loss.
+
+        Returns None, with no gradient added, where memory ran out: ``limits`` are smaller then.
+        """
+        self.nonfinite.begin_step()
+        # DDP averages gradients over ranks, the loss is a mean over all ranks' tokens: undo the
+        # average.
+        scale = self.accelerator.num_processes / supervised_count(examples)
+        step_loss = torch.zeros((), device=self.args.device)
+        micro_batches = distributed.passes(examples, self.limits)
+        try:
+            for index, (micro, weight) in enumerate(micro_batches):
+                with (
+                    self._gradients_wait(model, index < len(micro_batches) - 1),
+                    self.compute_loss_context_manager(),
+                ):
+                    batch = collate(micro).to(self.args.device)
+                    loss = summed_loss(model, batch, self.args.label_smoothing_factor)
+                    loss = loss * (scale * weight)
+                self.nonfinite.note(loss, micro)
+                self.accelerator.backward(loss)
+                step_loss += loss.detach()
+        except RuntimeError as error:
+            # Other ranks would wait for good in the middle of a pass: there it ends the run.
+            if not is_out_of_memory(error) or ranks.world_size() > 1:
+                raise
+        else:
+            return step_loss
+        # Outside of the handler, whose traceback keeps the tensors of the failed pass alive.
+        model.zero_grad()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        step = self.state.global_step + 1
+        self.limits = halved(self.limits, [micro for micro, _ in micro_batches], step)
+        self.recuts += 1
+        self._say(
+            f"out of memory at step {step}: it is taken again with at most {self.limits.rows} "
+            f"examples and {self.limits.padded_tokens} tokens at a time; the gradient is the same"
+        )
+        return None
 
     def _gradients_wait(
         self, model: torch.nn.Module, more: bool
@@ -330,9 +366,7 @@ class MathTrainer(Trainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write weights, or the adapter, and tokenizer. Every rank must call it; rank 0 writes."""
         if self.is_fsdp_enabled:
-            weights = sharded.whole_weights(self.model)
-            if self.args.should_save:
-                self._save(output_dir, state_dict=weights)
+            self._save(output_dir, state_dict=sharded.whole_weights(self.model))
         else:
             super().save_model(output_dir, _internal_call)
 
@@ -371,6 +405,8 @@ class MathTrainer(Trainer):
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
     ) -> None:
         super()._save(output_dir, state_dict)
+        if not self.args.should_save:
+            return
         # A pickle of the arguments: recipe.yaml says the same and opens safely.
         folder = Path(output_dir or self.args.output_dir)
         (folder / "training_args.bin").unlink(missing_ok=True)

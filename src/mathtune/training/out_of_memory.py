@@ -1,0 +1,47 @@
+"""A step that does not fit into memory is cut smaller and taken again.
+
+The gradient of a step does not depend on how its examples are cut (``batches.py``), so training
+goes on as if the smaller cut had been asked for from the beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from mathtune.errors import TrainingStopped
+from mathtune.records import Example
+from mathtune.training.batches import Limits
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error says that a device, or this machine, has no memory left."""
+    # On CPU PyTorch raises a bare RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def halved(limits: Limits, micro_batches: Sequence[Sequence[Example]], step: int) -> Limits:
+    """Return limits that cut the largest of the micro-batches in two.
+
+    Args:
+        limits: The limits they were cut by.
+        micro_batches: Those of the step that did not fit.
+        step: Its number, for the message.
+
+    Raises:
+        TrainingStopped: If each of them is a single example, which cannot be cut.
+    """
+    several = [micro for micro in micro_batches if len(micro) > 1]
+    if not several:
+        longest = max(len(example.ids) for micro in micro_batches for example in micro)
+        raise TrainingStopped(
+            f"out of memory at step {step} with one example of {longest} tokens at a time; the "
+            "last checkpoint is whole. Set train.gradient_checkpointing=true, lower "
+            "train.max_length or train.logits_chunk_bytes, or train an adapter (adapter.r=8, "
+            "model.load_in_4bit=true)"
+        )
+    rows = max(map(len, several))
+    tokens = max(len(micro) * max(len(example.ids) for example in micro) for micro in several)
+    return replace(limits, rows=min(limits.rows, (rows + 1) // 2), padded_tokens=(tokens + 1) // 2)
