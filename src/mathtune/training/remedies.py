@@ -77,10 +77,10 @@ def find_remedies(
     device: Device,
     peak_with: Callable[[str], int],
 ) -> Iterator[Remedy]:
-    """Yield the changes that lower the peak by 1 % or more, each by itself; if none fits
-    that trains the same weights, all together.
+    """Yield the changes that lower the peak by 1 % or more, each by itself.
 
-    What trains the same weights comes first; LoRA and 4 bits join the others only if they must.
+    Where none of those that train the same weights is enough, they are tried together, and then
+    with LoRA and 4 bits.
 
     Args:
         recipe: What does not fit.
