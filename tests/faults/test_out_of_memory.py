@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,12 +71,15 @@ def trained(folder: Path, spare_mb: int) -> tuple[dict[str, float], str]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux counts it")
 def test_step_is_cut_smaller_and_the_result_is_the_same(tmp_path: Path) -> None:
-    """8 rows of 119 × 50,000 logits take 190 MB several times over; 500 MB do not hold them."""
+    """8 rows of 119 × 50,000 logits take 190 MB several times over; 400 MB do not hold them."""
     whole, said = trained(tmp_path / "whole", 0)
     assert whole["recuts"] == 0 and "out of memory" not in said
-    limited, said = trained(tmp_path / "limited", 500)
+    limited, said = trained(tmp_path / "limited", 400)
     assert limited["recuts"] > 0
-    assert "out of memory at step 1: it is taken again with at most 4 examples" in said
+    # What else lies in memory differs, and with it how often and when it runs out.
+    assert re.search(
+        r"out of memory at step \d: it is taken again with at most [1-4] examples", said
+    )
     assert limited["loss"] == pytest.approx(whole["loss"], rel=1e-6)
 
 
