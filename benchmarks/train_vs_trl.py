@@ -98,7 +98,9 @@ def render(tokenizer: Any, steps: int) -> list[Any]:
     ]
 
 
-def run_mathtune(model: Any, tokenizer: Any, examples: Sequence[Any]) -> list[tuple[float, float]]:
+def run_mathtune(
+    model: Any, tokenizer: Any, examples: Sequence[Any], steps: int
+) -> list[tuple[float, float]]:
     """Train as ``mathtune train`` does; return time and loss after each step."""
     from rich.console import Console
 
@@ -113,7 +115,7 @@ def run_mathtune(model: Any, tokenizer: Any, examples: Sequence[Any]) -> list[tu
                 "model": {"name_or_path": "tiny-base", "dtype": "float32"},
                 "data": {"train": "gsm8k", "test": "gsm8k"},
                 "train": {
-                    "max_steps": len(examples) // EXAMPLES_PER_STEP,
+                    "max_steps": steps,
                     "per_device_train_batch_size": EXAMPLES_PER_STEP,
                     "learning_rate": LEARNING_RATE,
                     "lr_scheduler_type": "constant",
@@ -140,7 +142,7 @@ def run_mathtune(model: Any, tokenizer: Any, examples: Sequence[Any]) -> list[tu
 
 
 def run_trl(
-    model: Any, tokenizer: Any, examples: Sequence[Any], settings: dict[str, Any]
+    model: Any, tokenizer: Any, examples: Sequence[Any], steps: int, settings: dict[str, Any]
 ) -> list[tuple[float, float]]:
     """Train with ``SFTTrainer``; return time and loss after each step."""
     from datasets import Dataset
@@ -157,7 +159,11 @@ def run_trl(
     dataset = Dataset.from_dict(
         {
             "input_ids": [list(example.ids) for example in examples],
-            "completion_mask": [[int(flag) for flag in e.supervised] for e in examples],
+            # Of data that are tokenised already, TRL reads no completion mask.
+            "labels": [
+                [token if flag else -100 for token, flag in zip(e.ids, e.supervised, strict=True)]
+                for e in examples
+            ],
         }
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -166,11 +172,10 @@ def run_trl(
             output_dir=folder,
             # Packed rows hold about as many tokens as a step's examples do unpacked.
             per_device_train_batch_size=2 if packed else EXAMPLES_PER_STEP,
-            max_steps=-1 if packed else len(examples) // EXAMPLES_PER_STEP,
+            max_steps=-1 if packed else steps,
             num_train_epochs=1,
             learning_rate=LEARNING_RATE,
             lr_scheduler_type="constant",
-            data_seed=42,  # the same order of examples
             logging_steps=1,
             save_strategy="no",
             report_to=[],
@@ -225,8 +230,8 @@ def memory(field: str) -> int:
     return 0
 
 
-def measure(arm: str, shape: str, steps: int, threads: int) -> dict[str, Any]:
-    """Train in this process and return what came out."""
+def measure(arm: str, shape: str, steps: int, threads: int, same: bool) -> dict[str, Any]:
+    """Train in this process and return what came out; with ``same`` on one step's examples."""
     import torch
     import transformers
 
@@ -234,18 +239,20 @@ def measure(arm: str, shape: str, steps: int, threads: int) -> dict[str, Any]:
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(threads)
     model, tokenizer = build(shape)
-    examples = render(tokenizer, steps)
+    examples = render(tokenizer, 1 if same else steps)
     before = matmul_rate()
     importlib.import_module("mathtune.training.run" if arm == OURS else "trl.trainer.sft_trainer")
     base = memory("VmRSS")
     if arm == OURS:
-        records = run_mathtune(model, tokenizer, examples)
+        records = run_mathtune(model, tokenizer, examples, steps)
     else:
-        records = run_trl(model, tokenizer, examples, TRL_SETTINGS[arm])
+        records = run_trl(model, tokenizer, examples, steps, TRL_SETTINGS[arm])
     peak = memory("VmHWM") - base
     rate = max(before, matmul_rate())
     seconds = records[-1][0] - records[0][0]
-    done = len(examples) * (len(records) - 1) / len(records)
+    # As many a step as were drawn; packed rows hold varying numbers of them.
+    drawn = len(examples) if not same else steps * EXAMPLES_PER_STEP
+    done = drawn * (len(records) - 1) / len(records)
     total = sum(len(example.ids) for example in examples) / len(examples)
     targets = sum(sum(example.supervised[1:]) for example in examples) / len(examples)
     return {
@@ -262,10 +269,10 @@ def measure(arm: str, shape: str, steps: int, threads: int) -> dict[str, Any]:
     }
 
 
-def in_own_process(arm: str, options: argparse.Namespace) -> dict[str, Any]:
+def in_own_process(arm: str, options: argparse.Namespace, *more: str) -> dict[str, Any]:
     """Run one arm in a new process and return what it measured."""
     command = [sys.executable, __file__, "--arm", arm, "--shape", options.shape]
-    command += ["--steps", str(options.steps), "--threads", str(options.threads)]
+    command += ["--steps", str(options.steps), "--threads", str(options.threads), *more]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{arm} failed:\n{done.stderr[-2000:]}")
@@ -281,11 +288,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--arm", choices=[OURS, *TRL_SETTINGS], help="one run, in this process")
+    parser.add_argument("--same", action="store_true", help="with --arm: one step's examples only")
     options = parser.parse_args()
     if "MATHTUNE_DATA_DIR" not in os.environ:
         sys.exit("MATHTUNE_DATA_DIR is not set; give the folder that holds gsm8k/train.jsonl")
     if options.arm:
-        result = measure(options.arm, options.shape, options.steps, options.threads)
+        result = measure(options.arm, options.shape, options.steps, options.threads, options.same)
         print(json.dumps(result), flush=True)
         return
     runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in (OURS, *TRL_SETTINGS)}
@@ -294,7 +302,11 @@ def main() -> None:
             found.append(in_own_process(arm, options))
             shown = {key: value for key, value in found[-1].items() if key != "losses"}
             print(json.dumps({"round": number, **shown}), flush=True)
-    print(json.dumps(summary(runs)), flush=True)
+    # In what order data are drawn differs: the losses are compared where each step sees the same.
+    ours, theirs = (in_own_process(arm, options, "--same") for arm in (OURS, "trl defaults"))
+    pairs = zip(ours["losses"], theirs["losses"], strict=True)
+    trajectory = max(abs(a - b) / b for a, b in pairs)
+    print(json.dumps({**summary(runs), "largest_relative_loss_difference": trajectory}), flush=True)
 
 
 def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -309,7 +321,6 @@ def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         return [round(speed(ours) / speed(theirs), 2) for ours, theirs in pairs]
 
     best = max(TRL_SETTINGS, key=lambda arm: middle(arm, "examples_per_second"))
-    pairs = zip(runs[OURS][0]["losses"], runs["trl defaults"][0]["losses"], strict=True)
     return {
         "against_defaults": ratios("trl defaults"),
         "best_of_trl": best,
@@ -318,7 +329,6 @@ def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
             middle(OURS, "peak_memory_mb") / middle("trl defaults", "peak_memory_mb"), 3
         ),
         "matmul_share": middle(OURS, "matmul_share"),
-        "largest_relative_loss_difference": max(abs(a - b) / b for a, b in pairs),
     }
 
 
