@@ -302,7 +302,7 @@ def main() -> None:
             found.append(in_own_process(arm, options))
             shown = {key: value for key, value in found[-1].items() if key != "losses"}
             print(json.dumps({"round": number, **shown}), flush=True)
-    # In what order data are drawn differs: the losses are compared where each step sees the same.
+    # Losses are compared where each step has the same examples, in whatever order they are drawn.
     ours, theirs = (in_own_process(arm, options, "--same") for arm in (OURS, "trl defaults"))
     pairs = zip(ours["losses"], theirs["losses"], strict=True)
     trajectory = max(abs(a - b) / b for a, b in pairs)
