@@ -27,7 +27,7 @@ def test_every_example_counts_once_and_all_ranks_run_as_many_passes(examples, mo
     counted, counts = [], []
     for rank in range(3):
         monkeypatch.setenv("RANK", str(rank))
-        own = passes(examples, Limits(rows=2, padded_tokens=12, targets=99))
+        own = passes(examples, Limits(examples=2, tokens=12, targets=99))
         assert {weight for _, weight in own} <= {0.0, 1.0}
         counted += [example for micro, weight in own if weight for example in micro]
         counts.append(len(own))

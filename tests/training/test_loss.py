@@ -57,10 +57,10 @@ def test_gradient_does_not_depend_on_the_cut(name, adapted):
                 torch.nn.init.normal_(parameter, std=0.1)
     gradients = []
     for limits in (
-        Limits(rows=1, padded_tokens=10**6, targets=10**6),
-        Limits(rows=3, padded_tokens=10**6, targets=10**6),
-        Limits(rows=8, padded_tokens=10**6, targets=10**6),
-        Limits(rows=8, padded_tokens=90, targets=20),
+        Limits(examples=1, tokens=10**6, targets=10**6),
+        Limits(examples=3, tokens=10**6, targets=10**6),
+        Limits(examples=8, tokens=10**6, targets=10**6),
+        Limits(examples=8, tokens=90, targets=20),
     ):
         model.zero_grad()
         total = supervised_count(EXAMPLES)
@@ -106,7 +106,7 @@ def test_label_smoothing_matches_the_definition():
 
 
 def test_cut_keeps_every_example_once_within_limits():
-    limits = Limits(rows=3, padded_tokens=150, targets=40)
+    limits = Limits(examples=3, tokens=150, targets=40)
     pieces = list(cut(EXAMPLES, limits))
     assert sorted(e.problem_id for piece in pieces for e in piece) == sorted(
         e.problem_id for e in EXAMPLES

@@ -293,7 +293,9 @@ class TrainConfig(Section):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     micro_batch_tokens: Positive | None = None
-    """Padded tokens in one forward pass at most; never changes the gradient. Default: by device."""
+    """Tokens in one forward pass at most; never changes the gradient. Default: by device."""
+    padding_free: bool = True
+    """Lay the examples of a pass in one row without padding, where the model keeps them apart."""
     logits_chunk_bytes: Positive = 256 * 2**20
     """Largest block of logits held at once; never changes the gradient."""
     non_finite: Literal["stop", "skip"] = "stop"

@@ -1,8 +1,9 @@
 """How the examples of one optimiser step are cut into micro-batches and laid out as tensors.
 
-The cut never changes the gradient (see ``loss.py``), so it is free to serve speed and memory:
-examples of like length go together, and a micro-batch holds at most so many rows, padded tokens and
-logits.
+The cut never changes the gradient (see ``loss.py``), so it is free to serve speed and memory: a
+micro-batch holds at most so many examples, tokens and logits. Its examples lie one after another in
+one row (see ``padding_free.py``), or each in a row of its own, and then those of like length go
+together.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from mathtune.records import Example
 
@@ -24,12 +26,14 @@ class MicroBatch:
         rows_N: Row of each supervised position.
         columns_N: Column whose hidden state predicts it (one before the target).
         targets_N: The token id to be predicted there.
+        lengths: Tokens of each example in the one row; empty where each has its own.
     """
 
     input_ids_BT: torch.Tensor
     rows_N: torch.Tensor
     columns_N: torch.Tensor
     targets_N: torch.Tensor
+    lengths: tuple[int, ...] = ()
 
     def to(self, device: torch.device | str) -> MicroBatch:
         """Return the same batch on another device."""
@@ -38,16 +42,30 @@ class MicroBatch:
             self.rows_N.to(device),
             self.columns_N.to(device),
             self.targets_N.to(device),
+            self.lengths,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Upper bounds of one micro-batch; a single example may pass them, for it cannot be cut."""
+    """Upper bounds of one micro-batch; a single example may pass them, for it cannot be cut.
 
-    rows: int
-    padded_tokens: int
+    Attributes:
+        examples: Examples.
+        tokens: Tokens, padding included.
+        targets: Supervised tokens.
+        padding_free: Whether its examples share one row.
+    """
+
+    examples: int
+    tokens: int
     targets: int
+    padding_free: bool = False
+
+    def tokens_of(self, examples: Sequence[Example]) -> int:
+        """Return how many tokens these examples make as one micro-batch."""
+        lengths = [len(example.ids) for example in examples]
+        return sum(lengths) if self.padding_free else len(lengths) * max(lengths)
 
 
 def supervised_count(examples: Sequence[Example]) -> int:
@@ -61,11 +79,10 @@ def cut(examples: Sequence[Example], limits: Limits) -> Iterator[list[Example]]:
     batch: list[Example] = []
     targets = 0
     for example in sorted(examples, key=lambda example: -len(example.ids)):
-        length = len(batch[0].ids) if batch else len(example.ids)
-        own_targets = sum(example.supervised[1:])
+        own_targets = supervised_count([example])
         full = (
-            len(batch) >= limits.rows
-            or (len(batch) + 1) * length > limits.padded_tokens
+            len(batch) >= limits.examples
+            or limits.tokens_of([*batch, example]) > limits.tokens
             or targets + own_targets > limits.targets
         )
         if batch and full:
@@ -77,7 +94,9 @@ def cut(examples: Sequence[Example], limits: Limits) -> Iterator[list[Example]]:
         yield batch
 
 
-def collate(examples: Sequence[Example], *, every_token: bool = False) -> MicroBatch:
+def collate(
+    examples: Sequence[Example], *, padding_free: bool = False, every_token: bool = False
+) -> MicroBatch:
     """Lay examples out as tensors.
 
     Padding goes on the right and no attention mask is made: under causal attention no real token
@@ -85,16 +104,23 @@ def collate(examples: Sequence[Example], *, every_token: bool = False) -> MicroB
 
     Args:
         examples: At least one, each of at least two tokens.
+        padding_free: Lay them one after another in one row.
         every_token: Make every token after the first a target, not only the supervised ones.
     """
-    width = max(len(example.ids) for example in examples) - 1
-    input_ids = torch.zeros(len(examples), width, dtype=torch.long)
+    ids = [torch.tensor(example.ids[:-1]) for example in examples]
+    lengths = tuple(map(len, ids))
     rows, columns, targets = [], [], []
-    for row, example in enumerate(examples):
-        input_ids[row, : len(example.ids) - 1] = torch.tensor(example.ids[:-1])
+    for index, example in enumerate(examples):
+        row, start = (0, sum(lengths[:index])) if padding_free else (index, 0)
         for position in range(1, len(example.ids)):
             if every_token or example.supervised[position]:
                 rows.append(row)
-                columns.append(position - 1)
+                columns.append(start + position - 1)
                 targets.append(example.ids[position])
-    return MicroBatch(input_ids, torch.tensor(rows), torch.tensor(columns), torch.tensor(targets))
+    return MicroBatch(
+        torch.cat(ids)[None] if padding_free else pad_sequence(ids, batch_first=True),
+        torch.tensor(rows),
+        torch.tensor(columns),
+        torch.tensor(targets),
+        lengths if padding_free else (),
+    )

@@ -15,38 +15,37 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 
 from mathtune.records import Example
 from mathtune.training.batches import Limits, MicroBatch, collate, cut
+from mathtune.training.cross_entropy import summed_cross_entropy
+from mathtune.training.padding_free import row_arguments
 
 
 def target_logits(model: torch.nn.Module, batch: MicroBatch) -> torch.Tensor:
-    """Return float32 logits (N, vocabulary) of the batch's N targets."""
-    head = _unwrapped(model).get_output_embeddings()
+    """Return logits (N, vocabulary) of the batch's N targets, in the type the model gives."""
+    inner = _unwrapped(model)
+    head = inner.get_output_embeddings()
 
     def keep_targets(_module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> torch.Tensor:
         hidden_BTD = args[0]
         return hidden_BTD[batch.rows_N, batch.columns_N]
 
+    ids_BT = batch.input_ids_BT
+    row = row_arguments(inner, batch.lengths, ids_BT.device) if batch.lengths else {}
     hook = head.register_forward_pre_hook(keep_targets)
     try:
-        logits_NV = model(input_ids=batch.input_ids_BT, use_cache=False).logits
+        logits_NV: torch.Tensor = model(input_ids=ids_BT, use_cache=False, **row).logits
     finally:
         hook.remove()
-    return logits_NV.float()
+    return logits_NV
 
 
 def summed_loss(
     model: torch.nn.Module, batch: MicroBatch, label_smoothing: float = 0.0
 ) -> torch.Tensor:
     """Return the summed negative log-likelihood of the batch's targets, in nats."""
-    return F.cross_entropy(
-        target_logits(model, batch),
-        batch.targets_N,
-        reduction="sum",
-        label_smoothing=label_smoothing,
-    )
+    return summed_cross_entropy(target_logits(model, batch), batch.targets_N, label_smoothing)
 
 
 @torch.inference_mode()
@@ -65,7 +64,7 @@ def token_logprobs(
     try:
         for micro in cut(examples, limits):
             batch = collate(micro, every_token=True).to(device)
-            logprobs_NV = target_logits(model, batch).log_softmax(dim=-1)
+            logprobs_NV = target_logits(model, batch).float().log_softmax(dim=-1)
             chosen_N = logprobs_NV.gather(1, batch.targets_N[:, None])[:, 0].tolist()
             start = 0
             for example in micro:

@@ -10,6 +10,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -31,6 +32,7 @@ from mathtune.training.device import Compute
 from mathtune.training.loss import summed_loss
 from mathtune.training.memory_trace import MemoryTrace, Use
 from mathtune.training.model import ParameterCounts, count_parameters
+from mathtune.training.padding_free import attention_within_examples, is_asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ def plan_memory(
     text = hf_config.get_text_config()
     trace = MemoryTrace(int(text.vocab_size), int(text.hidden_size))
     model = _build(recipe, hf_config, compute)
+    shared_rows = is_asked(recipe)
     with FakeTensorMode(), trace, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with trace.counting_as(Use.WEIGHTS):
@@ -109,10 +112,11 @@ def plan_memory(
         for micro in micro_batches:
             if not accumulates:
                 model.zero_grad()
-            batch = collate(micro)
-            with torch.autocast("cpu", torch.bfloat16, enabled=compute.autocast_bf16):
-                loss = summed_loss(model, batch, recipe.train.label_smoothing_factor)
-            loss.backward()
+            batch = collate(micro, padding_free=shared_rows)
+            with attention_within_examples(model) if shared_rows else nullcontext():
+                with torch.autocast("cpu", torch.bfloat16, enabled=compute.autocast_bf16):
+                    loss = summed_loss(model, batch, recipe.train.label_smoothing_factor)
+                loss.backward()
             tokens += batch.input_ids_BT.numel()
             del batch, loss
         passes = trace.peak

@@ -42,6 +42,10 @@ def halved(limits: Limits, micro_batches: Sequence[Sequence[Example]], step: int
             "train.max_length or train.logits_chunk_bytes, or train an adapter (adapter.r=8, "
             "model.load_in_4bit=true)"
         )
-    rows = max(map(len, several))
-    tokens = max(len(micro) * max(len(example.ids) for example in micro) for micro in several)
-    return replace(limits, rows=min(limits.rows, (rows + 1) // 2), padded_tokens=(tokens + 1) // 2)
+    examples = max(map(len, several))
+    tokens = max(map(limits.tokens_of, several))
+    return replace(
+        limits,
+        examples=min(limits.examples, (examples + 1) // 2),
+        tokens=(tokens + 1) // 2,
+    )

@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from mathtune import ranks
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError, DataError, TrainingStopped
 from mathtune.records import Example
-from mathtune.training import checkpoints
+from mathtune.training import checkpoints, padding_free
 from mathtune.training.adapters import INITIAL, save_as_lora
 from mathtune.training.base import note_base
 from mathtune.training.batches import Limits
 from mathtune.training.callbacks import MetricsFile, ProgressBar, RunFigures
 from mathtune.training.device import Compute, give_back_freed_memory
 from mathtune.training.distributed import parallelism
+from mathtune.training.layout import why_padded
 from mathtune.training.nonfinite import NonFiniteSteps
 from mathtune.training.saving import LastStep, RestoreWindow, SavePoints, StopOnSignal
 from mathtune.training.tracker_callbacks import tracker_callbacks
@@ -165,7 +166,7 @@ def train(
         examples_per_step=examples_per_step,
         train_examples=train_examples,
         validation_examples=validation_examples,
-        limits=limits(recipe, model),
+        limits=_limits_for(recipe, model, train_examples, console),
         tokenizer=tokenizer,
         nonfinite=NonFiniteSteps(skip=settings.non_finite == "skip", say=console.print),
         say=console.print,
@@ -283,10 +284,22 @@ def limits_on(recipe: Recipe, hf_config: Any, device: str) -> Limits:
     """Return the bounds of a micro-batch on a kind of device, from the model's configuration."""
     vocabulary = int(hf_config.get_text_config().vocab_size)
     return Limits(
-        rows=recipe.train.per_device_train_batch_size,
-        padded_tokens=recipe.train.micro_batch_tokens or MICRO_BATCH_TOKENS[device],
+        examples=recipe.train.per_device_train_batch_size,
+        tokens=recipe.train.micro_batch_tokens or MICRO_BATCH_TOKENS[device],
         targets=max(1, recipe.train.logits_chunk_bytes // (4 * vocabulary)),
+        padding_free=padding_free.is_asked(recipe),
     )
+
+
+def _limits_for(
+    recipe: Recipe, model: Any, examples: Sequence[Example], console: Console
+) -> Limits:
+    """Return the bounds of a micro-batch, and say so where examples cannot share rows."""
+    bounds = limits(recipe, model)
+    if bounds.padding_free and (reason := ranks.from_first(lambda: why_padded(model, examples))):
+        console.print(f"each example gets a padded row of its own: in one row, {reason}")
+        return replace(bounds, padding_free=False)
+    return bounds
 
 
 def _arguments(

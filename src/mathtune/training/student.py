@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -208,4 +208,4 @@ class Student:
         )
 
     def _limits(self) -> Limits:
-        return limits(self.recipe, self.model)
+        return replace(limits(self.recipe, self.model), padding_free=False)

@@ -31,10 +31,11 @@ from transformers.trainer_utils import rotate_checkpoints
 from mathtune import ranks
 from mathtune.records import Example
 from mathtune.training import checkpoints, distributed, sharded
-from mathtune.training.batches import Limits, collate, supervised_count
+from mathtune.training.batches import Limits, MicroBatch, collate, supervised_count
 from mathtune.training.loss import summed_loss
 from mathtune.training.nonfinite import NonFiniteSteps
 from mathtune.training.out_of_memory import halved, is_out_of_memory
+from mathtune.training.padding_free import attention_within_examples
 
 LOSS_WINDOW = "loss_window.json"
 
@@ -165,9 +166,10 @@ class MathTrainer(Trainer):
         examples: list[Example] = inputs
         model.train()
         self._loss_before = self._tr_loss.clone()
-        step_loss = self._accumulate(model, examples)
-        while step_loss is None:
+        with self._attention():
             step_loss = self._accumulate(model, examples)
+            while step_loss is None:
+                step_loss = self._accumulate(model, examples)
         self.tokens_seen += sum(len(example.ids) for example in examples)
         # Of all ranks, so that each saves and logs the same.
         mean: torch.Tensor = self.accelerator.reduce(step_loss, reduction="mean")
@@ -192,7 +194,7 @@ class MathTrainer(Trainer):
                     self._gradients_wait(model, index < len(micro_batches) - 1),
                     self.compute_loss_context_manager(),
                 ):
-                    batch = collate(micro).to(self.args.device)
+                    batch = self._collate(micro)
                     loss = summed_loss(model, batch, self.args.label_smoothing_factor)
                     loss = loss * (scale * weight)
                 self.nonfinite.note(loss, micro)
@@ -213,10 +215,20 @@ class MathTrainer(Trainer):
         self.limits = halved(self.limits, [micro for micro, _ in micro_batches], step)
         self.recuts += 1
         self._say(
-            f"out of memory at step {step}: it is taken again with at most {self.limits.rows} "
-            f"examples and {self.limits.padded_tokens} tokens at a time; the gradient is the same"
+            f"out of memory at step {step}: it is taken again with at most "
+            f"{self.limits.examples} examples and {self.limits.tokens} tokens at a time; the "
+            "gradient is the same"
         )
         return None
+
+    def _collate(self, micro: Sequence[Example]) -> MicroBatch:
+        batch = collate(micro, padding_free=self.limits.padding_free)
+        return batch.to(self.args.device)
+
+    def _attention(self) -> contextlib.AbstractContextManager[None]:
+        if not self.limits.padding_free:
+            return contextlib.nullcontext()
+        return attention_within_examples(self.accelerator.unwrap_model(self.model))
 
     def _gradients_wait(
         self, model: torch.nn.Module, more: bool
@@ -261,10 +273,9 @@ class MathTrainer(Trainer):
         was_training = self.model.training
         self.model.eval()
         summed = torch.zeros((), dtype=torch.float64, device=self.args.device)
-        with torch.no_grad(), self.compute_loss_context_manager():
+        with torch.no_grad(), self.compute_loss_context_manager(), self._attention():
             for micro, weight in distributed.passes(everything, self.limits):
-                batch = collate(micro).to(self.args.device)
-                summed += summed_loss(self.model, batch) * weight
+                summed += summed_loss(self.model, self._collate(micro)) * weight
         self.model.train(was_training)
         summed = self.accelerator.reduce(summed, reduction="sum")
         loss = float(summed) / supervised_count(everything)

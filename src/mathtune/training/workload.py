@@ -70,7 +70,7 @@ def lay_out(
         micro_batches = list(cut(step, limits))
         accumulates |= len(micro_batches) > 1
         for micro in micro_batches:
-            batch = collate(micro)
+            batch = collate(micro, padding_free=limits.padding_free)
             size, targets = batch.input_ids_BT.numel(), batch.targets_N.numel()
             most_tokens = max(most_tokens, ((size, targets), micro), key=_size)
             most_targets = max(most_targets, ((targets, size), micro), key=_size)
