@@ -52,17 +52,27 @@ OURS = "mathtune"
 
 def build(shape: str) -> tuple[Any, Any]:
     """Return the model and a tokenizer trained on GSM8K."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     from mathtune.training.tokenizer import train_tokenizer
 
-    sizes = SHAPES[shape]
     tokenizer = train_tokenizer(
         (f"{row['question']}\n{row['answer']}" for row in gsm8k()[:3000]), 8192
     )
+    model = llama(
+        SHAPES[shape],
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return model, tokenizer
+
+
+def llama(sizes: dict[str, int], **special_tokens: int) -> Any:
+    """Return a Llama of these sizes with random weights, tied embeddings and heads of 64."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     torch.manual_seed(0)
-    model = LlamaForCausalLM(
+    return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=sizes["vocab_size"],
             hidden_size=sizes["hidden_size"],
@@ -72,12 +82,9 @@ def build(shape: str) -> tuple[Any, Any]:
             num_key_value_heads=sizes["hidden_size"] // 64,
             max_position_embeddings=2048,
             tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            **special_tokens,
         )
     )
-    return model, tokenizer
 
 
 def gsm8k() -> list[dict[str, str]]:
@@ -99,9 +106,24 @@ def render(tokenizer: Any, steps: int) -> list[Any]:
 
 
 def run_mathtune(
-    model: Any, tokenizer: Any, examples: Sequence[Any], steps: int
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Any],
+    steps: int,
+    *,
+    compute: Any = None,
+    settings: dict[str, Any] | None = None,
 ) -> list[tuple[float, float]]:
-    """Train as ``mathtune train`` does; return time and loss after each step."""
+    """Train as ``mathtune train`` does; return time and loss after each step.
+
+    Args:
+        model: With the weights to start from.
+        tokenizer: Saved beside the weights.
+        examples: Those of all steps.
+        steps: Optimiser steps.
+        compute: Where and how; default: in float32.
+        settings: Keys of the recipe's ``train`` that differ from the comparison's.
+    """
     from rich.console import Console
 
     from mathtune.config.schema import Recipe
@@ -123,6 +145,7 @@ def run_mathtune(
                     "eval_strategy": "steps",
                     "eval_steps": 10**6,
                     "logging_steps": 1,
+                    **(settings or {}),
                 },
             }
         )
@@ -130,7 +153,7 @@ def run_mathtune(
             recipe,
             model=model,
             tokenizer=tokenizer,
-            compute=pick_compute("float32"),
+            compute=compute or pick_compute("float32"),
             train_examples=examples,
             validation_examples=examples[:1],
             run_dir=Path(folder),
