@@ -16,6 +16,7 @@ from mathtune import config
 from mathtune.training.device import Compute
 from mathtune.training.memory_plan import MemoryPlan, plan_memory
 from mathtune.training.memory_trace import Use
+from mathtune.training.run import limits_on
 from mathtune.training.text_lengths import example_of
 
 SHAPE = {
@@ -46,7 +47,9 @@ def plan(
     recipe = config.load("smollm2-135m-gsm8k", overrides)
     micro = [example_of(tokens, min(40, tokens // 2), recipe)] * 3
     compute = Compute(device, "a test", dtype, autocast, "")
-    return plan_memory(recipe, AutoConfig.for_model(**SHAPE), compute, [micro], accumulates=True)
+    hf_config = AutoConfig.for_model(**SHAPE)
+    limits = limits_on(recipe, hf_config, "cpu")
+    return plan_memory(recipe, hf_config, compute, [micro], limits=limits, accumulates=True)
 
 
 def test_weights_gradients_and_states_are_what_a_hand_calculation_gives():
@@ -104,7 +107,7 @@ def test_four_bit_weights_take_half_a_byte_and_their_scales():
 
 def test_logits_are_those_of_targets_and_autocast_copies_each_weight():
     found = plan()
-    assert found.by_use[Use.LOGITS] == 3 * 4 * 500 * TARGETS  # logits, their softmax, a gradient
+    assert found.by_use[Use.LOGITS] == 4 * 500 * TARGETS  # their gradient takes their place
     wide = plan(autocast=True)
     assert wide.by_use[Use.COPIES] >= 0.9 * 2 * 3 * LAYER
     assert Use.COPIES not in found.by_use

@@ -296,7 +296,7 @@ class TrainConfig(Section):
     """Tokens in one forward pass at most; never changes the gradient. Default: by device."""
     padding_free: bool = True
     """Lay the examples of a pass in one row without padding, where the model keeps them apart."""
-    logits_chunk_bytes: Positive = 256 * 2**20
+    logits_chunk_bytes: Positive = 512 * 2**20
     """Largest block of logits held at once; never changes the gradient."""
     non_finite: Literal["stop", "skip"] = "stop"
     """A step whose loss or gradient is not finite: stop, or leave it out (10 in a row at most)."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import math
 import time
 from dataclasses import dataclass
@@ -71,19 +69,6 @@ def cpu_compute(dtype: str = "auto") -> Compute:
         return Compute("cpu", "CPU", torch.float32, True, reason)
     reason = f"a bf16 matrix product took {ratio:.1f} times as long as a float32 one here"
     return Compute("cpu", "CPU", torch.float32, False, reason)
-
-
-def give_back_freed_memory() -> None:
-    """Make glibc return each freed block of 1 MB or more to the system at once.
-
-    It keeps blocks of up to 32 MB for itself, and between layers of changing sizes they fit nothing
-    else. Other C libraries have their own ways and are left alone.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, 2**20)
-
-
-_M_MMAP_THRESHOLD = -3  # malloc.h
 
 
 def matmul_rate(device: str, dtype: torch.dtype, size: int = 0, seconds: float = 0.3) -> float:

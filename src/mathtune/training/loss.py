@@ -2,9 +2,8 @@
 
 The output layer is the largest matrix of a small model and its result, tokens × vocabulary, the
 largest tensor of any: Gemma's 256,000 entries take 1 MB a token. Prompt tokens and padding need
-none of it. A hook hands the output layer just the hidden states that predict a supervised token.
-The model's own forward runs unchanged around it, so soft-capping, tied embeddings, adapters and
-quantised weights are exact for every architecture, and wrappers such as DDP see a normal call.
+none of it, so the output layer is handed just the hidden states that predict a supervised token
+(``head.py``), and of those at most ``chunk`` at a time.
 
 The loss of an optimiser step is the sum over its supervised tokens divided by their count, in
 whatever pieces the sum was taken: one optimiser step means one fixed set of examples.
@@ -15,37 +14,41 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from mathtune.records import Example
 from mathtune.training.batches import Limits, MicroBatch, collate, cut
 from mathtune.training.cross_entropy import summed_cross_entropy
-from mathtune.training.padding_free import row_arguments
-
-
-def target_logits(model: torch.nn.Module, batch: MicroBatch) -> torch.Tensor:
-    """Return logits (N, vocabulary) of the batch's N targets, in the type the model gives."""
-    inner = _unwrapped(model)
-    head = inner.get_output_embeddings()
-
-    def keep_targets(_module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        hidden_BTD = args[0]
-        return hidden_BTD[batch.rows_N, batch.columns_N]
-
-    ids_BT = batch.input_ids_BT
-    row = row_arguments(inner, batch.lengths, ids_BT.device) if batch.lengths else {}
-    hook = head.register_forward_pre_hook(keep_targets)
-    try:
-        logits_NV: torch.Tensor = model(input_ids=ids_BT, use_cache=False, **row).logits
-    finally:
-        hook.remove()
-    return logits_NV
+from mathtune.training.head import logits_of, target_hidden, target_logits
 
 
 def summed_loss(
-    model: torch.nn.Module, batch: MicroBatch, label_smoothing: float = 0.0
+    model: torch.nn.Module,
+    batch: MicroBatch,
+    label_smoothing: float = 0.0,
+    chunk: int | None = None,
 ) -> torch.Tensor:
-    """Return the summed negative log-likelihood of the batch's targets, in nats."""
-    return summed_cross_entropy(target_logits(model, batch), batch.targets_N, label_smoothing)
+    """Return the summed negative log-likelihood of the batch's targets, in nats.
+
+    Args:
+        model: A causal language model, which may be wrapped for DDP.
+        batch: Its N targets.
+        label_smoothing: As in ``summed_cross_entropy``.
+        chunk: Where N is larger, the output layer's result is only ever there for so many targets,
+            and made a second time in the backward pass.
+    """
+    if chunk is None or len(batch.targets_N) <= chunk:
+        logits_NV = target_logits(model, batch)
+        return summed_cross_entropy(logits_NV, batch.targets_N, label_smoothing)
+
+    def loss_of(hidden_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+        return summed_cross_entropy(logits_of(model, hidden_ND), targets_N, label_smoothing)
+
+    pieces = zip(
+        target_hidden(model, batch).split(chunk), batch.targets_N.split(chunk), strict=True
+    )
+    losses = [checkpoint(loss_of, *piece, use_reentrant=False) for piece in pieces]
+    return torch.stack(losses).sum()
 
 
 @torch.inference_mode()
@@ -64,21 +67,21 @@ def token_logprobs(
     try:
         for micro in cut(examples, limits):
             batch = collate(micro, every_token=True).to(device)
-            logprobs_NV = target_logits(model, batch).float().log_softmax(dim=-1)
-            chosen_N = logprobs_NV.gather(1, batch.targets_N[:, None])[:, 0].tolist()
+            chosen: list[float] = []
+            pieces = zip(
+                target_hidden(model, batch).split(limits.targets),
+                batch.targets_N.split(limits.targets),
+                strict=True,
+            )
+            for hidden_ND, targets_N in pieces:
+                logprobs_NV = logits_of(model, hidden_ND).float().log_softmax(dim=-1)
+                chosen += logprobs_NV.gather(1, targets_N[:, None])[:, 0].tolist()
             start = 0
             for example in micro:
                 end = start + len(example.ids) - 1
-                results[positions[id(example)]] = [0.0, *chosen_N[start:end]]
+                results[positions[id(example)]] = [0.0, *chosen[start:end]]
                 start = end
     finally:
         model.train(was_training)
     for index in range(len(examples)):
         yield results[index]
-
-
-def _unwrapped(model: torch.nn.Module) -> torch.nn.Module:
-    """Return the Transformers or PEFT model inside a distributed wrapper."""
-    while hasattr(model, "module"):
-        model = model.module
-    return model

@@ -27,12 +27,12 @@ from mathtune.config.schema import ModelConfig, Recipe
 from mathtune.errors import ModelError
 from mathtune.records import Example
 from mathtune.training.adapters import add_adapter, check_targets
-from mathtune.training.batches import collate
+from mathtune.training.batches import Limits, collate
 from mathtune.training.device import Compute
 from mathtune.training.loss import summed_loss
 from mathtune.training.memory_trace import MemoryTrace, Use
 from mathtune.training.model import ParameterCounts, count_parameters
-from mathtune.training.padding_free import attention_within_examples, is_asked
+from mathtune.training.padding_free import attention_within_examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ def plan_memory(
     compute: Compute,
     micro_batches: Sequence[Sequence[Example]],
     *,
+    limits: Limits,
     accumulates: bool,
 ) -> MemoryPlan:
     """Return the peak over forward and backward of each micro-batch and an optimiser step.
@@ -82,6 +83,7 @@ def plan_memory(
         hf_config: The model's Transformers configuration.
         compute: Types of numbers, and whether kernels work on lists of tensors as on a GPU.
         micro_batches: The largest ones; only lengths and what is supervised matter.
+        limits: Those they were cut by.
         accumulates: Whether steps have several, so that the others' gradients are there already.
 
     Raises:
@@ -90,7 +92,6 @@ def plan_memory(
     text = hf_config.get_text_config()
     trace = MemoryTrace(int(text.vocab_size), int(text.hidden_size))
     model = _build(recipe, hf_config, compute)
-    shared_rows = is_asked(recipe)
     with FakeTensorMode(), trace, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with trace.counting_as(Use.WEIGHTS):
@@ -112,10 +113,11 @@ def plan_memory(
         for micro in micro_batches:
             if not accumulates:
                 model.zero_grad()
-            batch = collate(micro, padding_free=shared_rows)
-            with attention_within_examples(model) if shared_rows else nullcontext():
+            batch = collate(micro, padding_free=limits.padding_free)
+            with attention_within_examples(model) if limits.padding_free else nullcontext():
                 with torch.autocast("cpu", torch.bfloat16, enabled=compute.autocast_bf16):
-                    loss = summed_loss(model, batch, recipe.train.label_smoothing_factor)
+                    smoothing = recipe.train.label_smoothing_factor
+                    loss = summed_loss(model, batch, smoothing, limits.targets)
                 loss.backward()
             tokens += batch.input_ids_BT.numel()
             del batch, loss

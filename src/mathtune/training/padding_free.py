@@ -5,9 +5,8 @@ CPUs that is a call of PyTorch's kernel an example; on GPUs with 16-bit numbers 
 kernel for sequences of varying lengths, or of flash-attn's, where the recipe asks for that.
 
 Whether it is exact depends on the architecture: some carry a state along the row (Mamba, short
-convolutions), some bend attention in a way of their own. So ``why_not`` tries it on two examples
-before a training, and a model that gives other logits for them in one row than alone is trained on
-padded rows instead.
+convolutions), some bend attention in a way of their own. So ``layout.py`` tries it on two examples
+before a training, and a model that mixes them is trained on padded rows instead.
 """
 
 from __future__ import annotations
@@ -41,17 +40,19 @@ def _attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    example_lengths: tuple[int, ...],
+    example_lengths: tuple[int, ...] | None = None,
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend within each example: ``(1, H, T, D)`` to ``(1, T, H, D)``, T the lengths' sum.
+    """Attend within each example: ``(B, H, T, D)`` to ``(B, T, H, D)``.
 
-    Keys and values may have fewer heads, of which H is a multiple.
+    Keys and values may have fewer heads, of which H is a multiple. T is the sum of the lengths of
+    the examples in the one row; without lengths each of B rows is an example.
     """
+    lengths = example_lengths or (query.shape[2],)
     changed = [name for name in _UNSUPPORTED if kwargs.get(name) is not None]
     if attention_mask is not None:
         changed.append("a mask of its own")
@@ -61,10 +62,10 @@ def _attention(
         raise _CannotPack(f"its attention uses {', '.join(changed)}")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     plain = softcap is None and not dropout and query.shape[-1] == value.shape[-1]
-    if plain and query.is_cuda and query.dtype.itemsize == 2:
-        return _varying_lengths(query, key, value, example_lengths, scaling, sliding_window), None
+    if example_lengths and plain and query.is_cuda and query.dtype.itemsize == 2:
+        return _varying_lengths(query, key, value, lengths, scaling, sliding_window), None
     outs = []
-    for own in zip(*(all_.split(example_lengths, 2) for all_ in (query, key, value)), strict=True):
+    for own in zip(*(all_.split(lengths, 2) for all_ in (query, key, value)), strict=True):
         bias = _window_bias(own[0], sliding_window)
         if softcap is not None:
             out, _ = attention(

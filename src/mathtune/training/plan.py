@@ -22,6 +22,7 @@ from mathtune import hub, model_files
 from mathtune.config.schema import ModelConfig, Recipe
 from mathtune.errors import MathtuneError, ModelError
 from mathtune.records import Problem
+from mathtune.training.allocator import free_memory
 from mathtune.training.batches import Limits, cut
 from mathtune.training.device import (
     Compute,
@@ -109,7 +110,7 @@ def this_cpu() -> Device:
     return Device(
         f"this CPU, {torch.get_num_threads()} threads",
         "cpu",
-        _host_memory(),
+        free_memory(),
         bf16=matmul_rate("cpu", torch.bfloat16, size=256),
         fp32=matmul_rate("cpu", torch.float32),
         measured=True,
@@ -229,9 +230,15 @@ class _Planner:
 
     def estimate(self, recipe: Recipe) -> Estimate:
         compute = self._compute(recipe)
-        work = self._work(recipe, limits_on(recipe, self.hf_config, compute.device))
+        limits = limits_on(recipe, self.hf_config, compute.device)
+        work = self._work(recipe, limits)
         memory = plan_memory(
-            recipe, self.hf_config, compute, work.largest, accumulates=work.accumulates
+            recipe,
+            self.hf_config,
+            compute,
+            work.largest,
+            limits=limits,
+            accumulates=work.accumulates,
         )
         return Estimate(memory, _overhead(memory, compute), compute, work, self.devices)
 
@@ -277,11 +284,3 @@ def _rate(device: Device, compute: Compute) -> float | None:
     if compute.autocast_bf16 or compute.dtype is torch.bfloat16:
         return device.bf16
     return device.fp16 if compute.dtype is torch.float16 else device.fp32
-
-
-def _host_memory() -> int:
-    """Return the memory that this process may come to hold: what is free, or its group's limit."""
-    free = psutil.virtual_memory().available + psutil.Process().memory_info().rss
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.is_file() else "max"
-    return free if text == "max" else min(free, int(text))

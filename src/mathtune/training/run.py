@@ -18,12 +18,12 @@ from mathtune import ranks
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError, DataError, TrainingStopped
 from mathtune.records import Example
-from mathtune.training import checkpoints, padding_free
+from mathtune.training import allocator, checkpoints, padding_free
 from mathtune.training.adapters import INITIAL, save_as_lora
 from mathtune.training.base import note_base
 from mathtune.training.batches import Limits
 from mathtune.training.callbacks import MetricsFile, ProgressBar, RunFigures
-from mathtune.training.device import Compute, give_back_freed_memory
+from mathtune.training.device import Compute
 from mathtune.training.distributed import parallelism
 from mathtune.training.layout import why_padded
 from mathtune.training.nonfinite import NonFiniteSteps
@@ -153,8 +153,9 @@ def train(
         callbacks.insert(0, window)
     dtype = str(compute.dtype).removeprefix("torch.")
     noting = partial(note_base, config=recipe.model, dtype=dtype) if recipe.adapter else None
-    if compute.device == "cpu" and saves_memory(recipe):
-        give_back_freed_memory()
+    bounds = _limits_for(recipe, model, train_examples, console)
+    if compute.device == "cpu":
+        _use_memory(recipe, model, bounds, console)
     trackers = tracker_callbacks(
         prepare_trackers(recipe, run_dir, console), recipe, run_dir, console
     )
@@ -166,7 +167,7 @@ def train(
         examples_per_step=examples_per_step,
         train_examples=train_examples,
         validation_examples=validation_examples,
-        limits=_limits_for(recipe, model, train_examples, console),
+        limits=bounds,
         tokenizer=tokenizer,
         nonfinite=NonFiniteSteps(skip=settings.non_finite == "skip", say=console.print),
         say=console.print,
@@ -266,13 +267,23 @@ def save_model(write: Callable[[Path], None], recipe: Recipe, folder: Path, need
     ranks.wait()
 
 
-def saves_memory(recipe: Recipe) -> bool:
-    """Return whether a recipe asks for less memory at the price of time."""
-    return recipe.train.gradient_checkpointing or recipe.model.load_in_4bit
+def _use_memory(recipe: Recipe, model: Any, bounds: Limits, console: Console) -> None:
+    """Keep freed memory for speed, unless it is scarce or the recipe asks to save it."""
+    needed, free = allocator.needed_at_most(model, bounds), allocator.free_memory()
+    if recipe.train.gradient_checkpointing or recipe.model.load_in_4bit:
+        allocator.give_back_freed_memory()
+    elif free > 2 * needed:
+        allocator.hold_freed_memory()
+    else:
+        allocator.give_back_freed_memory()
+        console.print(
+            f"training may take {needed / 2**30:.1f} GB and {free / 2**30:.1f} GB are free: freed "
+            "memory goes back to the system at once, which takes more time"
+        )
 
 
-# A CPU is fastest while a layer's activations stay in its cache, a GPU when all its units are busy.
-MICRO_BATCH_TOKENS = {"cpu": 1024, "mps": 4096, "cuda": 16384}
+# So many that products run at their full rate and gradients of weights are seldom added up.
+MICRO_BATCH_TOKENS = {"cpu": 2048, "mps": 4096, "cuda": 16384}
 
 
 def limits(recipe: Recipe, model: Any) -> Limits:

@@ -31,7 +31,7 @@ from transformers.trainer_utils import rotate_checkpoints
 from mathtune import ranks
 from mathtune.records import Example
 from mathtune.training import checkpoints, distributed, sharded
-from mathtune.training.batches import Limits, MicroBatch, collate, supervised_count
+from mathtune.training.batches import Limits, collate, supervised_count
 from mathtune.training.loss import summed_loss
 from mathtune.training.nonfinite import NonFiniteSteps
 from mathtune.training.out_of_memory import halved, is_out_of_memory
@@ -194,8 +194,7 @@ class MathTrainer(Trainer):
                     self._gradients_wait(model, index < len(micro_batches) - 1),
                     self.compute_loss_context_manager(),
                 ):
-                    batch = self._collate(micro)
-                    loss = summed_loss(model, batch, self.args.label_smoothing_factor)
+                    loss = self._summed_loss(model, micro, self.args.label_smoothing_factor)
                     loss = loss * (scale * weight)
                 self.nonfinite.note(loss, micro)
                 self.accelerator.backward(loss)
@@ -221,9 +220,13 @@ class MathTrainer(Trainer):
         )
         return None
 
-    def _collate(self, micro: Sequence[Example]) -> MicroBatch:
-        batch = collate(micro, padding_free=self.limits.padding_free)
-        return batch.to(self.args.device)
+    def _summed_loss(
+        self, model: torch.nn.Module, micro: Sequence[Example], label_smoothing: float = 0.0
+    ) -> torch.Tensor:
+        batch = collate(micro, padding_free=self.limits.padding_free).to(self.args.device)
+        # The output layer alone would run outside of the wrappers that gather its weights.
+        chunk = self.limits.targets if ranks.sharding() is None else None
+        return summed_loss(model, batch, label_smoothing, chunk)
 
     def _attention(self) -> contextlib.AbstractContextManager[None]:
         if not self.limits.padding_free:
@@ -275,7 +278,7 @@ class MathTrainer(Trainer):
         summed = torch.zeros((), dtype=torch.float64, device=self.args.device)
         with torch.no_grad(), self.compute_loss_context_manager(), self._attention():
             for micro, weight in distributed.passes(everything, self.limits):
-                summed += summed_loss(self.model, self._collate(micro)) * weight
+                summed += self._summed_loss(self.model, micro) * weight
         self.model.train(was_training)
         summed = self.accelerator.reduce(summed, reduction="sum")
         loss = float(summed) / supervised_count(everything)

@@ -1,0 +1,66 @@
+"""What the C library does with memory that PyTorch frees on a CPU.
+
+glibc gives blocks above 32 MB back to the system at once and fetches them anew, page by page, in
+the next pass: a quarter of a step's time with a large vocabulary. Of smaller ones it keeps all, and
+between layers of changing sizes many fit nothing else. So where memory is plentiful all of it is
+kept, and where it is scarce each block of 1 MB or more goes back at once: then no more is held than
+training needs, for more time. Other C libraries have their own ways and are left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from mathtune.training.batches import Limits
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # malloc.h
+
+
+def hold_freed_memory() -> None:
+    """Make glibc keep what is freed, blocks of all sizes."""
+    _set(_MMAP_MAX, 0)
+    _set(_TRIM_THRESHOLD, -1)
+    _set(_TOP_PAD, 2**26)
+
+
+def give_back_freed_memory() -> None:
+    """Make glibc return each freed block of 1 MB or more to the system at once."""
+    _set(_MMAP_MAX, 65536)
+    _set(_MMAP_THRESHOLD, 2**20)
+    _set(_TRIM_THRESHOLD, 2**20)
+    _set(_TOP_PAD, 0)
+
+
+def free_memory() -> int:
+    """Return the bytes that this process may come to hold: what is free, or its group's limit."""
+    free = psutil.virtual_memory().available + psutil.Process().memory_info().rss
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else "max"
+    return int(free if text == "max" else min(free, int(text)))
+
+
+def needed_at_most(model: Any, limits: Limits) -> int:
+    """Return a generous estimate of the bytes that training takes on a CPU.
+
+    Weights, gradient and two moments, and for a micro-batch twice what linear layers take and give
+    and its logits.
+    """
+    held = sum(each.numel() * each.element_size() for each in model.parameters())
+    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    head = model.get_output_embeddings()
+    widths = sum(
+        each.in_features + each.out_features
+        for each in model.modules()
+        if hasattr(each, "in_features") and each is not head
+    )
+    return held + 12 * trained + 8 * limits.tokens * widths + 4 * limits.targets * head.out_features
+
+
+def _set(option: int, value: int) -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(option, value)

@@ -1,0 +1,158 @@
+"""Examples that share a row give what each gives alone, and a model that mixes them is found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mathtune.config.schema import AdapterConfig
+from mathtune.prompts import Renderer
+from mathtune.records import Problem, content_id
+from mathtune.training.adapters import add_adapter
+from mathtune.training.batches import Limits, collate, cut, supervised_count
+from mathtune.training.layout import why_padded
+from mathtune.training.loss import summed_loss
+from mathtune.training.padding_free import attention_within_examples
+from models_for_tests import ARCHITECTURES, tiny_model
+from tokenizers_for_tests import bpe
+
+TOKENIZER = bpe()
+QUESTIONS = [
+    ("Tom has 3 apples. " * n + "How many?", "He has 3. " * (n % 4) + "#### 3") for n in range(1, 9)
+]
+EXAMPLES = [
+    Renderer(TOKENIZER, "qa").example(Problem(content_id(q, a), q, a, "3")) for q, a in QUESTIONS
+]
+ALONE = Limits(examples=1, tokens=10**6, targets=10**6)
+CUTS = {
+    "1x8": replace(ALONE, examples=8),
+    "2x4": replace(ALONE, examples=4),
+    "8x1": ALONE,
+    "packed": replace(ALONE, examples=8, padding_free=True),
+    "packed 3 + 3 + 2": replace(ALONE, examples=3, padding_free=True),
+    "packed by tokens": replace(ALONE, examples=8, tokens=150, padding_free=True),
+    "logits in pieces": replace(ALONE, examples=8, targets=5, padding_free=True),
+}
+
+
+def gradient(model, limits, checkpointing=False):
+    """The gradient of one step of 8 examples, and its loss."""
+    model.zero_grad()
+    total, step_loss = supervised_count(EXAMPLES), 0.0
+    for micro in cut(EXAMPLES, limits):
+        with attention_within_examples(model):
+            batch = collate(micro, padding_free=limits.padding_free)
+            loss = summed_loss(model, batch, chunk=limits.targets) / total
+            loss.backward()
+        step_loss += float(loss.detach())
+    parts = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+    return torch.cat(parts), step_loss
+
+
+def made(name, adapted):
+    model = tiny_model(name, len(TOKENIZER))
+    if adapted:
+        model = add_adapter(model, AdapterConfig(r=4), seed=0)
+        for parameter in model.parameters():
+            if parameter.requires_grad:  # B starts at zero, which would hide A's gradient
+                torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("adapted", [False, True], ids=["full", "lora"])
+def test_gradient_is_the_same_however_a_step_is_laid_out(name, adapted):
+    model = made(name, adapted)
+    expected, loss = gradient(model, CUTS["8x1"])
+    for layout, limits in CUTS.items():
+        found, other = gradient(model, limits)
+        assert torch.linalg.norm(found - expected) / torch.linalg.norm(expected) < 1e-5, layout
+        assert other == pytest.approx(loss, rel=1e-5), layout
+
+
+def test_gradient_checkpointing_recomputes_the_same_attention():
+    model = tiny_model("llama", len(TOKENIZER))
+    expected, _ = gradient(model, CUTS["packed"])
+    model.activation_checkpointing_enable()
+    model.train()
+    found, _ = gradient(model, CUTS["packed"])
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_no_example_sees_another():
+    """Another text before it changes nothing in an example's loss, to the last bit."""
+    model = tiny_model("llama", len(TOKENIZER)).eval()
+    first, second, last = EXAMPLES[0], EXAMPLES[5], EXAMPLES[3]
+    other = replace(second, ids=tuple(reversed(second.ids)))
+    losses = []
+    for neighbour in (second, other):
+        batch = collate([first, neighbour, last], padding_free=True)
+        own = slice(0, supervised_count([first]))
+        with torch.no_grad(), attention_within_examples(model):
+            only = replace(
+                batch,
+                rows_N=batch.rows_N[own],
+                columns_N=batch.columns_N[own],
+                targets_N=batch.targets_N[own],
+            )
+            end = replace(
+                batch,
+                rows_N=batch.rows_N[-supervised_count([last]) :],
+                columns_N=batch.columns_N[-supervised_count([last]) :],
+                targets_N=batch.targets_N[-supervised_count([last]) :],
+            )
+            losses.append((float(summed_loss(model, only)), float(summed_loss(model, end))))
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_ordinary_architectures_can_share_rows(name):
+    assert why_padded(tiny_model(name, len(TOKENIZER)), EXAMPLES) is None
+
+
+def test_a_state_that_runs_along_the_row_is_found():
+    """LFM2 has short convolutions, which reach into the example before."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(
+        "lfm2",
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=len(TOKENIZER),
+        layer_types=["conv", "full_attention"],
+    )
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config)
+    assert "its hidden states change by" in str(why_padded(model, EXAMPLES))
+
+
+def test_attention_that_sees_the_whole_row_is_found(monkeypatch):
+    """The check fails where the mechanism is taken away."""
+    model = tiny_model("llama", len(TOKENIZER))
+    import mathtune.training.padding_free as module
+
+    def whole_row(module, query, key, value, mask, *, example_lengths, scaling=None, **_):
+        out = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=scaling, enable_gqa=True
+        )
+        return out.transpose(1, 2), None
+
+    monkeypatch.setitem(
+        module.AttentionInterface._global_mapping, "mathtune_padding_free", whole_row
+    )
+    assert "its hidden states change by" in str(why_padded(model, EXAMPLES))
+
+
+def test_the_output_layers_result_is_never_larger_than_a_chunk():
+    model = tiny_model("gemma2", len(TOKENIZER))
+    sizes = []
+    model.lm_head.register_forward_hook(lambda _m, _a, out: sizes.append(out.numel()))
+    batch = collate(EXAMPLES[:4])
+    assert len(batch.targets_N) > 20
+    summed_loss(model, batch, chunk=5).backward()
+    assert max(sizes) == 5 * len(TOKENIZER)
