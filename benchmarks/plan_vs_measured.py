@@ -37,8 +37,9 @@ from mathtune.training import allocator
 from mathtune.training import model as models
 from mathtune.training.adapters import add_adapter
 from mathtune.training.device import Compute
+from mathtune.training.layout import limits_on
 from mathtune.training.memory_plan import plan_memory
-from mathtune.training.run import limits_on, train
+from mathtune.training.run import train
 from mathtune.training.workload import lay_out
 
 LLAMA_36M = {

@@ -184,6 +184,17 @@ def _training_faults(recipe: Recipe) -> Iterator[str]:
             f"train.optim={train.optim} needs the package {package}, which is not installed; "
             "install it or set train.optim=adamw_torch"
         )
+    if train.use_liger_kernel and importlib.util.find_spec("liger_kernel") is None:
+        yield (
+            "train.use_liger_kernel=true needs the package liger-kernel, which is not installed; "
+            "run pip install liger-kernel or set train.use_liger_kernel=false"
+        )
+    compilers = (os.environ.get("CXX", "c++"), "g++", "clang++", "cl")
+    if train.torch_compile and not any(map(shutil.which, compilers)):
+        yield (
+            "train.torch_compile=true needs a C++ compiler, and there is none; install g++ or set "
+            "train.torch_compile=false"
+        )
     if recipe.eval.engine != "hf":
         then = {
             "vllm": "mathtune eval RUN_DIR/model --engine vllm",

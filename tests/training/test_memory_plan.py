@@ -14,9 +14,9 @@ from transformers import AutoConfig
 
 from mathtune import config
 from mathtune.training.device import Compute
+from mathtune.training.layout import limits_on
 from mathtune.training.memory_plan import MemoryPlan, plan_memory
 from mathtune.training.memory_trace import Use
-from mathtune.training.run import limits_on
 from mathtune.training.text_lengths import example_of
 
 SHAPE = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 from rich.console import Console
 
 from mathtune import config
-from mathtune.errors import DataError, TrainingStopped
+from mathtune.errors import ConfigError, DataError, TrainingStopped
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
 from mathtune.training.batches import collate, supervised_count
@@ -67,8 +68,8 @@ def metrics_of(
 
 @pytest.mark.parametrize(
     "cut",
-    [(1, 8, 1024), (2, 4, 1024), (4, 2, 1024), (8, 1, 60)],
-    ids=["1x8", "2x4", "4x2", "8x1 by tokens"],
+    [(1, 8, 1024), (2, 4, 1024), (4, 2, 1024), (8, 1, 60), (8, 1, 1024, "false")],
+    ids=["1x8", "2x4", "4x2", "8x1 by tokens", "padded"],
 )
 def test_trajectory_is_the_same_however_steps_are_cut(tmp_path, cut):
     """Loss, gradient norm and validation loss of every step, the partial last ones included."""
@@ -81,12 +82,31 @@ def test_trajectory_is_the_same_however_steps_are_cut(tmp_path, cut):
             assert math.isclose(one[key], two[key], rel_tol=1e-5), (one["step"], key)
 
 
-def shape(rows: int, accumulation: int, tokens: int) -> list[str]:
+def shape(rows: int, accumulation: int, tokens: int, padding_free: str = "true") -> list[str]:
     return [
+        f"train.padding_free={padding_free}",
         f"train.per_device_train_batch_size={rows}",
         f"train.gradient_accumulation_steps={accumulation}",
         f"train.micro_batch_tokens={tokens}",
     ]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ here")
+def test_compiled_layers_give_the_same_trajectory(tmp_path):
+    eager = metrics_of(tmp_path / "eager", ["train.max_steps=3"])
+    model = tiny_model("llama", len(TOKENIZER))
+    compiled = metrics_of(
+        tmp_path / "compiled", ["train.max_steps=3", "train.torch_compile=true"], model
+    )
+    assert all(layer._compiled_call_impl is not None for layer in model.model.layers)
+    for one, two in zip(eager, compiled, strict=True):
+        for key in one:
+            assert math.isclose(one[key], two[key], rel_tol=1e-5), (one["step"], key)
+
+
+def test_liger_kernels_are_refused_without_a_gpu(tmp_path):
+    with pytest.raises(ConfigError, match=r"train\.use_liger_kernel=true on CPU"):
+        metrics_of(tmp_path / "run", ["train.use_liger_kernel=true"])
 
 
 def test_validation_loss_is_the_token_weighted_mean(tmp_path):

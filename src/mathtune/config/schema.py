@@ -296,6 +296,10 @@ class TrainConfig(Section):
     """Tokens in one forward pass at most; never changes the gradient. Default: by device."""
     padding_free: bool = True
     """Lay the examples of a pass in one row without padding, where the model keeps them apart."""
+    torch_compile: bool = False
+    """Compile the model's layers at the start; needs a C++ compiler, takes up to a minute."""
+    use_liger_kernel: bool = False
+    """Liger's kernels for norms, rotations and activations, on GPUs (``liger-kernel``)."""
     logits_chunk_bytes: Positive = 512 * 2**20
     """Largest block of logits held at once; never changes the gradient."""
     non_finite: Literal["stop", "skip"] = "stop"

@@ -15,10 +15,27 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from rich.console import Console
 
+from mathtune.config.schema import Recipe
 from mathtune.training.batches import Limits
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # malloc.h
+
+
+def use_memory(recipe: Recipe, model: Any, bounds: Limits, console: Console) -> None:
+    """Keep freed memory for speed, unless it is scarce or the recipe asks to save it."""
+    needed, free = needed_at_most(model, bounds), free_memory()
+    if recipe.train.gradient_checkpointing or recipe.model.load_in_4bit:
+        give_back_freed_memory()
+    elif free > 2 * needed:
+        hold_freed_memory()
+    else:
+        give_back_freed_memory()
+        console.print(
+            f"training may take {needed / 2**30:.1f} GB and {free / 2**30:.1f} GB are free: freed "
+            "memory goes back to the system at once, which takes more time"
+        )
 
 
 def hold_freed_memory() -> None:

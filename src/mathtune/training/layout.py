@@ -1,16 +1,52 @@
-"""Whether a training's examples can share rows: tried on two of them before it begins."""
+"""How much a pass takes, and whether its examples can share a row.
+
+The latter depends on the model, so it is tried on two examples before a training begins.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
+from rich.console import Console
 
+from mathtune import ranks
+from mathtune.config.schema import Recipe
 from mathtune.records import Example
-from mathtune.training.batches import collate
+from mathtune.training.batches import Limits, collate
 from mathtune.training.head import target_hidden
-from mathtune.training.padding_free import attention_within_examples
+from mathtune.training.padding_free import attention_within_examples, is_asked
+
+# So many that products run at their full rate and gradients of weights are seldom added up.
+MICRO_BATCH_TOKENS = {"cpu": 2048, "mps": 4096, "cuda": 16384}
+
+
+def limits(recipe: Recipe, model: Any) -> Limits:
+    """Return the bounds of a micro-batch that follow from a recipe and the model's device."""
+    return limits_on(recipe, model.config, model.device.type)
+
+
+def limits_on(recipe: Recipe, hf_config: Any, device: str) -> Limits:
+    """Return the bounds of a micro-batch on a kind of device, from the model's configuration."""
+    vocabulary = int(hf_config.get_text_config().vocab_size)
+    return Limits(
+        examples=recipe.train.per_device_train_batch_size,
+        tokens=recipe.train.micro_batch_tokens or MICRO_BATCH_TOKENS[device],
+        targets=max(1, recipe.train.logits_chunk_bytes // (4 * vocabulary)),
+        padding_free=is_asked(recipe),
+    )
+
+
+def limits_for(recipe: Recipe, model: Any, examples: Sequence[Example], console: Console) -> Limits:
+    """Return the bounds of a micro-batch, and say so where examples cannot share rows."""
+    bounds = limits(recipe, model)
+    if bounds.padding_free and (reason := ranks.from_first(lambda: why_padded(model, examples))):
+        console.print(f"each example gets a padded row of its own: in one row, {reason}")
+        return replace(bounds, padding_free=False)
+    return bounds
+
 
 _TOLERANCE = {4: 1e-3, 2: 5e-2}
 """Relative difference of a hidden state that rounding explains, by bytes of a number."""

@@ -33,6 +33,7 @@ class _CannotPack(ValueError):
     """The message says why."""
 
 
+@torch.compiler.disable  # else compiled anew for each number of examples
 def _attention(
     module: torch.nn.Module,
     query: torch.Tensor,

@@ -31,12 +31,12 @@ from mathtune.training.device import (
     matmul_rate,
 )
 from mathtune.training.devices import BUSY, START_SECONDS, Device, find_gpu
+from mathtune.training.layout import limits_on
 from mathtune.training.memory_plan import MemoryPlan, plan_memory
 from mathtune.training.memory_trace import Use
 from mathtune.training.model import load_tokenizer
 from mathtune.training.published import PUBLISHED_CONFIGS
 from mathtune.training.remedies import Estimate, Remedy, find_remedies
-from mathtune.training.run import limits_on
 from mathtune.training.text_lengths import Lengths, example_of, lengths_of
 from mathtune.training.workload import Workload, lay_out
 

@@ -6,31 +6,34 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from transformers import EarlyStoppingCallback, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, set_seed
 
 from mathtune import ranks
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError, DataError, TrainingStopped
 from mathtune.records import Example
-from mathtune.training import allocator, checkpoints, padding_free
+from mathtune.training import checkpoints
 from mathtune.training.adapters import INITIAL, save_as_lora
+from mathtune.training.allocator import use_memory
+from mathtune.training.arguments import training_arguments
 from mathtune.training.base import note_base
-from mathtune.training.batches import Limits
 from mathtune.training.callbacks import MetricsFile, ProgressBar, RunFigures
+from mathtune.training.checkpointed import PROGRESS
 from mathtune.training.device import Compute
 from mathtune.training.distributed import parallelism
-from mathtune.training.layout import why_padded
+from mathtune.training.kernels import check_kernels, compile_layers
+from mathtune.training.layout import limits_for
 from mathtune.training.nonfinite import NonFiniteSteps
 from mathtune.training.saving import LastStep, RestoreWindow, SavePoints, StopOnSignal
 from mathtune.training.tracker_callbacks import tracker_callbacks
 from mathtune.training.trackers import prepare_trackers
-from mathtune.training.trainer import LOSS_WINDOW, MathTrainer
+from mathtune.training.trainer import MathTrainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ def _examples_per_step(recipe: Recipe, checkpoint: Path | None, console: Console
     asked = train.per_device_train_batch_size * train.gradient_accumulation_steps * count
     if checkpoint is None:
         return asked
-    window = json.loads((checkpoint / LOSS_WINDOW).read_text(encoding="utf-8"))
+    window = json.loads((checkpoint / PROGRESS).read_text(encoding="utf-8"))
     kept = int(window.get("examples_per_step", asked))
     if kept != asked:
         console.print(
@@ -136,6 +139,7 @@ def train(
             "the launcher asks for DeepSpeed, which accelerate starts on GPUs only; launch with "
             "examples/accelerate/fsdp2.yaml"
         )
+    check_kernels(recipe, compute)
     output = run_dir / "checkpoints"
     output.mkdir(parents=True, exist_ok=True)
     checkpoint = ranks.from_first(lambda: _newest_whole(output, console))
@@ -153,9 +157,9 @@ def train(
         callbacks.insert(0, window)
     dtype = str(compute.dtype).removeprefix("torch.")
     noting = partial(note_base, config=recipe.model, dtype=dtype) if recipe.adapter else None
-    bounds = _limits_for(recipe, model, train_examples, console)
+    bounds = limits_for(recipe, model, train_examples, console)
     if compute.device == "cpu":
-        _use_memory(recipe, model, bounds, console)
+        use_memory(recipe, model, bounds, console)
     trackers = tracker_callbacks(
         prepare_trackers(recipe, run_dir, console), recipe, run_dir, console
     )
@@ -163,7 +167,7 @@ def train(
     examples_per_step = _examples_per_step(recipe, checkpoint, console)
     trainer = MathTrainer(
         model=model,
-        args=_arguments(recipe, compute, run_dir, console, fresh=checkpoint is None),
+        args=training_arguments(recipe, compute, run_dir, console, fresh=checkpoint is None),
         examples_per_step=examples_per_step,
         train_examples=train_examples,
         validation_examples=validation_examples,
@@ -178,6 +182,8 @@ def train(
         callbacks=[*callbacks, metrics, *trackers, progress],
     )
     figures.trainer = trainer
+    if settings.torch_compile:
+        console.print(f"compiling {compile_layers(model)} layers at the first steps")
     if window and checkpoint:
         window.trainer = trainer
         console.print(f"continuing from {checkpoint.name}")
@@ -265,101 +271,3 @@ def save_model(write: Callable[[Path], None], recipe: Recipe, folder: Path, need
             checkpoints.sync(aside)
             aside.rename(folder)
     ranks.wait()
-
-
-def _use_memory(recipe: Recipe, model: Any, bounds: Limits, console: Console) -> None:
-    """Keep freed memory for speed, unless it is scarce or the recipe asks to save it."""
-    needed, free = allocator.needed_at_most(model, bounds), allocator.free_memory()
-    if recipe.train.gradient_checkpointing or recipe.model.load_in_4bit:
-        allocator.give_back_freed_memory()
-    elif free > 2 * needed:
-        allocator.hold_freed_memory()
-    else:
-        allocator.give_back_freed_memory()
-        console.print(
-            f"training may take {needed / 2**30:.1f} GB and {free / 2**30:.1f} GB are free: freed "
-            "memory goes back to the system at once, which takes more time"
-        )
-
-
-# So many that products run at their full rate and gradients of weights are seldom added up.
-MICRO_BATCH_TOKENS = {"cpu": 2048, "mps": 4096, "cuda": 16384}
-
-
-def limits(recipe: Recipe, model: Any) -> Limits:
-    """Return the bounds of a micro-batch that follow from a recipe and the model's device."""
-    return limits_on(recipe, model.config, model.device.type)
-
-
-def limits_on(recipe: Recipe, hf_config: Any, device: str) -> Limits:
-    """Return the bounds of a micro-batch on a kind of device, from the model's configuration."""
-    vocabulary = int(hf_config.get_text_config().vocab_size)
-    return Limits(
-        examples=recipe.train.per_device_train_batch_size,
-        tokens=recipe.train.micro_batch_tokens or MICRO_BATCH_TOKENS[device],
-        targets=max(1, recipe.train.logits_chunk_bytes // (4 * vocabulary)),
-        padding_free=padding_free.is_asked(recipe),
-    )
-
-
-def _limits_for(
-    recipe: Recipe, model: Any, examples: Sequence[Example], console: Console
-) -> Limits:
-    """Return the bounds of a micro-batch, and say so where examples cannot share rows."""
-    bounds = limits(recipe, model)
-    if bounds.padding_free and (reason := ranks.from_first(lambda: why_padded(model, examples))):
-        console.print(f"each example gets a padded row of its own: in one row, {reason}")
-        return replace(bounds, padding_free=False)
-    return bounds
-
-
-def _arguments(
-    recipe: Recipe, compute: Compute, run_dir: Path, console: Console, *, fresh: bool
-) -> TrainingArguments:
-    train = recipe.train
-    if compute.device == "cpu" and train.optim.startswith("paged_"):
-        console.print(f"{train.optim}: pages need a GPU; the same optimiser runs without them")
-    try:
-        return TrainingArguments(
-            output_dir=str(run_dir / "checkpoints"),
-            run_name=run_dir.name,
-            # A data-loader batch is one optimiser step's whole set; MathTrainer cuts it.
-            per_device_train_batch_size=(
-                train.per_device_train_batch_size * train.gradient_accumulation_steps
-            ),
-            gradient_accumulation_steps=1,
-            num_train_epochs=train.num_train_epochs,
-            max_steps=train.max_steps,
-            learning_rate=train.learning_rate,
-            lr_scheduler_type=train.lr_scheduler_type,
-            warmup_steps=train.warmup_steps,
-            optim=train.optim,
-            weight_decay=train.weight_decay,
-            adam_beta1=train.adam_beta1,
-            adam_beta2=train.adam_beta2,
-            max_grad_norm=train.max_grad_norm,
-            label_smoothing_factor=train.label_smoothing_factor,
-            activation_checkpointing=train.gradient_checkpointing,
-            bf16=compute.autocast_bf16,
-            use_cpu=compute.device == "cpu",
-            eval_strategy=train.eval_strategy,
-            eval_on_start=fresh,  # where the curves begin
-            eval_steps=train.eval_steps,
-            save_strategy="best",  # and where SavePoints says so; MathTrainer deletes old ones
-            load_best_model_at_end=True,
-            metric_for_best_model=train.metric_for_best_model,
-            greater_is_better=train.metric_for_best_model == "eval_exact_match",
-            logging_steps=train.logging_steps,
-            logging_nan_inf_filter=False,  # MathTrainer stops where a loss is not finite
-            report_to="none",  # trackers are callbacks of ours, so that none can stop a run
-            project=recipe.tracking.project,
-            remove_unused_columns=False,
-            ddp_find_unused_parameters=False,  # every weight is used in every pass
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-            seed=recipe.seed,
-            data_seed=recipe.seed,
-            full_determinism=train.full_determinism,
-        )
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"train: {error}") from error

@@ -126,4 +126,4 @@ class RestoreWindow(TrainerCallback):
         self.trainer: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.restore_loss_window(self.checkpoint)
+        self.trainer.restore(self.checkpoint)

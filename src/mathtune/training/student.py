@@ -20,8 +20,9 @@ from mathtune.training import adapters
 from mathtune.training import model as models
 from mathtune.training.batches import Limits
 from mathtune.training.device import Compute, pick_compute
+from mathtune.training.layout import limits
 from mathtune.training.loss import token_logprobs
-from mathtune.training.run import TrainingResult, fitting, limits, train
+from mathtune.training.run import TrainingResult, fitting, train
 from mathtune.training.tokenizer import train_tokenizer
 
 # Enough text for byte-pair merges to settle; more only takes longer.

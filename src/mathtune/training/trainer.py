@@ -7,7 +7,7 @@ Its arguments, callbacks, schedules, optimisers and trackers keep working. What 
   (``distributed.passes``), so the cut is free to change and the gradient is not.
 * The loss is summed over supervised tokens and divided by their count in the step (``loss.py``).
 * Validation loss is the token-weighted mean over the validation set, whatever the batch size.
-* Checkpoints are written aside, sealed and renamed into place (``checkpoints.py``).
+* Checkpoints are whole or not there (``checkpointed.py``).
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
-import json
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,19 +23,17 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
-from transformers import PrinterCallback, Trainer, TrainerState, TrainingArguments
-from transformers.trainer_utils import rotate_checkpoints
+from transformers import PrinterCallback, TrainingArguments
 
 from mathtune import ranks
 from mathtune.records import Example
-from mathtune.training import checkpoints, distributed, sharded
+from mathtune.training import distributed
 from mathtune.training.batches import Limits, collate, supervised_count
+from mathtune.training.checkpointed import CheckpointedTrainer
 from mathtune.training.loss import summed_loss
 from mathtune.training.nonfinite import NonFiniteSteps
 from mathtune.training.out_of_memory import halved, is_out_of_memory
 from mathtune.training.padding_free import attention_within_examples
-
-LOSS_WINDOW = "loss_window.json"
 
 
 class ExampleDataset(torch.utils.data.Dataset[Example]):
@@ -53,7 +49,7 @@ class ExampleDataset(torch.utils.data.Dataset[Example]):
         return self._examples[index]
 
 
-class MathTrainer(Trainer):
+class MathTrainer(CheckpointedTrainer):
     """Trains on ``Example`` records.
 
     Args:
@@ -100,21 +96,20 @@ class MathTrainer(Trainer):
             data_collator=list,
             processing_class=tokenizer,
             callbacks=list(callbacks),
+            keep=keep,
+            on_save=on_save,
         )
         self.remove_callback(PrinterCallback)  # ProgressBar says it
         self.limits = limits
         self.examples_per_step = examples_per_step
         self._exact_match = exact_match
         self._loraplus_lr_ratio = loraplus_lr_ratio
-        self._on_save = on_save
         self.nonfinite = nonfinite
         self.tokens_seen = 0
         self.recuts = 0
         self._say = say
-        self._keep = keep
         self._loss_before = torch.zeros(())
         self._logged_before = 0
-        self._staging: Path | None = None
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Make the optimiser of the arguments, for LoRA+ with its two learning rates."""
@@ -303,126 +298,19 @@ class MathTrainer(Trainer):
     def _parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
-    # Checkpoints
+    def progress(self) -> dict[str, Any]:
+        """Return where the logged loss, the counts and the non-finite steps stand."""
+        return {
+            "loss": float(self._tr_loss),
+            "last_logged_step": self._globalstep_last_logged,
+            "tokens_seen": self.tokens_seen,
+            "examples_per_step": self.examples_per_step,
+            "nonfinite": self.nonfinite.state(),
+        }
 
-    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """Return whether to save after a validation: it is the best so far, or one was due."""
-        return super()._determine_best_metric(metrics, trial) or bool(self.control.should_save)
-
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(self._staging or self.args.output_dir)
-
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Let Transformers write the checkpoint into a folder aside, then seal and publish it."""
-        output = Path(self.args.output_dir)
-        step = self.state.global_step
-        final = output / f"checkpoint-{step}"
-        if self.state.best_global_step == step:
-            self.state.best_model_checkpoint = str(final)
-        staging = output / checkpoints.STAGING
-        if self.is_world_process_zero():
-            shutil.rmtree(staging, ignore_errors=True)
-        ranks.wait()
-        best = self.state.best_model_checkpoint
-        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        saving = checkpoints.saving(staging, needed=12 * trained)  # weights and two moments
-        try:
-            self._staging = staging
-            with saving:
-                super()._save_checkpoint(model, trial)
-        finally:
-            self._staging = None
-        self.state.best_model_checkpoint = (
-            best  # Transformers noted its place in the staging folder
-        )
-        ranks.wait()
-        if self.is_world_process_zero():
-            self._publish_checkpoint(staging, final, best)
-        ranks.wait()
-
-    def _publish_checkpoint(self, staging: Path, final: Path, best: str | None) -> None:
-        folder = staging / final.name
-        with checkpoints.saving(staging):
-            self.state.save_to_json(str(folder / "trainer_state.json"))
-            window = {
-                "loss": float(self._tr_loss),
-                "last_logged_step": self._globalstep_last_logged,
-                "tokens_seen": self.tokens_seen,
-                "examples_per_step": self.examples_per_step,
-                "nonfinite": self.nonfinite.state(),
-            }
-            (folder / LOSS_WINDOW).write_text(json.dumps(window), encoding="utf-8")
-            checkpoints.seal(folder)
-            checkpoints.publish(folder, final)
-        shutil.rmtree(staging, ignore_errors=True)
-        rotate_checkpoints(
-            output_dir=str(final.parent),
-            save_total_limit=self._keep,
-            best_model_checkpoint=best,
-        )
-
-    def adopt(self, checkpoint: Path) -> None:
-        """Take over a training that had ended: its state, and its best weights into the model."""
-        self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        self.restore_loss_window(checkpoint)
-        self._load_best_model()
-
-    def restore_loss_window(self, checkpoint: Path) -> None:
-        """Continue the running mean of the logged loss where the checkpoint left it."""
-        if best := self.state.best_model_checkpoint:  # the run folder may have been moved
-            self.state.best_model_checkpoint = str(checkpoint.with_name(Path(best).name))
-        window = json.loads((checkpoint / LOSS_WINDOW).read_text(encoding="utf-8"))
-        self._tr_loss = torch.tensor(window["loss"], device=self.args.device)
-        self._globalstep_last_logged = self._logged_before = window["last_logged_step"]
-        self.tokens_seen = window["tokens_seen"]
-        self.nonfinite.restore(window["nonfinite"])
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write weights, or the adapter, and tokenizer. Every rank must call it; rank 0 writes."""
-        if self.is_fsdp_enabled:
-            self._save(output_dir, state_dict=sharded.whole_weights(self.model))
-        else:
-            super().save_model(output_dir, _internal_call)
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        if not self.is_fsdp_enabled:
-            super()._save_optimizer_and_scheduler(output_dir)
-            return
-        state = sharded.whole_optimizer(self.optimizer)
-        if self.args.should_save:
-            torch.save(state, Path(output_dir, "optimizer.pt"))
-            torch.save(self.lr_scheduler.state_dict(), Path(output_dir, "scheduler.pt"))
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is None or not self.is_fsdp_enabled:
-            super()._load_optimizer_and_scheduler(checkpoint)
-            return
-        sharded.load_optimizer(self.optimizer, Path(checkpoint, "optimizer.pt"))
-        schedule = torch.load(Path(checkpoint, "scheduler.pt"), weights_only=True)
-        self.lr_scheduler.load_state_dict(schedule)
-
-    def _load_from_checkpoint(
-        self, resume_from_checkpoint: str, model: torch.nn.Module | None = None
-    ) -> None:
-        if self.is_fsdp_enabled:
-            sharded.load_weights(self.model, Path(resume_from_checkpoint))
-        else:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-
-    def _load_best_model(self) -> None:
-        if self.is_fsdp_enabled:
-            sharded.load_weights(self.model, Path(str(self.state.best_model_checkpoint)))
-        else:
-            super()._load_best_model()
-
-    def _save(
-        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
-    ) -> None:
-        super()._save(output_dir, state_dict)
-        if not self.args.should_save:
-            return
-        # A pickle of the arguments: recipe.yaml says the same and opens safely.
-        folder = Path(output_dir or self.args.output_dir)
-        (folder / "training_args.bin").unlink(missing_ok=True)
-        if self._on_save is not None:
-            self._on_save(folder)
+    def restore_progress(self, saved: dict[str, Any]) -> None:
+        """Continue the running mean of the logged loss and the counts."""
+        self._tr_loss = torch.tensor(saved["loss"], device=self.args.device)
+        self._globalstep_last_logged = self._logged_before = saved["last_logged_step"]
+        self.tokens_seen = saved["tokens_seen"]
+        self.nonfinite.restore(saved["nonfinite"])

@@ -1,0 +1,159 @@
+"""``transformers.Trainer`` whose checkpoints are whole or not there, and the same under FSDP.
+
+Checkpoints are written aside, sealed and renamed into place (``checkpoints.py``). Those of a model
+whose weights are spread over ranks are gathered first, so that one process can load them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerState
+from transformers.trainer_utils import rotate_checkpoints
+
+from mathtune import ranks
+from mathtune.training import checkpoints, sharded
+
+PROGRESS = "loss_window.json"
+
+
+class CheckpointedTrainer(Trainer):
+    """Saves and restores; what else a training must remember is its subclass's to say.
+
+    Args:
+        keep: How many checkpoints are kept; the newest and the best always are.
+        on_save: Called with each folder that weights were saved to, before it is sealed.
+        arguments: Those of ``Trainer``.
+    """
+
+    def __init__(
+        self, *, keep: int, on_save: Callable[[Path], None] | None = None, **arguments: Any
+    ) -> None:
+        super().__init__(**arguments)
+        self._keep = keep
+        self._on_save = on_save
+        self._staging: Path | None = None
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Return whether to save after a validation: it is the best so far, or one was due."""
+        return super()._determine_best_metric(metrics, trial) or bool(self.control.should_save)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._staging or self.args.output_dir)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """Let Transformers write the checkpoint into a folder aside, then seal and publish it."""
+        output = Path(self.args.output_dir)
+        step = self.state.global_step
+        final = output / f"checkpoint-{step}"
+        if self.state.best_global_step == step:
+            self.state.best_model_checkpoint = str(final)
+        staging = output / checkpoints.STAGING
+        if self.is_world_process_zero():
+            shutil.rmtree(staging, ignore_errors=True)
+        ranks.wait()
+        best = self.state.best_model_checkpoint
+        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        saving = checkpoints.saving(staging, needed=12 * trained)  # weights and two moments
+        try:
+            self._staging = staging
+            with saving:
+                super()._save_checkpoint(model, trial)
+        finally:
+            self._staging = None
+        self.state.best_model_checkpoint = (
+            best  # Transformers noted its place in the staging folder
+        )
+        ranks.wait()
+        if self.is_world_process_zero():
+            self._publish_checkpoint(staging, final, best)
+        ranks.wait()
+
+    def _publish_checkpoint(self, staging: Path, final: Path, best: str | None) -> None:
+        folder = staging / final.name
+        with checkpoints.saving(staging):
+            self.state.save_to_json(str(folder / "trainer_state.json"))
+            (folder / PROGRESS).write_text(json.dumps(self.progress()), encoding="utf-8")
+            checkpoints.seal(folder)
+            checkpoints.publish(folder, final)
+        shutil.rmtree(staging, ignore_errors=True)
+        rotate_checkpoints(
+            output_dir=str(final.parent),
+            save_total_limit=self._keep,
+            best_model_checkpoint=best,
+        )
+
+    def progress(self) -> dict[str, Any]:
+        """Return what a continued run must know besides Transformers' own state, for JSON."""
+        raise NotImplementedError
+
+    def restore_progress(self, saved: dict[str, Any]) -> None:
+        """Take over what ``progress`` gave."""
+        raise NotImplementedError
+
+    def restore(self, checkpoint: Path) -> None:
+        """Take over a checkpoint's progress, once its state is loaded."""
+        if best := self.state.best_model_checkpoint:  # the run folder may have been moved
+            self.state.best_model_checkpoint = str(checkpoint.with_name(Path(best).name))
+        self.restore_progress(json.loads((checkpoint / PROGRESS).read_text(encoding="utf-8")))
+
+    def adopt(self, checkpoint: Path) -> None:
+        """Take over a training that had ended: its state, and its best weights into the model."""
+        self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        self.restore(checkpoint)
+        self._load_best_model()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write weights, or the adapter, and tokenizer. Every rank must call it; rank 0 writes."""
+        if self.is_fsdp_enabled:
+            self._save(output_dir, state_dict=sharded.whole_weights(self.model))
+        else:
+            super().save_model(output_dir, _internal_call)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        state = sharded.whole_optimizer(self.optimizer)
+        if self.args.should_save:
+            torch.save(state, Path(output_dir, "optimizer.pt"))
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir, "scheduler.pt"))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or not self.is_fsdp_enabled:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        sharded.load_optimizer(self.optimizer, Path(checkpoint, "optimizer.pt"))
+        schedule = torch.load(Path(checkpoint, "scheduler.pt"), weights_only=True)
+        self.lr_scheduler.load_state_dict(schedule)
+
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: torch.nn.Module | None = None
+    ) -> None:
+        if self.is_fsdp_enabled:
+            sharded.load_weights(self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if self.is_fsdp_enabled:
+            sharded.load_weights(self.model, Path(str(self.state.best_model_checkpoint)))
+        else:
+            super()._load_best_model()
+
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
+    ) -> None:
+        super()._save(output_dir, state_dict)
+        if not self.args.should_save:
+            return
+        # A pickle of the arguments: recipe.yaml says the same and opens safely.
+        folder = Path(output_dir or self.args.output_dir)
+        (folder / "training_args.bin").unlink(missing_ok=True)
+        if self._on_save is not None:
+            self._on_save(folder)
