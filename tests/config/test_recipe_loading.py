@@ -233,4 +233,4 @@ def test_knobs_are_documented_and_unique() -> None:
     keys = [key for key, _, _ in found]
     assert len(set(keys)) == len(keys) > 60
     assert all(text for _, _, text in found)
-    assert ("train.optim", "'adamw_torch'") in [(key, default) for key, default, _ in found]
+    assert ("train.optim", "'adamw_torch_fused'") in [(key, default) for key, default, _ in found]

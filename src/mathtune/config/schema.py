@@ -272,7 +272,7 @@ class TrainConfig(Section):
     """Schedule by its Transformers name."""
     warmup_steps: Annotated[float, Field(ge=0)] = 0
     """Steps of linear warm-up; below 1 it is a share of all steps."""
-    optim: OptimizerName = "adamw_torch"
+    optim: OptimizerName = "adamw_torch_fused"
     """Optimiser by its Transformers name, for example ``paged_adamw_8bit``."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled weight decay."""

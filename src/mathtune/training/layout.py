@@ -40,11 +40,16 @@ def limits_on(recipe: Recipe, hf_config: Any, device: str) -> Limits:
 
 
 def limits_for(recipe: Recipe, model: Any, examples: Sequence[Example], console: Console) -> Limits:
-    """Return the bounds of a micro-batch, and say so where examples cannot share rows."""
+    """Return the bounds of a micro-batch, and say which they are and how it is laid out."""
     bounds = limits(recipe, model)
-    if bounds.padding_free and (reason := ranks.from_first(lambda: why_padded(model, examples))):
-        console.print(f"each example gets a padded row of its own: in one row, {reason}")
-        return replace(bounds, padding_free=False)
+    how = "padded rows"
+    if bounds.padding_free:
+        reason = ranks.from_first(lambda: why_padded(model, examples))
+        bounds = replace(bounds, padding_free=reason is None)
+        how = f"padded rows, for in one row {reason}" if reason else "one row without padding"
+    console.print(
+        f"at most {bounds.examples} problems and {bounds.tokens:,} tokens a pass, in {how}"
+    )
     return bounds
 
 
