@@ -23,6 +23,8 @@ ARCHITECTURES = {
     "gemma": {"head_dim": 8, "num_key_value_heads": 1},
     "gemma2": {"head_dim": 8, "final_logit_softcapping": 3.0, "sliding_window": 16},
     "qwen2": {},
+    "gpt2": {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
+    "mixtral": {"num_local_experts": 4, "sliding_window": 16},
 }
 
 

@@ -83,11 +83,14 @@ def test_step_is_cut_smaller_and_the_result_is_the_same(tmp_path: Path) -> None:
     assert limited["loss"] == pytest.approx(whole["loss"], rel=1e-6)
 
 
-def test_limits_are_halved_until_one_example_is_left() -> None:
+def test_limits_are_halved_until_one_example_and_few_logits_are_left() -> None:
     def example(length: int) -> Example:
         return Example(str(length), "", (0,) * length, (True,) * length, ((0, 0),) * length, 1)
 
     limits = halved(Limits(8, 1000, 50), [[example(100)] * 5, [example(40)] * 6], step=7)
     assert limits == Limits(3, 250, 50)
+    alone = [[example(90)], [example(40)]]
+    limits = halved(limits, alone, step=7)  # logits of one example can still be made in pieces
+    assert limits == Limits(3, 250, 25)
     with pytest.raises(TrainingStopped, match="step 7 with one example of 90 tokens"):
-        halved(limits, [[example(90)], [example(40)]], step=7)
+        halved(limits, alone, step=7)

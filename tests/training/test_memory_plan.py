@@ -78,7 +78,7 @@ def test_each_optimiser_has_its_own_states(optim, expected):
 
 def test_a_gpu_takes_all_square_roots_of_adamw_at_once():
     """PyTorch's foreach kernels hold one more copy of what is trained in the optimiser's step."""
-    found = plan(device="cuda", tokens=4)
+    found = plan("train.optim=adamw_torch", device="cuda", tokens=4)
     assert found.moment == "optimiser step"
     assert found.by_use[Use.OPTIMIZER] == pytest.approx(12 * TOTAL, rel=0.01)
 

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
+from mathtune import ranks
 from mathtune.config.schema import Recipe
 from mathtune.training.batches import Limits
 
@@ -25,7 +26,8 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # malloc
 
 def use_memory(recipe: Recipe, model: Any, bounds: Limits, console: Console) -> None:
     """Keep freed memory for speed, unless it is scarce or the recipe asks to save it."""
-    needed, free = needed_at_most(model, bounds), free_memory()
+    needed = needed_at_most(model, bounds)
+    free = free_memory() // ranks.local_world_size()
     if recipe.train.gradient_checkpointing or recipe.model.load_in_4bit:
         give_back_freed_memory()
     elif free > 2 * needed:
@@ -54,7 +56,7 @@ def give_back_freed_memory() -> None:
 
 
 def free_memory() -> int:
-    """Return the bytes that this process may come to hold: what is free, or its group's limit."""
+    """Return the bytes that processes here may come to hold: what is free, or a group's limit."""
     free = psutil.virtual_memory().available + psutil.Process().memory_info().rss
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.is_file() else "max"
@@ -69,13 +71,14 @@ def needed_at_most(model: Any, limits: Limits) -> int:
     """
     held = sum(each.numel() * each.element_size() for each in model.parameters())
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
-    head = model.get_output_embeddings()
+    head = model.get_output_embeddings().weight
+    tables = (head, model.get_input_embeddings().weight)
     widths = sum(
-        each.in_features + each.out_features
-        for each in model.modules()
-        if hasattr(each, "in_features") and each is not head
+        sum(each.shape[-2:])
+        for each in model.parameters()
+        if each.dim() > 1 and all(each is not table for table in tables)
     )
-    return held + 12 * trained + 8 * limits.tokens * widths + 4 * limits.targets * head.out_features
+    return held + 12 * trained + 8 * limits.tokens * widths + 4 * limits.targets * len(head)
 
 
 def _set(option: int, value: int) -> None:

@@ -48,12 +48,12 @@ class MicroBatch:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Upper bounds of one micro-batch; a single example may pass them, for it cannot be cut.
+    """Upper bounds of one micro-batch; a single example may pass that of tokens.
 
     Attributes:
         examples: Examples.
         tokens: Tokens, padding included.
-        targets: Supervised tokens.
+        targets: Supervised tokens; of a longer example so many logits are made at a time.
         padding_free: Whether its examples share one row.
     """
 

@@ -37,13 +37,21 @@ def target_hidden(model: torch.nn.Module, batch: MicroBatch) -> torch.Tensor:
 
 def logits_of(model: torch.nn.Module, hidden_ND: torch.Tensor) -> torch.Tensor:
     """Return logits (N, vocabulary) of hidden states (N, D)."""
-    inner: Any = _unwrapped(model)
+    inner = _unwrapped(model)
     causal = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
     hidden_N1D = hidden_ND[:, None]  # rows of one token
-    made = BaseModelOutputWithPast(last_hidden_state=hidden_N1D)
+    made = _OnlyHidden(last_hidden_state=hidden_N1D)
     with _replaced(causal.base_model, lambda *_, **__: made):
-        logits_N1V: torch.Tensor = causal(inputs_embeds=hidden_N1D, use_cache=False).logits
+        # The outermost forward, where autocast is.
+        logits_N1V: torch.Tensor = inner(inputs_embeds=hidden_N1D, use_cache=False).logits
     return logits_N1V[:, 0]
+
+
+class _OnlyHidden(BaseModelOutputWithPast):
+    """What layers give; anything more that a model passes on (router logits) is None."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
 
 
 def _forward(

@@ -26,8 +26,8 @@ def check_kernels(recipe: Recipe, compute: Compute) -> None:
 def compile_layers(model: Any) -> int:
     """Compile each of a model's layers and return how many there are.
 
-    Layers of one kind share what is compiled, so it takes no longer for many, and hooks, wrappers
-    and the output layer stay outside.
+    Layers of one kind share what is compiled, so it takes no longer for many, and what is put
+    around the model or before its output layer stays outside.
     """
     layers = [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]
     for layer in layers:

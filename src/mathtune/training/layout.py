@@ -16,7 +16,9 @@ from mathtune import ranks
 from mathtune.config.schema import Recipe
 from mathtune.records import Example
 from mathtune.training.batches import Limits, collate
+from mathtune.training.device import Compute
 from mathtune.training.head import target_hidden
+from mathtune.training.out_of_memory import is_out_of_memory
 from mathtune.training.padding_free import attention_within_examples, is_asked
 
 # So many that products run at their full rate and gradients of weights are seldom added up.
@@ -39,12 +41,15 @@ def limits_on(recipe: Recipe, hf_config: Any, device: str) -> Limits:
     )
 
 
-def limits_for(recipe: Recipe, model: Any, examples: Sequence[Example], console: Console) -> Limits:
+def limits_for(
+    recipe: Recipe, model: Any, compute: Compute, examples: Sequence[Example], console: Console
+) -> Limits:
     """Return the bounds of a micro-batch, and say which they are and how it is laid out."""
     bounds = limits(recipe, model)
-    how = "padded rows"
+    how = "padded rows, as the recipe asks"
     if bounds.padding_free:
-        reason = ranks.from_first(lambda: why_padded(model, examples))
+        fitting = [each for each in examples if len(each.ids) <= bounds.tokens] or examples
+        reason = ranks.from_first(lambda: why_padded(model, fitting, compute.autocast_bf16))
         bounds = replace(bounds, padding_free=reason is None)
         how = f"padded rows, for in one row {reason}" if reason else "one row without padding"
     console.print(
@@ -58,26 +63,32 @@ _TOLERANCE = {4: 1e-3, 2: 5e-2}
 
 
 @torch.no_grad()
-def why_padded(model: Any, examples: Sequence[Example]) -> str | None:
+def why_padded(model: Any, examples: Sequence[Example], autocast_bf16: bool = False) -> str | None:
     """Return why a model's examples cannot share rows, or None if they can.
 
-    The two shortest examples are given to the model in one row and each alone. If one sees the
-    other, through attention or a state that runs along the row, its last hidden states differ.
+    The longest and the shortest example are given to the model in one row and each alone. If one
+    sees the other, through attention or a state that runs along the row, or if attention has other
+    rules for long texts, their last hidden states differ.
     """
-    two = sorted(examples, key=lambda example: len(example.ids))[:2]
+    by_length = sorted(examples, key=lambda example: -len(example.ids))
+    two = [by_length[0], by_length[-1]]
     was_training = model.training
     model.eval()
     try:
-        alone_ND = torch.cat([_hidden(model, [example]) for example in two])
-        with attention_within_examples(model):
-            shared_ND = _hidden(model, two)
-    except (RuntimeError, TypeError, ValueError) as error:
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast_bf16):
+            alone_ND = torch.cat([_hidden(model, [example]) for example in two])
+            with attention_within_examples(model):
+                shared_ND = _hidden(model, two)
+    except Exception as error:  # architectures fail in ways of their own; padded rows work for all
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise
         return (str(error).strip() or type(error).__name__).splitlines()[0]
     finally:
         model.train(was_training)
     apart_N = torch.linalg.norm(shared_ND - alone_ND, dim=-1) / torch.linalg.norm(alone_ND, dim=-1)
     worst = float(apart_N.max())
-    if worst <= _TOLERANCE.get(next(model.parameters()).dtype.itemsize, 5e-2):
+    bytes_each = 2 if autocast_bf16 else next(model.parameters()).dtype.itemsize
+    if worst <= _TOLERANCE.get(bytes_each, 5e-2):
         return None
     return f"its hidden states change by up to {worst:.1g} of their size"
 

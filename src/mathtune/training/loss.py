@@ -12,6 +12,7 @@ whatever pieces the sum was taken: one optimiser step means one fixed set of exa
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -65,7 +66,7 @@ def token_logprobs(
     was_training = model.training
     model.eval()
     try:
-        for micro in cut(examples, limits):
+        for micro in cut(examples, replace(limits, padding_free=False)):
             batch = collate(micro, every_token=True).to(device)
             chosen: list[float] = []
             pieces = zip(

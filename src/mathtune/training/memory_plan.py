@@ -18,6 +18,7 @@ from typing import Any
 
 import bitsandbytes as bnb
 import torch
+from accelerate.utils import convert_outputs_to_fp32
 from bitsandbytes.functional import QuantState
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from transformers import AutoModelForCausalLM, Trainer
@@ -107,6 +108,8 @@ def plan_memory(
             )
         if recipe.train.gradient_checkpointing:
             model.activation_checkpointing_enable()
+        if compute.autocast_bf16:
+            model.forward = convert_outputs_to_fp32(model.forward)  # as accelerate does
         model.train()
         trace.restart_peak()
         before, tokens = (trace.flops, trace.kernels), 0

@@ -11,9 +11,13 @@ from dataclasses import replace
 
 import torch
 
+from mathtune import ranks
 from mathtune.errors import TrainingStopped
 from mathtune.records import Example
-from mathtune.training.batches import Limits
+from mathtune.training.batches import Limits, supervised_count
+
+_FEW_TARGETS = 32
+"""Logits of no more tokens are not what fills the memory."""
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -23,7 +27,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def halved(limits: Limits, micro_batches: Sequence[Sequence[Example]], step: int) -> Limits:
-    """Return limits that cut the largest of the micro-batches in two.
+    """Return limits that cut the largest of the micro-batches in two, or an example's logits.
 
     Args:
         limits: The limits they were cut by.
@@ -31,10 +35,13 @@ def halved(limits: Limits, micro_batches: Sequence[Sequence[Example]], step: int
         step: Its number, for the message.
 
     Raises:
-        TrainingStopped: If each of them is a single example, which cannot be cut.
+        TrainingStopped: If each of them is a single example and its logits are few.
     """
     several = [micro for micro in micro_batches if len(micro) > 1]
     if not several:
+        most = max(supervised_count([example]) for micro in micro_batches for example in micro)
+        if (targets := min(limits.targets, most)) > _FEW_TARGETS and ranks.sharding() is None:
+            return replace(limits, targets=(targets + 1) // 2)
         longest = max(len(example.ids) for micro in micro_batches for example in micro)
         raise TrainingStopped(
             f"out of memory at step {step} with one example of {longest} tokens at a time; the "

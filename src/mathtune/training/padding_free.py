@@ -11,7 +11,7 @@ before a training, and a model that mixes them is trained on padded rows instead
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any
@@ -26,7 +26,7 @@ from mathtune.generation.hf.attention import attention, bias_of
 _NAME = "mathtune_padding_free"
 
 # Arguments with which an architecture changes attention in a way that is not done here.
-_UNSUPPORTED = ("s_aux", "position_bias", "head_mask")
+_UNSUPPORTED = ("s_aux", "sinks", "position_bias", "head_mask", "indices", "block_indices")
 
 
 class _CannotPack(ValueError):
@@ -57,14 +57,17 @@ def _attention(
     changed = [name for name in _UNSUPPORTED if kwargs.get(name) is not None]
     if attention_mask is not None:
         changed.append("a mask of its own")
-    if softcap is not None and dropout:
+    if softcap is not None and (dropout or getattr(module, "attention_dropout", 0.0)):
         changed.append("softcap with dropout")
     if changed:
         raise _CannotPack(f"its attention uses {', '.join(changed)}")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if torch.is_autocast_enabled(query.device.type):  # rotary embedding left them in float32
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     plain = softcap is None and not dropout and query.shape[-1] == value.shape[-1]
     if example_lengths and plain and query.is_cuda and query.dtype.itemsize == 2:
-        return _varying_lengths(query, key, value, lengths, scaling, sliding_window), None
+        return _varying_lengths(query, key, value, scaling, sliding_window, **kwargs), None
     outs = []
     for own in zip(*(all_.split(lengths, 2) for all_ in (query, key, value)), strict=True):
         bias = _window_bias(own[0], sliding_window)
@@ -89,19 +92,21 @@ def _varying_lengths(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    lengths: tuple[int, ...],
     scaling: float,
     sliding_window: int | None,
+    *,
+    cu_seq_lens_q: torch.Tensor,
+    max_length_q: int,
+    **_: Any,
 ) -> torch.Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    ends = _ends(lengths, query.device)
     out_THD: torch.Tensor = varlen_attn(
         *(all_[0].transpose(0, 1) for all_ in (query, key, value)),
-        cu_seq_q=ends,
-        cu_seq_k=ends,
-        max_q=max(lengths),
-        max_k=max(lengths),
+        cu_seq_q=cu_seq_lens_q,
+        cu_seq_k=cu_seq_lens_q,
+        max_q=max_length_q,
+        max_k=max_length_q,
         scale=scaling,
         # Keys before and after a query; none after it is causal attention.
         window_size=(-1 if sliding_window is None else sliding_window - 1, 0),
@@ -117,10 +122,6 @@ def _window_bias(query: torch.Tensor, window: int | None) -> torch.Tensor | None
         return None
     visible = torch.ones(tokens, tokens, dtype=torch.bool, device=query.device).tril()
     return bias_of(visible.triu(1 - window))
-
-
-def _ends(lengths: Sequence[int], device: torch.device) -> torch.Tensor:
-    return torch.tensor((0, *accumulate(lengths)), dtype=torch.int32, device=device)
 
 
 AttentionInterface.register(_NAME, _attention)
@@ -152,13 +153,14 @@ def attention_within_examples(model: Any) -> Iterator[None]:
 def row_arguments(model: Any, lengths: tuple[int, ...], device: torch.device) -> dict[str, Any]:
     """Return what the model's forward pass needs to know of the examples in its one row."""
     positions = torch.cat([torch.arange(length, device=device) for length in lengths])
-    arguments: dict[str, Any] = {"position_ids": positions[None]}
+    ends = torch.tensor((0, *accumulate(lengths)), dtype=torch.int32, device=device)
+    arguments: dict[str, Any] = {
+        "position_ids": positions[None],
+        "cu_seq_lens_q": ends,
+        "cu_seq_lens_k": ends,
+        "max_length_q": max(lengths),
+        "max_length_k": max(lengths),
+    }
     if _is_flash(model.config.get_text_config()._attn_implementation):
-        ends = _ends(lengths, device)
-        return arguments | {
-            "cu_seq_lens_q": ends,
-            "cu_seq_lens_k": ends,
-            "max_length_q": max(lengths),
-            "max_length_k": max(lengths),
-        }
+        return arguments
     return arguments | {"example_lengths": lengths}

@@ -157,7 +157,7 @@ def train(
         callbacks.insert(0, window)
     dtype = str(compute.dtype).removeprefix("torch.")
     noting = partial(note_base, config=recipe.model, dtype=dtype) if recipe.adapter else None
-    bounds = limits_for(recipe, model, train_examples, console)
+    bounds = limits_for(recipe, model, compute, train_examples, console)
     if compute.device == "cpu":
         use_memory(recipe, model, bounds, console)
     trackers = tracker_callbacks(
@@ -183,7 +183,12 @@ def train(
     )
     figures.trainer = trainer
     if settings.torch_compile:
-        console.print(f"compiling {compile_layers(model)} layers at the first steps")
+        layers = compile_layers(model)
+        console.print(
+            f"compiling {layers} layers at the first steps"
+            if layers
+            else "train.torch_compile: this model's layers are not Transformers', none is compiled"
+        )
     if window and checkpoint:
         window.trainer = trainer
         console.print(f"continuing from {checkpoint.name}")

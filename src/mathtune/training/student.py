@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,6 @@ from mathtune.records import Example, Problem, Splits
 from mathtune.runs import Run
 from mathtune.training import adapters
 from mathtune.training import model as models
-from mathtune.training.batches import Limits
 from mathtune.training.device import Compute, pick_compute
 from mathtune.training.layout import limits
 from mathtune.training.loss import token_logprobs
@@ -110,7 +109,9 @@ class Student:
                 f"a solution with its prompt has {longest} tokens and the model's context {context}"
                 ", so its perplexity cannot be measured; set eval.perplexity=false"
             )
-        own = list(token_logprobs(self.model, ranks.share(examples), self._limits()))
+        own = list(
+            token_logprobs(self.model, ranks.share(examples), limits(self.recipe, self.model))
+        )
         parts = [iter(part) for part in ranks.gather(own)]
         return (next(parts[index % len(parts)]) for index in range(len(examples)))
 
@@ -207,6 +208,3 @@ class Student:
             console=self.console,
             exact_match=None if exact_match is None else partial(exact_match, self),
         )
-
-    def _limits(self) -> Limits:
-        return replace(limits(self.recipe, self.model), padding_free=False)

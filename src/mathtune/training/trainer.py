@@ -185,10 +185,7 @@ class MathTrainer(CheckpointedTrainer):
         micro_batches = distributed.passes(examples, self.limits)
         try:
             for index, (micro, weight) in enumerate(micro_batches):
-                with (
-                    self._gradients_wait(model, index < len(micro_batches) - 1),
-                    self.compute_loss_context_manager(),
-                ):
+                with self._gradients_wait(model, index < len(micro_batches) - 1):
                     loss = self._summed_loss(model, micro, self.args.label_smoothing_factor)
                     loss = loss * (scale * weight)
                 self.nonfinite.note(loss, micro)
@@ -210,8 +207,8 @@ class MathTrainer(CheckpointedTrainer):
         self.recuts += 1
         self._say(
             f"out of memory at step {step}: it is taken again with at most "
-            f"{self.limits.examples} examples and {self.limits.tokens} tokens at a time; the "
-            "gradient is the same"
+            f"{self.limits.examples} examples, {self.limits.tokens} tokens and the logits of "
+            f"{self.limits.targets} tokens at a time; the gradient is the same"
         )
         return None
 
@@ -271,7 +268,7 @@ class MathTrainer(CheckpointedTrainer):
         was_training = self.model.training
         self.model.eval()
         summed = torch.zeros((), dtype=torch.float64, device=self.args.device)
-        with torch.no_grad(), self.compute_loss_context_manager(), self._attention():
+        with torch.no_grad(), self._attention():
             for micro, weight in distributed.passes(everything, self.limits):
                 summed += self._summed_loss(self.model, micro) * weight
         self.model.train(was_training)
