@@ -218,19 +218,6 @@ def run_trl(
     return records
 
 
-def matmul_rate(size: int = 2048) -> float:
-    """Return the float32 rate of a large product, in operations a second (best of 5)."""
-    import torch
-
-    left, right = torch.randn(size, size), torch.randn(size, size)
-    best = float("inf")
-    for _ in range(5):
-        start = time.perf_counter()
-        left @ right
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
-
-
 def useful_work(model: Any, examples: Sequence[Any]) -> float:
     """Return the operations that forward and backward of an example ask for, on average."""
     config = model.config
@@ -263,7 +250,9 @@ def measure(arm: str, shape: str, steps: int, threads: int, same: bool) -> dict[
     torch.set_num_threads(threads)
     model, tokenizer = build(shape)
     examples = render(tokenizer, 1 if same else steps)
-    before = matmul_rate()
+    from mathtune.training.device import matmul_rate
+
+    before = matmul_rate("cpu", torch.float32, 2048)
     importlib.import_module("mathtune.training.run" if arm == OURS else "trl.trainer.sft_trainer")
     base = memory("VmRSS")
     if arm == OURS:
@@ -271,7 +260,7 @@ def measure(arm: str, shape: str, steps: int, threads: int, same: bool) -> dict[
     else:
         records = run_trl(model, tokenizer, examples, steps, TRL_SETTINGS[arm])
     peak = memory("VmHWM") - base
-    rate = max(before, matmul_rate())
+    rate = max(before, matmul_rate("cpu", torch.float32, 2048))
     seconds = records[-1][0] - records[0][0]
     # As many a step as were drawn; packed rows hold varying numbers of them.
     drawn = len(examples) if not same else steps * EXAMPLES_PER_STEP
