@@ -32,7 +32,7 @@ def tiny_model(name: str, vocab_size: int, seed: int = 0, **overrides: object) -
     """Build a two-layer model of an architecture with weights large enough to matter."""
     config = AutoConfig.for_model(
         name.removesuffix("-tied"),
-        **{**SIZES, **ARCHITECTURES[name], **overrides},
+        **{**SIZES, **ARCHITECTURES.get(name, {}), **overrides},
         vocab_size=vocab_size,
         bos_token_id=0,
         eos_token_id=1,

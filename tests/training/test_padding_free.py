@@ -14,7 +14,7 @@ from mathtune.records import Problem, content_id
 from mathtune.training.adapters import add_adapter
 from mathtune.training.batches import Limits, collate, cut, supervised_count
 from mathtune.training.layout import why_padded
-from mathtune.training.loss import summed_loss
+from mathtune.training.loss import summed_loss, token_logprobs
 from mathtune.training.padding_free import attention_within_examples
 from models_for_tests import ARCHITECTURES, tiny_model
 from tokenizers_for_tests import bpe
@@ -71,6 +71,29 @@ def test_gradient_is_the_same_however_a_step_is_laid_out(name, adapted):
         found, other = gradient(model, limits)
         assert torch.linalg.norm(found - expected) / torch.linalg.norm(expected) < 1e-5, layout
         assert other == pytest.approx(loss, rel=1e-5), layout
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("opt", {"ffn_dim": 64, "word_embed_proj_dim": 16}),
+        ("llama4_text", {"intermediate_size_mlp": 64, "num_local_experts": 2, "head_dim": 8}),
+        ("modernbert-decoder", {}),
+    ],
+)
+def test_logits_in_pieces_of_models_whose_layers_go_by_other_names(name, sizes):
+    """Of those that do more between layers and output layer, too; perplexity goes the same way."""
+    model = tiny_model(name, len(TOKENIZER), dropout=0.0, **sizes)
+    expected, loss = gradient(model, CUTS["8x1"])
+    found, other = gradient(model, replace(CUTS["8x1"], targets=5))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    assert other == pytest.approx(loss, rel=1e-5)
+    logprobs = token_logprobs(model, EXAMPLES, ALONE)
+    supervised = sum(
+        sum(value for value, own in zip(values, example.supervised, strict=True) if own)
+        for values, example in zip(logprobs, EXAMPLES, strict=True)
+    )
+    assert -supervised / supervised_count(EXAMPLES) == pytest.approx(loss, rel=1e-4)
 
 
 def test_gradient_checkpointing_recomputes_the_same_attention():

@@ -2,13 +2,13 @@
 
 What a model does around its output layer differs: Gemma 2 caps the logits softly, Granite and
 Cohere scale them, adapters may sit on it. So nothing of it is written anew here. Hooks hand the
-output layer other hidden states, or the model's own forward runs around layers that are left out.
+output layer other hidden states, and where its logits alone are wanted the layers are left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -41,10 +41,26 @@ def logits_of(model: torch.nn.Module, hidden_ND: torch.Tensor) -> torch.Tensor:
     causal = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
     hidden_N1D = hidden_ND[:, None]  # rows of one token
     made = _OnlyHidden(last_hidden_state=hidden_N1D)
-    with _replaced(causal.base_model, lambda *_, **__: made):
+    with ExitStack() as replaced:
+        head = inner.get_output_embeddings()
+        for layers in _layers(causal, head):
+            replaced.enter_context(_replaced(layers, lambda *_, **__: made))
+        # Some models do more between their layers and the output layer, which is done already.
+        hook = head.register_forward_pre_hook(lambda *_: hidden_N1D)
+        replaced.callback(hook.remove)
         # The outermost forward, where autocast is.
         logits_N1V: torch.Tensor = inner(inputs_embeds=hidden_N1D, use_cache=False).logits
     return logits_N1V[:, 0]
+
+
+def _layers(causal: Any, head: Any) -> list[Any]:
+    """Return what a model's forward may call for its layers, which go by several names.
+
+    OPT calls the decoder inside its base model, Llama 4's text model has a base model by name only,
+    and ModernBERT's decoder is its output layer.
+    """
+    named = (causal.base_model, causal.get_decoder(), getattr(causal, "model", causal))
+    return [module for module in dict.fromkeys(named) if module not in (causal, head)]
 
 
 class _OnlyHidden(BaseModelOutputWithPast):
