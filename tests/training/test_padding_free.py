@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
+from rich.console import Console
 
+from mathtune import config
 from mathtune.config.schema import AdapterConfig
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
 from mathtune.training.adapters import add_adapter
 from mathtune.training.batches import Limits, collate, cut, supervised_count
-from mathtune.training.layout import why_padded
+from mathtune.training.device import Compute
+from mathtune.training.layout import limits_for, why_padded
 from mathtune.training.loss import summed_loss, token_logprobs
 from mathtune.training.padding_free import attention_within_examples
 from models_for_tests import ARCHITECTURES, tiny_model
@@ -153,6 +157,18 @@ def test_a_state_that_runs_along_the_row_is_found():
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
     assert "its hidden states change by" in str(why_padded(model, EXAMPLES))
+
+
+def test_other_rules_for_texts_longer_than_a_pass_are_found():
+    """Llama 4 attends within chunks; an example above ``micro_batch_tokens`` has its own row."""
+    sizes = {"intermediate_size_mlp": 64, "num_local_experts": 2, "head_dim": 8}
+    model = tiny_model("llama4_text", len(TOKENIZER), attention_chunk_size=64, **sizes)
+    recipe = config.load("smollm2-135m-gsm8k", ["train.micro_batch_tokens=40"])
+    compute = Compute("cpu", "CPU", torch.float32, False, "a test")
+    assert max(len(example.ids) for example in EXAMPLES) > 64
+    for examples, shares in ((EXAMPLES, False), (EXAMPLES[:3], True)):
+        console = Console(file=io.StringIO())
+        assert limits_for(recipe, model, compute, examples, console).padding_free is shares
 
 
 def test_attention_that_sees_the_whole_row_is_found(monkeypatch):

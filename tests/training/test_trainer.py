@@ -13,15 +13,18 @@ import torch
 from rich.console import Console
 
 from mathtune import config
-from mathtune.errors import ConfigError, DataError, TrainingStopped
+from mathtune.config.schema import ModelConfig
+from mathtune.errors import ConfigError, DataError, ModelError, TrainingStopped
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
 from mathtune.training.batches import collate, supervised_count
 from mathtune.training.callbacks import VOLATILE_KEYS
 from mathtune.training.device import Compute
+from mathtune.training.kernels import check_kernels
 from mathtune.training.loss import summed_loss
+from mathtune.training.model import load_model
 from mathtune.training.run import fitting, train
-from models_for_tests import tiny_model
+from models_for_tests import saved_model, tiny_model
 from tokenizers_for_tests import bpe
 
 TOKENIZER = bpe()
@@ -107,6 +110,17 @@ def test_compiled_layers_give_the_same_trajectory(tmp_path):
 def test_liger_kernels_are_refused_without_a_gpu(tmp_path):
     with pytest.raises(ConfigError, match=r"train\.use_liger_kernel=true on CPU"):
         metrics_of(tmp_path / "run", ["train.use_liger_kernel=true"])
+
+
+def test_an_attention_kernel_that_cannot_train_here_is_refused(tmp_path):
+    folder, _ = saved_model(tmp_path / "model", "llama")
+    with pytest.raises(ModelError, match=r"FlashAttention2.*set model\.attn_implementation=sdpa"):
+        load_model(
+            ModelConfig(name_or_path=str(folder), attn_implementation="flash_attention_2"), FLOAT32
+        )
+    recipe = config.load("smollm2-135m-gsm8k", ["model.attn_implementation=flex_attention"])
+    with pytest.raises(ConfigError, match=r"flex_attention on CPU has no backward pass"):
+        check_kernels(recipe, FLOAT32)
 
 
 def test_validation_loss_is_the_token_weighted_mean(tmp_path):

@@ -15,7 +15,13 @@ LIGER = {"fused_linear_cross_entropy": False, "cross_entropy": False}
 
 
 def check_kernels(recipe: Recipe, compute: Compute) -> None:
-    """Raise ConfigError where Liger's kernels are asked for without a GPU."""
+    """Raise ConfigError where kernels are asked for that train on GPUs only."""
+    kernel = recipe.model.attn_implementation
+    if kernel == "flex_attention" and compute.device == "cpu":
+        raise ConfigError(
+            f"model.attn_implementation={kernel} on CPU has no backward pass, so it cannot train; "
+            "set model.attn_implementation=sdpa"
+        )
     if recipe.train.use_liger_kernel and compute.device != "cuda":
         raise ConfigError(
             f"train.use_liger_kernel=true on {compute.name}: Liger's kernels run on GPUs only; set "

@@ -44,12 +44,15 @@ def limits_on(recipe: Recipe, hf_config: Any, device: str) -> Limits:
 def limits_for(
     recipe: Recipe, model: Any, compute: Compute, examples: Sequence[Example], console: Console
 ) -> Limits:
-    """Return the bounds of a micro-batch, and say which they are and how it is laid out."""
+    """Return the bounds of a micro-batch, and say which they are and how it is laid out.
+
+    ``examples`` are all that will be laid out by them. One that is longer than a pass has a row to
+    itself, with the same attention, so it counts too.
+    """
     bounds = limits(recipe, model)
     how = "padded rows, as the recipe asks"
     if bounds.padding_free:
-        fitting = [each for each in examples if len(each.ids) <= bounds.tokens] or examples
-        reason = ranks.from_first(lambda: why_padded(model, fitting, compute.autocast_bf16))
+        reason = ranks.from_first(lambda: why_padded(model, examples, compute.autocast_bf16))
         bounds = replace(bounds, padding_free=reason is None)
         how = f"padded rows, for in one row {reason}" if reason else "one row without padding"
     console.print(

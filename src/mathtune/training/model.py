@@ -95,7 +95,7 @@ def load_model(config: ModelConfig, compute: Compute) -> Any:
         return _with_adapter(load_model(base_of(folder, config), compute), folder)
     try:
         return _from_pretrained(resolve(name), config, compute)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise ModelError(_why_not("model", name, error)) from error
     except RuntimeError as error:
         if "mismatched" not in str(error):
@@ -162,8 +162,10 @@ def build_from_config(config: ModelConfig, tokenizer: Any, compute: Compute, see
             pad_token_id=tokenizer.pad_token_id,
         )
         torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(built, dtype=compute.dtype).to(compute.device)
-    except (ValueError, TypeError, RuntimeError) as error:
+        return AutoModelForCausalLM.from_config(
+            built, dtype=compute.dtype, attn_implementation=config.attn_implementation
+        ).to(compute.device)
+    except (ValueError, TypeError, RuntimeError, ImportError) as error:
         raise ModelError(
             f"model.from_config={config.from_config} cannot be built: {error}; check the values "
             "against the architecture's Transformers configuration"
@@ -222,7 +224,9 @@ def _why_not(what: str, name: str, error: Exception) -> str:
     first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
     if _out_of_reach(name):
         return hub.out_of_reach(name, hub.why_unreachable() or first)
-    if Path(resolve(name)).is_dir():
+    if "attn_implementation" in text or "FlashAttention" in text:
+        remedy = "set model.attn_implementation=sdpa"
+    elif Path(resolve(name)).is_dir():
         remedy = "check that the folder holds config.json, model.safetensors and tokenizer.json"
     elif "gated" in text or "401" in text or "403" in text:
         remedy = "accept the model's licence on the hub and run `hf auth login`"

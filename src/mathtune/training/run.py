@@ -157,7 +157,8 @@ def train(
         callbacks.insert(0, window)
     dtype = str(compute.dtype).removeprefix("torch.")
     noting = partial(note_base, config=recipe.model, dtype=dtype) if recipe.adapter else None
-    bounds = limits_for(recipe, model, compute, train_examples, console)
+    everything = [*train_examples, *validation_examples]
+    bounds = limits_for(recipe, model, compute, everything, console)
     if compute.device == "cpu":
         use_memory(recipe, model, bounds, console)
     trackers = tracker_callbacks(
