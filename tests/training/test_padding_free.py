@@ -17,7 +17,7 @@ from mathtune.records import Problem, content_id
 from mathtune.training.adapters import add_adapter
 from mathtune.training.batches import Limits, collate, cut, supervised_count
 from mathtune.training.device import Compute
-from mathtune.training.layout import limits_for, why_padded
+from mathtune.training.layout import limits_for, why_mixed
 from mathtune.training.loss import summed_loss, token_logprobs
 from mathtune.training.padding_free import attention_within_examples
 from models_for_tests import ARCHITECTURES, tiny_model
@@ -137,7 +137,9 @@ def test_no_example_sees_another():
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_ordinary_architectures_can_share_rows(name):
-    assert why_padded(tiny_model(name, len(TOKENIZER)), EXAMPLES) is None
+    model = tiny_model(name, len(TOKENIZER))
+    assert why_mixed(model, EXAMPLES, padding_free=True) is None
+    assert why_mixed(model, EXAMPLES, padding_free=False) is None
 
 
 def test_a_state_that_runs_along_the_row_is_found():
@@ -156,7 +158,7 @@ def test_a_state_that_runs_along_the_row_is_found():
     )
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
-    assert "its hidden states change by" in str(why_padded(model, EXAMPLES))
+    assert "its hidden states change by" in str(why_mixed(model, EXAMPLES, padding_free=True))
 
 
 def test_other_rules_for_texts_longer_than_a_pass_are_found():
@@ -169,6 +171,23 @@ def test_other_rules_for_texts_longer_than_a_pass_are_found():
     for examples, shares in ((EXAMPLES, False), (EXAMPLES[:3], True)):
         console = Console(file=io.StringIO())
         assert limits_for(recipe, model, compute, examples, console).padding_free is shares
+
+
+def test_a_model_that_sees_the_padding_ahead_gets_one_example_at_a_time():
+    """BERT as a language model attends to all of a row."""
+    model = tiny_model("bert", len(TOKENIZER))
+    recipe = config.load("smollm2-135m-gsm8k", [])
+    said = io.StringIO()
+    limits = limits_for(
+        recipe,
+        model,
+        Compute("cpu", "CPU", torch.float32, False, "a test"),
+        EXAMPLES,
+        Console(file=said, width=1000),
+    )
+    assert limits.examples == 1 and not limits.padding_free
+    assert "at most 1 problem and" in said.getvalue()
+    assert "even in padded rows its hidden states change by" in said.getvalue()
 
 
 def test_attention_that_sees_the_whole_row_is_found(monkeypatch):
@@ -185,7 +204,7 @@ def test_attention_that_sees_the_whole_row_is_found(monkeypatch):
     monkeypatch.setitem(
         module.AttentionInterface._global_mapping, "mathtune_padding_free", whole_row
     )
-    assert "its hidden states change by" in str(why_padded(model, EXAMPLES))
+    assert "its hidden states change by" in str(why_mixed(model, EXAMPLES, padding_free=True))
 
 
 def test_the_output_layers_result_is_never_larger_than_a_chunk():

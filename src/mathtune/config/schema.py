@@ -457,6 +457,11 @@ class Recipe(Section):
                 "there would be nothing to choose by; set train.exact_match_samples, for example "
                 "to 100"
             )
+        if self.train.torch_compile and self.train.gradient_checkpointing:
+            faults.append(
+                "train.torch_compile=true with train.gradient_checkpointing=true: layers that are "
+                "checkpointed run uncompiled; set one of the two to false"
+            )
         if self.eval.temperature == 0:
             if self.eval.samples > 1:
                 faults.append(

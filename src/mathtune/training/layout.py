@@ -6,6 +6,7 @@ The latter depends on the model, so it is tried on two examples before a trainin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -50,14 +51,23 @@ def limits_for(
     itself, with the same attention, so it counts too.
     """
     bounds = limits(recipe, model)
+
+    def why_not(padding_free: bool) -> str | None:
+        return ranks.from_first(
+            lambda: why_mixed(model, examples, padding_free, compute.autocast_bf16)
+        )
+
     how = "padded rows, as the recipe asks"
     if bounds.padding_free:
-        reason = ranks.from_first(lambda: why_padded(model, examples, compute.autocast_bf16))
-        bounds = replace(bounds, padding_free=reason is None)
-        how = f"padded rows, for in one row {reason}" if reason else "one row without padding"
-    console.print(
-        f"at most {bounds.examples} problems and {bounds.tokens:,} tokens a pass, in {how}"
-    )
+        how = "one row without padding"
+        if reason := why_not(padding_free=True):
+            how = f"padded rows, for in one row {reason}"
+            bounds = replace(bounds, padding_free=False)
+    if not bounds.padding_free and bounds.examples > 1 and (reason := why_not(padding_free=False)):
+        how = f"a row of its own, for even in padded rows {reason}"
+        bounds = replace(bounds, examples=1)
+    problems = "1 problem" if bounds.examples == 1 else f"{bounds.examples} problems"
+    console.print(f"at most {problems} and {bounds.tokens:,} tokens a pass, in {how}")
     return bounds
 
 
@@ -66,12 +76,14 @@ _TOLERANCE = {4: 1e-3, 2: 5e-2}
 
 
 @torch.no_grad()
-def why_padded(model: Any, examples: Sequence[Example], autocast_bf16: bool = False) -> str | None:
-    """Return why a model's examples cannot share rows, or None if they can.
+def why_mixed(
+    model: Any, examples: Sequence[Example], padding_free: bool, autocast_bf16: bool = False
+) -> str | None:
+    """Return why a model's examples cannot be laid out together, or None if they can.
 
-    The longest and the shortest example are given to the model in one row and each alone. If one
-    sees the other, through attention or a state that runs along the row, or if attention has other
-    rules for long texts, their last hidden states differ.
+    The longest and the shortest example are given to the model together and each alone. Their last
+    hidden states differ if one sees the other, through attention or a state that runs along the
+    row, if attention has other rules for long texts, or if a model sees the padding ahead.
     """
     by_length = sorted(examples, key=lambda example: -len(example.ids))
     two = [by_length[0], by_length[-1]]
@@ -79,24 +91,24 @@ def why_padded(model: Any, examples: Sequence[Example], autocast_bf16: bool = Fa
     model.eval()
     try:
         with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast_bf16):
-            alone_ND = torch.cat([_hidden(model, [example]) for example in two])
-            with attention_within_examples(model):
-                shared_ND = _hidden(model, two)
-    except Exception as error:  # architectures fail in ways of their own; padded rows work for all
+            alone_ND = torch.cat([_hidden(model, [example], False) for example in two])
+            with attention_within_examples(model) if padding_free else nullcontext():
+                together_ND = _hidden(model, two, padding_free)
+    except Exception as error:  # architectures fail in ways of their own
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise
         return (str(error).strip() or type(error).__name__).splitlines()[0]
     finally:
         model.train(was_training)
-    apart_N = torch.linalg.norm(shared_ND - alone_ND, dim=-1) / torch.linalg.norm(alone_ND, dim=-1)
-    worst = float(apart_N.max())
+    apart_N = torch.linalg.norm(together_ND - alone_ND, dim=-1)
+    worst = float((apart_N / torch.linalg.norm(alone_ND, dim=-1)).max())
     bytes_each = 2 if autocast_bf16 else next(model.parameters()).dtype.itemsize
     if worst <= _TOLERANCE.get(bytes_each, 5e-2):
         return None
     return f"its hidden states change by up to {worst:.1g} of their size"
 
 
-def _hidden(model: Any, examples: Sequence[Example]) -> torch.Tensor:
+def _hidden(model: Any, examples: Sequence[Example], padding_free: bool) -> torch.Tensor:
     # Of every token: what reaches only the next few is seen nowhere else.
-    batch = collate(examples, padding_free=len(examples) > 1, every_token=True).to(model.device)
-    return target_hidden(model, batch).float()
+    batch = collate(examples, padding_free=padding_free, every_token=True)
+    return target_hidden(model, batch.to(model.device)).float()
