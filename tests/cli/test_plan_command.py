@@ -80,7 +80,7 @@ def test_llama_2_7b_trains_every_parameter_and_shards() -> None:
     assert tensors[Use.WEIGHTS] == pytest.approx(4 * 6_738_415_616, rel=0.001)
     assert tensors[Use.OPTIMIZER] >= 8 * 6_738_415_616
     assert found.estimate.buckets == 4 * 6_738_415_616
-    assert found.fits and found.estimate.sharded_peak < found.estimate.peak / 5
+    assert found.fits and found.estimate.sharded_peak < found.estimate.peak / 4
 
 
 def test_what_is_here_is_counted_and_each_remedy_helps(problems: Path) -> None:

@@ -180,7 +180,7 @@ def _training_facts(run: RunFiles) -> Iterator[tuple[str, str]]:
             yield "Best checkpoint", f"step {step}, validation loss {loss}"
 
 
-_ENDINGS = {"finished": "ran to the end", "early": "stopped early by validation loss"}
+_ENDINGS = {"finished": "ran to the end", "early": "stopped early, as validation got no better"}
 
 
 def _parameter_facts(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +49,26 @@ def hold_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Make glibc return each freed block of 1 MB or more to the system at once."""
+    """Make glibc return each freed block of 1 MB or more to the system, those it holds too."""
     _set(_MMAP_MAX, 65536)
     _set(_MMAP_THRESHOLD, 2**20)
     _set(_TRIM_THRESHOLD, 2**20)
     _set(_TOP_PAD, 0)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def free_memory() -> int:
-    """Return the bytes that processes here may come to hold: what is free, or a group's limit."""
-    free = psutil.virtual_memory().available + psutil.Process().memory_info().rss
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.is_file() else "max"
-    return int(free if text == "max" else min(free, int(text)))
+    """Return the bytes that processes here may come to hold: what is free, or a limit on them."""
+    held = psutil.Process().memory_info()
+    bounds = [psutil.virtual_memory().available + held.rss]
+    group = Path("/sys/fs/cgroup/memory.max")
+    if group.is_file() and (text := group.read_text().strip()) != "max":
+        bounds.append(int(text))
+    addresses, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if addresses != resource.RLIM_INFINITY:  # libraries take addresses without memory
+        bounds.append(addresses - held.vms + held.rss)
+    return int(min(bounds))
 
 
 def needed_at_most(model: Any, limits: Limits) -> int:

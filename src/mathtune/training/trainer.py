@@ -28,6 +28,7 @@ from transformers import PrinterCallback, TrainingArguments
 from mathtune import ranks
 from mathtune.records import Example
 from mathtune.training import distributed
+from mathtune.training.allocator import give_back_freed_memory
 from mathtune.training.batches import Limits, collate, supervised_count
 from mathtune.training.checkpointed import CheckpointedTrainer
 from mathtune.training.loss import summed_loss
@@ -200,6 +201,8 @@ class MathTrainer(CheckpointedTrainer):
         # Outside of the handler, whose traceback keeps the tensors of the failed pass alive.
         model.zero_grad()
         gc.collect()
+        if self.args.use_cpu:
+            give_back_freed_memory()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         step = self.state.global_step + 1
