@@ -6,10 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mathtune.config.schema import AdapterConfig
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
-from mathtune.training.adapters import add_adapter
 from mathtune.training.batches import Limits, collate, cut, supervised_count
 from mathtune.training.loss import summed_loss, token_logprobs
 from models_for_tests import ARCHITECTURES, tiny_model
@@ -44,33 +42,6 @@ def test_equals_the_models_own_full_logits(name):
         expected = reference_loss(model, EXAMPLES)
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=0)
     torch.testing.assert_close(batched, expected, rtol=1e-5, atol=0)
-
-
-@pytest.mark.parametrize("name", ["llama", "llama-tied", "gemma2"])
-@pytest.mark.parametrize("adapted", [False, True], ids=["full", "lora"])
-def test_gradient_does_not_depend_on_the_cut(name, adapted):
-    model = tiny_model(name, len(TOKENIZER))
-    if adapted:
-        model = add_adapter(model, AdapterConfig(r=4), seed=0)
-        for parameter in model.parameters():
-            if parameter.requires_grad:  # B starts at zero, which would hide A's gradient
-                torch.nn.init.normal_(parameter, std=0.1)
-    gradients = []
-    for limits in (
-        Limits(examples=1, tokens=10**6, targets=10**6),
-        Limits(examples=3, tokens=10**6, targets=10**6),
-        Limits(examples=8, tokens=10**6, targets=10**6),
-        Limits(examples=8, tokens=90, targets=20),
-    ):
-        model.zero_grad()
-        total = supervised_count(EXAMPLES)
-        for micro in cut(EXAMPLES, limits):
-            (summed_loss(model, collate(micro)) / total).backward()
-        gradients.append(
-            torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-        )
-    for other in gradients[1:]:
-        assert torch.linalg.norm(other - gradients[0]) / torch.linalg.norm(gradients[0]) < 1e-5
 
 
 def test_only_supervised_tokens_carry_loss():

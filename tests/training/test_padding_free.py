@@ -35,6 +35,7 @@ CUTS = {
     "1x8": replace(ALONE, examples=8),
     "2x4": replace(ALONE, examples=4),
     "8x1": ALONE,
+    "by tokens and targets": replace(ALONE, examples=8, tokens=90, targets=20),
     "packed": replace(ALONE, examples=8, padding_free=True),
     "packed 3 + 3 + 2": replace(ALONE, examples=3, padding_free=True),
     "packed by tokens": replace(ALONE, examples=8, tokens=150, padding_free=True),
