@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from mathtune.config.schema import DataConfig
 from mathtune.errors import DataError
 from mathtune.problems import describe, load
 from mathtune.records import Problem, Splits
+from timing_for_tests import least_seconds
 
 pytestmark = pytest.mark.usefixtures("no_data_dir")
 
@@ -230,13 +230,10 @@ def test_describe_has_the_manifests_form(train: str, test_set: str) -> None:
 
 
 def test_gsm8k_loads_in_two_seconds(real_data: Path) -> None:
-    start = time.process_time()
     splits = data(train="gsm8k", test=["gsm8k", "svamp"])
-    seconds = time.process_time() - start
     # 8 training questions repeat 13 words of a GSM8K test question and 1 of a SVAMP question
     assert splits.train.dropped == {"shares 13 words with a test problem, numbers aside": 9}
     assert len(splits.train) + len(splits.validation) == 7473 - 9
     assert len(splits.test[0]) == 1319 and len(splits.test[1]) == 1000
-    assert seconds < 4, (
-        f"{seconds:.1f} s of processor time"
-    )  # 1.5 s measured; twice on a busy machine
+    seconds = least_seconds(lambda: data(train="gsm8k", test=["gsm8k", "svamp"]), enough=2, tries=3)
+    assert seconds < 4, f"{seconds:.1f} s"  # 1.5 s measured; twice on a busy machine
