@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from mathtune import config, model_files, problems, prompts, ranks, report, runs
+from mathtune import model_files, problems, prompts, ranks, report, runs
 from mathtune.config.schema import FILE_ENDINGS, Recipe, SourceConfig
 from mathtune.evaluation.asked import ServedModel, VLLMModel
 from mathtune.evaluation.in_loop import validation_exact_match
@@ -34,20 +34,17 @@ if TYPE_CHECKING:
     from mathtune.training.plan import Plan
 
 
-def open_run(recipe: Recipe, folder: Path | None) -> Run:
+def open_run(recipe: Recipe, folder: Path | None, console: Console) -> Run:
     """Make or reopen the run folder of a recipe."""
-    text = config.dump(recipe)
-    return runs.create(
-        folder or runs.default_folder(recipe.name, text),
-        text,
-        seed=recipe.seed,
-        command=runs.command_line(),
-    )
+    run = runs.create(folder or runs.default_folder(recipe), recipe, command=runs.command_line())
+    for change in run.changes:
+        console.print(f"going on with {change.key}={change.after} (before: {change.before})")
+    return run
 
 
 def run(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, Any]:
     """Do everything a recipe asks for; return the headline figures."""
-    with open_run(recipe, folder) as run:
+    with open_run(recipe, folder, console) as run:
         splits = load_problems(recipe, run, console)
         results = Results.open(run, recipe.eval, splits.test)
         if recipe.model.name_or_path and not results.has("base"):  # random weights are no base
@@ -67,7 +64,7 @@ def run(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, Any]
 
 def train(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, Any]:
     """Train only; return the run folder and the training figures."""
-    with open_run(recipe, folder) as run:
+    with open_run(recipe, folder, console) as run:
         splits = load_problems(recipe, run, console)
         if not run.is_trained():
             train_stage(recipe, splits, run, console)
@@ -79,7 +76,7 @@ def train(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, An
 
 def evaluate(recipe: Recipe, label: str, folder: Path | None, console: Console) -> dict[str, Any]:
     """Measure the recipe's model on its test sets only; return the headline figures."""
-    with open_run(recipe, folder) as run:
+    with open_run(recipe, folder, console) as run:
         test_sets = problems.load_tests(recipe.data, seed=recipe.seed)
         empty = ProblemSet("none", ())
         splits = Splits(empty, empty, test_sets)

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
 import re
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,14 +18,20 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
-import mathtune
-from mathtune import ranks
-from mathtune.errors import DiskError, RunError
+import yaml
 
-PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "tokenizers")
+import mathtune
+from mathtune import config, ranks
+from mathtune.config.identity import Change
+from mathtune.config.schema import Recipe
+from mathtune.errors import ConfigError, DiskError, RunError
+from mathtune.provenance import provenance
 
 _HARMLESS = ("checkpoints", "predictions", "manifest.json", "manifest.json.tmp", "recipe.yaml.tmp")
 """What is made before ``recipe.yaml``, and may be left of a start that was cut off."""
+
+_NAMED = 3
+"""So many differing knobs are told with their values."""
 
 _SECRET = re.compile(r"hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|\b[0-9a-f]{40}\b")
 
@@ -38,6 +41,8 @@ class Run:
     """One run folder, locked by this process, or by rank 0 for all ranks. Only rank 0 writes."""
 
     folder: Path
+    changes: list[Change] = field(default_factory=list)
+    """Knobs without influence on the result that differ from those of the last start."""
     _lock: IO[str] | None = field(default=None, repr=False)
 
     @property
@@ -107,16 +112,18 @@ def slug(label: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") or "set"
 
 
-def default_folder(name: str, recipe_yaml: str) -> Path:
+def default_folder(recipe: Recipe) -> Path:
     """Return ``runs/NAME-HASH``: the same recipe with the same overrides has the same folder."""
-    digest = hashlib.sha256(recipe_yaml.encode()).hexdigest()[:8]
-    return Path("runs") / f"{name}-{digest}"
+    digest = hashlib.sha256(config.identity(recipe).encode()).hexdigest()[:8]
+    return Path("runs") / f"{recipe.name}-{digest}"
 
 
-def create(folder: Path, recipe_yaml: str, *, seed: int, command: list[str]) -> Run:
+def create(folder: Path, recipe: Recipe, *, command: list[str]) -> Run:
     """Make a run folder, or open it again if it was made by the same recipe.
 
-    A folder in which no work was saved yet, of a recipe that turned out to be wrong, is made anew.
+    Knobs that change no result may differ: the recipe then takes the place of the one before, and
+    ``Run.changes`` says what is new. A folder in which no work was saved yet, of a recipe that
+    turned out to be wrong, is made anew.
 
     Raises:
         RunError: If the folder belongs to another recipe, another command is using it, it holds
@@ -124,7 +131,7 @@ def create(folder: Path, recipe_yaml: str, *, seed: int, command: list[str]) -> 
         DiskError: If it cannot be written.
     """
     mine: list[Run] = []
-    ranks.from_first(lambda: mine.append(_create(folder, recipe_yaml, seed, command)))
+    ranks.from_first(lambda: mine.append(_create(folder, recipe, command)))
     if not folder.is_dir():
         raise RunError(
             f"rank {ranks.rank()} does not see run folder {folder}, which rank 0 has made; choose "
@@ -133,14 +140,14 @@ def create(folder: Path, recipe_yaml: str, *, seed: int, command: list[str]) -> 
     return mine[0] if mine else Run(folder)
 
 
-def _create(folder: Path, recipe_yaml: str, seed: int, command: list[str]) -> Run:
+def _create(folder: Path, recipe: Recipe, command: list[str]) -> Run:
     try:
         _check_ours(folder)
         for part in ("checkpoints", "predictions"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        run = Run(folder, _locked(folder))
+        run = Run(folder, _lock=_locked(folder))
         try:
-            _describe(run, recipe_yaml, seed, command)
+            run.changes = _describe(folder, recipe, command)
         except BaseException:
             run.close()
             raise
@@ -154,34 +161,59 @@ def _create(folder: Path, recipe_yaml: str, seed: int, command: list[str]) -> Ru
     return run
 
 
-def _describe(run: Run, recipe_yaml: str, seed: int, command: list[str]) -> None:
-    """Write recipe and manifest, or make sure that the folder is this recipe's."""
-    stored = run.folder / "recipe.yaml"
-    same = stored.exists() and stored.read_bytes() == recipe_yaml.encode()
-    if not same and _holds_work(run.folder):
-        if not stored.exists() or not stored.read_bytes().startswith(b"name:"):
-            raise RunError(
-                f"{stored} is damaged; put into it what `mathtune validate` prints for the recipe, "
-                "or choose another --run-dir"
-            )
-        raise RunError(
-            f"run folder {run.folder} was made by a different recipe; choose another --run-dir, or "
-            "delete the folder if it is not needed"
-        )
-    if same and (run.folder / "manifest.json").exists():
-        return
+def _describe(folder: Path, recipe: Recipe, command: list[str]) -> list[Change]:
+    """Write recipe and manifest, or make sure that the folder is this recipe's.
+
+    Returns the knobs without influence on the result that are others than before.
+    """
+    stored, text = folder / "recipe.yaml", config.dump(recipe)
+    found: list[Change] = []
+    same = stored.exists() and stored.read_bytes() == text.encode()
+    if not same and _holds_work(folder):
+        found = config.changes(_stored_recipe(stored), recipe)
+        if other := [change for change in found if not change.same_result]:
+            raise RunError(_made_by_another(folder, other))
+        same = True
+        write_text(stored, text)
+    if same and (folder / "manifest.json").exists():
+        return found
     write_json(
-        run.folder / "manifest.json",
+        folder / "manifest.json",
         {
             "mathtune": mathtune.__version__,
             "created": _now(),
             "command": _SECRET.sub("***", " ".join(command)),
-            "seed": seed,
+            "seed": recipe.seed,
             "stages": {},
             **provenance(),
         },
     )
-    write_text(stored, recipe_yaml)
+    write_text(stored, text)
+    return found
+
+
+def _stored_recipe(path: Path) -> Recipe:
+    """Return the recipe that a run folder was made by."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return config.parse(raw if isinstance(raw, dict) else {})
+    except ConfigError as error:
+        why = f"{len(error.faults)} faults, the first: {error.faults[0]}"
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        why = type(error).__name__
+    raise RunError(
+        f"{path} is damaged or of another version of mathtune ({why}); put into it what `mathtune "
+        "validate` prints for the recipe, or choose another --run-dir"
+    )
+
+
+def _made_by_another(folder: Path, other: Sequence[Change]) -> str:
+    named = ", ".join(f"{each.key}={each.before} (now {each.after})" for each in other[:_NAMED])
+    more = f" and {len(other) - _NAMED} more" if len(other) > _NAMED else ""
+    return (
+        f"run folder {folder} was made by a different recipe, with {named}{more}; give the old "
+        "values to go on, choose another --run-dir, or delete the folder if it is not needed"
+    )
 
 
 def _check_ours(folder: Path) -> None:
@@ -199,22 +231,6 @@ def _check_ours(folder: Path) -> None:
 def _holds_work(folder: Path) -> bool:
     parts = [*(folder / "checkpoints").iterdir(), *(folder / "predictions").iterdir()]
     return bool(parts) or (folder / "model").exists()
-
-
-def provenance() -> dict[str, Any]:
-    """Return versions, platform and git state: what a result depends on besides the recipe."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": versions,
-        "git": _git_state(),
-    }
 
 
 def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
@@ -279,20 +295,6 @@ def _locked(folder: Path) -> IO[str]:
             "another --run-dir"
         ) from None
     return lock
-
-
-def _git_state() -> dict[str, Any] | None:
-    """Return commit and dirtiness of the working folder's repository; None outside of one."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, check=True, timeout=5
-        ).stdout.strip()
-
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def _now() -> str:

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
-from mathtune import runs
+from mathtune import config, runs
 from mathtune.config.schema import EvalConfig
 from mathtune.evaluation.measure import answer_example, compare_all, measure
 from mathtune.evaluation.results import Results
@@ -72,7 +72,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
-    with runs.create(tmp_path / "run", "name: x\n", seed=42, command=["mathtune"]) as run:
+    with runs.create(tmp_path / "run", config.load("demo"), command=["mathtune"]) as run:
         yield run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from mathtune.errors import TrainingStopped
 from mathtune.records import Example
 from mathtune.training.batches import Limits
-from mathtune.training.out_of_memory import halved
+from mathtune.training.out_of_memory import Recuts, halved
 
 SCRIPT = """
 import json, resource, sys
@@ -21,7 +22,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from transformers import LlamaConfig, LlamaForCausalLM
-from mathtune import config
+from mathtune import config, ranks
 from mathtune.records import Example
 from mathtune.training.device import pick_compute
 from mathtune.training.run import train
@@ -45,25 +46,34 @@ recipe = config.load("smollm2-135m-gsm8k", [
 # Once through, so that the libraries hold what they need before the memory is limited.
 model(input_ids=torch.tensor([examples[0].ids])).logits.sum().backward()
 model.zero_grad()
+ranks.wait()
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 if spare:
     resource.setrlimit(resource.RLIMIT_AS, (size + spare * 2**20,) * 2)
 result = train(recipe, model=model, tokenizer=bpe(), compute=pick_compute("float32"),
     train_examples=examples, validation_examples=examples[:1], run_dir=folder,
     console=Console(file=sys.stderr, width=1000))
-print(json.dumps({"recuts": result.recuts, "loss": result.best_eval_loss}))
+if ranks.is_first():
+    print(json.dumps({"recuts": result.recuts, "loss": result.best_eval_loss}))
 """
 
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max_restarts=9")
 
-def trained(folder: Path, spare_mb: int) -> tuple[dict[str, float], str]:
-    """Train in a process that may take so much memory more than it has; 0 is no limit."""
-    folder.mkdir()
+
+def trained(
+    folder: Path, spare_mb: int, launcher: tuple[str, ...] = ()
+) -> tuple[dict[str, float], str]:
+    """Train in processes that may take so much memory more than they have; 0 is no limit."""
+    folder.mkdir(exist_ok=True)
+    script = folder.with_suffix(".py")
+    script.write_text(SCRIPT)
+    tests = Path(__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(folder), str(spare_mb)],
-        cwd=Path(__file__).parents[1],
+        [sys.executable, *launcher, str(script), str(folder), str(spare_mb)],
+        env={**os.environ, "PYTHONPATH": f"{tests}:{os.environ.get('PYTHONPATH', '')}"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=200,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
@@ -78,19 +88,44 @@ def test_step_is_cut_smaller_and_the_result_is_the_same(tmp_path: Path) -> None:
     assert limited["recuts"] > 0
     # What else lies in memory differs, and with it how often and when it runs out.
     assert re.search(
-        r"out of memory at step \d: it is taken again with at most [1-8] examples", said
+        r"out of memory at .*step \d: it is taken again with at most [1-8] examples", said
     )
     assert limited["loss"] == pytest.approx(whole["loss"], rel=1e-6)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux counts it")
+def test_ranks_start_anew_with_smaller_passes(tmp_path: Path) -> None:
+    whole, _ = trained(tmp_path / "whole", 0)
+    limited, said = trained(tmp_path / "limited", 400, TORCHRUN)
+    assert re.search(r"out of memory at .*step \d: give the same command again to go on", said)
+    assert re.search(r"memory ran out in an earlier start: at most [1-4] examples", said)
+    assert limited["recuts"] > 0
+    assert limited["loss"] == pytest.approx(whole["loss"], rel=1e-6)
+
+
+def test_what_was_found_to_fit_is_kept_for_the_next_start(tmp_path: Path) -> None:
+    asked = Limits(8, 1000, 50)
+    found = Recuts.open(tmp_path, asked)
+    assert (found.limits, found.count) == (asked, 0)
+    found.note(Limits(4, 500, 50))
+    assert Recuts.open(tmp_path, asked) == found
+    # With other values in the recipe, and where the file is damaged, all begins anew.
+    assert Recuts.open(tmp_path, Limits(16, 1000, 50)).limits == Limits(16, 1000, 50)
+    for damage in ("{", "[]", '{"asked": 1}', ""):
+        (tmp_path / "limits.json").write_text(damage)
+        assert Recuts.open(tmp_path, asked).limits == asked
 
 
 def test_limits_are_halved_until_one_example_and_few_logits_are_left() -> None:
     def example(length: int) -> Example:
         return Example(str(length), "", (0,) * length, (True,) * length, ((0, 0),) * length, 1)
 
-    limits = halved(Limits(8, 1000, 50), [[example(100)] * 5, [example(40)] * 6], step=7)
+    limits = halved(Limits(8, 1000, 50), [[example(100)] * 5, [example(40)] * 6], where="step 7")
     assert limits == Limits(3, 250, 50)
     alone = [[example(90)], [example(40)]]
-    limits = halved(limits, alone, step=7)  # logits of one example can still be made in pieces
+    limits = halved(
+        limits, alone, where="step 7"
+    )  # logits of one example can still be made in pieces
     assert limits == Limits(3, 250, 25)
     with pytest.raises(TrainingStopped, match="step 7 with one example of 90 tokens"):
-        halved(limits, alone, step=7)
+        halved(limits, alone, where="step 7")

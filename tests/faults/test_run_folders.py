@@ -123,16 +123,75 @@ def test_a_folder_of_something_else_is_left_alone(recipe: Recipe, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
-def test_a_folder_in_use_or_of_another_recipe_is_refused(recipe: Recipe, copy: Path) -> None:
-    text = config.dump(recipe)
+def changed(recipe: Recipe, **values: object) -> Recipe:
+    """Return the recipe with other values, keys as in ``train__save_steps``."""
+    raw = recipe.model_dump(mode="json")
+    for key, value in values.items():
+        *sections, knob = key.split("__")
+        (raw[sections[0]] if sections else raw)[knob] = value
+    return config.parse(raw)
+
+
+def test_a_folder_in_use_is_refused(recipe: Recipe, copy: Path) -> None:
     with (
-        runs.create(copy, text, seed=42, command=[]),
+        runs.create(copy, recipe, command=[]),
         pytest.raises(RunError, match="in use by another mathtune process; wait for it or"),
     ):
         run(recipe, copy)
-    other = config.parse({**recipe.model_dump(mode="json"), "seed": 1})
-    with pytest.raises(RunError, match="was made by a different recipe; choose another --run-dir"):
+
+
+def test_a_folder_of_another_recipe_is_refused_with_what_differs(
+    recipe: Recipe, copy: Path
+) -> None:
+    other = changed(recipe, seed=1, train__learning_rate=3e-4, train__micro_batch_tokens=64)
+    with pytest.raises(RunError) as caught:
         run(other, copy)
+    assert str(caught.value) == (
+        f"run folder {copy} was made by a different recipe, with seed=42 (now 1), "
+        "train.learning_rate=2e-05 (now 0.0003); give the old values to go on, choose another "
+        "--run-dir, or delete the folder if it is not needed"
+    )
+    assert (copy / "recipe.yaml").read_text() == config.dump(recipe)
+    with pytest.raises(RunError, match=r"\(now .*\) and 1 more; give"):
+        run(changed(other, train__weight_decay=0.1, adapter={"r": 2}), copy)
+
+
+def test_a_run_goes_on_with_other_knobs_that_change_no_result(
+    recipe: Recipe, finished: Path, copy: Path
+) -> None:
+    shutil.rmtree(copy / "model")
+    other = changed(recipe, train__micro_batch_tokens=64, eval__batch_size=2)
+    _, said = run(other, copy)
+    assert "going on with train.micro_batch_tokens=64 (before: null)" in said
+    assert "going on with eval.batch_size=2 (before: null)" in said
+    assert results_of(copy) == results_of(finished)
+    assert (copy / "recipe.yaml").read_text() == config.dump(other)
+    assert "going on with" not in run(other, copy)[1]
+
+
+def test_the_name_of_a_folder_depends_on_what_changes_the_result(recipe: Recipe) -> None:
+    name = runs.default_folder(recipe)
+    assert name.parent == Path("runs") and name.name.startswith("whole-")
+    for same in (
+        {"train__gradient_checkpointing": True},
+        {"description": "Other words."},
+        {"tracking__report_to": ["wandb"]},
+    ):
+        assert runs.default_folder(changed(recipe, **same)) == name
+    for other in (
+        {"seed": 1},
+        {"train__learning_rate": 3e-4},
+        {"adapter": {}},  # all at its defaults, and yet another way to train
+        {"model__dtype": "float32"},
+    ):
+        assert runs.default_folder(changed(recipe, **other)) != name
+
+
+def test_a_recipe_of_another_version_is_told_from_damage(recipe: Recipe, copy: Path) -> None:
+    stored = copy / "recipe.yaml"
+    stored.write_text(stored.read_text().replace("  optim:", "  optimiser_of_old:"))
+    with pytest.raises(RunError, match=r"of another version .* train\.optimiser_of_old"):
+        run(recipe, copy)
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def test_overfitting_reaches_full_exact_match_and_stops_by_itself(tmp_path):
     everything = splits.train.problems
     memorised = Splits(splits.train, splits.train, splits.test)
     console = Console(file=said)
-    with pipeline.open_run(recipe, tmp_path / "run") as run:
+    with pipeline.open_run(recipe, tmp_path / "run", console) as run:
         student = Student.load(recipe, console)
 
         def exact_match(student):

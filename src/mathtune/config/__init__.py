@@ -1,7 +1,19 @@
 """Recipes: the schema of every knob, and loading with overrides."""
 
+from mathtune.config.identity import changes, identity
 from mathtune.config.loading import dump, knobs, load, load_draft, parse, recipe_names
 from mathtune.config.overrides import as_override
 from mathtune.config.schema import Recipe
 
-__all__ = ["Recipe", "as_override", "dump", "knobs", "load", "load_draft", "parse", "recipe_names"]
+__all__ = [
+    "Recipe",
+    "as_override",
+    "changes",
+    "dump",
+    "identity",
+    "knobs",
+    "load",
+    "load_draft",
+    "parse",
+    "recipe_names",
+]

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from mathtune.config.draft import Draft, draft
+from mathtune.config.identity import keys_of_same_result
 from mathtune.config.overrides import apply_overrides
 from mathtune.config.schema import Recipe
 from mathtune.config.wording import leaves
@@ -99,13 +100,17 @@ def dump(recipe: Recipe) -> str:
 
 def knobs() -> Iterator[tuple[str, str, str]]:
     """Yield ``(dotted key, default, documentation)`` of every knob, in the order of the schema."""
+    free = keys_of_same_result()
     for key, field in leaves():
         default = (
             "required"
             if field.is_required()
             else repr(field.get_default(call_default_factory=True, validated_data={}))
         )
-        yield key, default, " ".join((field.description or "").split())
+        text = " ".join((field.description or "").split())
+        if key in free:
+            text += " A run can go on with another value."
+        yield key, default, text
 
 
 def _file_text(path: Path) -> str:

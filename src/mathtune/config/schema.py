@@ -26,6 +26,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every random generator used
 Unrecorded: Any = Field(exclude=True)
 """How a server is reached changes no result, so a run goes on in its folder with other values."""
 
+SameResult: Any = Field(json_schema_extra={"same_result": True})
+"""How the work is done changes no result, so a run goes on in its folder with other values."""
+
 SEED_PROBLEM = "What is 125 * 45 + 678? Show your work."
 """The problem that the Gemma-2B project put to the original and to the fine-tuned model."""
 
@@ -290,17 +293,17 @@ class TrainConfig(Section):
     """What to do with an example longer than ``max_length``; drops are counted and shown."""
     completion_only_loss: bool = True
     """Train on solutions only; false: on the question's text as well."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Annotated[bool, SameResult] = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
-    micro_batch_tokens: Positive | None = None
+    micro_batch_tokens: Annotated[Positive | None, SameResult] = None
     """Tokens in one forward pass at most; never changes the gradient. Default: by device."""
-    padding_free: bool = True
+    padding_free: Annotated[bool, SameResult] = True
     """Lay the examples of a pass in one row without padding, where the model keeps them apart."""
-    torch_compile: bool = False
+    torch_compile: Annotated[bool, SameResult] = False
     """Compile the model's layers at the start; needs a C++ compiler, takes up to a minute."""
-    use_liger_kernel: bool = False
+    use_liger_kernel: Annotated[bool, SameResult] = False
     """Liger's kernels for norms, rotations and activations, on GPUs (``liger-kernel``)."""
-    logits_chunk_bytes: Positive = 512 * 2**20
+    logits_chunk_bytes: Annotated[Positive, SameResult] = 512 * 2**20
     """Largest block of logits held at once; never changes the gradient."""
     non_finite: Literal["stop", "skip"] = "stop"
     """A step whose loss or gradient is not finite: stop, or leave it out (10 in a row at most)."""
@@ -308,11 +311,11 @@ class TrainConfig(Section):
     """When to measure validation loss; a better one is always saved."""
     eval_steps: Positive = 100
     """Interval with ``eval_strategy: steps``."""
-    save_steps: Positive = 500
+    save_steps: Annotated[Positive, SameResult] = 500
     """Also save a checkpoint every so many steps, to continue from after an interruption."""
     save_only_when_better: bool = True
     """Save no checkpoint after a validation that was no better."""
-    save_total_limit: Positive = 2
+    save_total_limit: Annotated[Positive, SameResult] = 2
     """Checkpoints kept; the best and the newest are never deleted."""
     exact_match_samples: Annotated[int, Field(ge=0)] = 0
     """Let the model solve this many validation problems at every validation; 0: loss only."""
@@ -341,7 +344,7 @@ class EvalConfig(Section):
     """Strings that end an answer; default: those of the prompt style."""
     calculator: bool = False
     """Headline figures with the calculator; the other setting is measured and reported too."""
-    batch_size: Positive | None = None
+    batch_size: Annotated[Positive | None, SameResult] = None
     """Rows decoded at once; default: from free memory."""
     engine: Literal["hf", "vllm", "openai"] = "hf"
     """``hf``: Transformers in this process; ``vllm``: its offline mode; ``openai``: a server."""
@@ -372,11 +375,11 @@ class EvalConfig(Section):
 class TrackingConfig(Section):
     """Where metrics go besides ``metrics.jsonl``, which is always written."""
 
-    report_to: list[Literal["wandb", "tensorboard", "mlflow", "trackio"]] = Field(
-        default_factory=list
+    report_to: Annotated[list[Literal["wandb", "tensorboard", "mlflow", "trackio"]], SameResult] = (
+        Field(default_factory=list)
     )
     """Trackers by their Transformers names. W&B without key or server records offline."""
-    project: str = "mathtune"
+    project: Annotated[str, SameResult] = "mathtune"
     """Project name in the tracker."""
 
 
@@ -411,7 +414,7 @@ class Recipe(Section):
 
     name: Annotated[str, AfterValidator(_file_name)]
     """Short name; part of the run folder's name."""
-    description: str = ""
+    description: Annotated[str, SameResult] = ""
     """One sentence for ``mathtune recipes``."""
     seed: Seed = 42
     """Of everything that is random: data order, initial weights, sampling, bootstrap."""

@@ -49,7 +49,11 @@ def parts(examples: Sequence[Example], count: int) -> list[list[Example]]:
     return dealt
 
 
-def passes(examples: Sequence[Example], limits: Limits) -> list[tuple[list[Example], float]]:
+Passes = list[tuple[list[Example], float]]
+"""Micro-batches with their loss weights."""
+
+
+def passes(examples: Sequence[Example], limits: Limits) -> Passes:
     """Return this rank's micro-batches with their loss weights, as many as on any other rank."""
     if ranks.world_size() == 1:
         return [(micro, 1.0) for micro in cut(examples, limits)]

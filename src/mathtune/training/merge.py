@@ -27,6 +27,7 @@ from mathtune.config.schema import ModelConfig
 from mathtune.errors import DiskError, ModelError
 from mathtune.generation.engine import Decoding
 from mathtune.generation.hf import HFEngine
+from mathtune.provenance import provenance
 from mathtune.records import Prompt
 from mathtune.training import checkpoints
 from mathtune.training.base import QUANTIZATION, recorded
@@ -273,7 +274,7 @@ def _origin(adapter: Path) -> dict[str, Any]:
         "revision": config.get("revision"),
         "base": recorded(adapter),
         "quantization": json.loads(form.read_text("utf-8")) if form.is_file() else None,
-        "versions": runs.provenance()["versions"],
+        "versions": provenance()["versions"],
     }
 
 

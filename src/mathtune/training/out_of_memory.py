@@ -1,23 +1,78 @@
 """A step that does not fit into memory is cut smaller and taken again.
 
 The gradient of a step does not depend on how its examples are cut (``batches.py``), so training
-goes on as if the smaller cut had been asked for from the beginning.
+goes on as if the smaller cut had been asked for from the beginning. What was found to fit is kept
+in the run folder: a new start of the run begins with it. Several ranks can only go on by a new
+start, for the others are in the middle of a pass in which they wait for the one that failed.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import torch
 
-from mathtune import ranks
-from mathtune.errors import TrainingStopped
+from mathtune import ranks, runs
+from mathtune.errors import RunError, TrainingStopped
 from mathtune.records import Example
 from mathtune.training.batches import Limits, supervised_count
 
 _FEW_TARGETS = 32
 """Logits of no more tokens are not what fills the memory."""
+
+
+LIMITS = "limits.json"
+
+
+@dataclass
+class Recuts:
+    """How small a run's passes had to be made for memory, over all of its starts.
+
+    Attributes:
+        path: Where it is kept.
+        asked: The limits by the recipe and the model. With others than before, all begins anew.
+        limits: Those that were found to fit.
+        count: How often they were made smaller.
+    """
+
+    path: Path
+    asked: Limits
+    limits: Limits
+    count: int = 0
+
+    @classmethod
+    def open(cls, run_dir: Path, asked: Limits) -> Recuts:
+        """Return what an earlier start of the run has found, on every rank the same."""
+        return ranks.from_first(lambda: cls._read(run_dir / LIMITS, asked))
+
+    @classmethod
+    def _read(cls, path: Path, asked: Limits) -> Recuts:
+        try:
+            kept = runs.read_json(path, ("asked", "limits", "count"))
+            if kept["asked"] == asdict(asked):
+                return cls(path, asked, Limits(**kept["limits"]), int(kept["count"]))
+        except (RunError, TypeError, ValueError):  # missing or damaged: found again if need be
+            pass
+        return cls(path, asked, asked)
+
+    def note(self, limits: Limits) -> None:
+        """Keep limits that are smaller than those before."""
+        self.limits = limits
+        self.count += 1
+        kept = {"asked": asdict(self.asked), "limits": asdict(limits), "count": self.count}
+        aside = self.path.with_name(f"{self.path.name}.{ranks.rank()}")  # ranks may fail together
+        aside.write_text(json.dumps(kept), encoding="utf-8")
+        aside.replace(self.path)
+
+    def __str__(self) -> str:
+        """Say how much a pass takes."""
+        return (
+            f"at most {self.limits.examples} examples, {self.limits.tokens} tokens and the logits "
+            f"of {self.limits.targets} tokens at a time"
+        )
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -26,13 +81,13 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def halved(limits: Limits, micro_batches: Sequence[Sequence[Example]], step: int) -> Limits:
+def halved(limits: Limits, micro_batches: Sequence[Sequence[Example]], where: str) -> Limits:
     """Return limits that cut the largest of the micro-batches in two, or an example's logits.
 
     Args:
         limits: The limits they were cut by.
-        micro_batches: Those of the step that did not fit.
-        step: Its number, for the message.
+        micro_batches: Those that did not fit.
+        where: The step they belong to, for the message.
 
     Raises:
         TrainingStopped: If each of them is a single example and its logits are few.
@@ -44,7 +99,7 @@ def halved(limits: Limits, micro_batches: Sequence[Sequence[Example]], step: int
             return replace(limits, targets=(targets + 1) // 2)
         longest = max(len(example.ids) for micro in micro_batches for example in micro)
         raise TrainingStopped(
-            f"out of memory at step {step} with one example of {longest} tokens at a time; the "
+            f"out of memory at {where} with one example of {longest} tokens at a time; the "
             "last checkpoint is whole. Set train.gradient_checkpointing=true, lower "
             "train.max_length or train.logits_chunk_bytes, or train an adapter (adapter.r=8, "
             "model.load_in_4bit=true)"

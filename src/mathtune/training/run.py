@@ -30,6 +30,7 @@ from mathtune.training.distributed import parallelism
 from mathtune.training.kernels import check_kernels, compile_layers
 from mathtune.training.layout import limits_for
 from mathtune.training.nonfinite import NonFiniteSteps
+from mathtune.training.out_of_memory import Recuts
 from mathtune.training.saving import LastStep, RestoreWindow, SavePoints, StopOnSignal
 from mathtune.training.tracker_callbacks import tracker_callbacks
 from mathtune.training.trackers import prepare_trackers
@@ -159,8 +160,13 @@ def train(
     noting = partial(note_base, config=recipe.model, dtype=dtype) if recipe.adapter else None
     everything = [*train_examples, *validation_examples]
     bounds = limits_for(recipe, model, compute, everything, console)
+    recuts = Recuts.open(run_dir, bounds)
+    if recuts.count:
+        console.print(
+            f"memory ran out in an earlier start: {recuts}; without {recuts.path} it is tried again"
+        )
     if compute.device == "cpu":
-        use_memory(recipe, model, bounds, console)
+        use_memory(recipe, model, recuts, console)
     trackers = tracker_callbacks(
         prepare_trackers(recipe, run_dir, console), recipe, run_dir, console
     )
@@ -172,7 +178,7 @@ def train(
         examples_per_step=examples_per_step,
         train_examples=train_examples,
         validation_examples=validation_examples,
-        limits=bounds,
+        recuts=recuts,
         tokenizer=tokenizer,
         nonfinite=NonFiniteSteps(skip=settings.non_finite == "skip", say=console.print),
         say=console.print,
@@ -236,7 +242,7 @@ def train(
         stopped="finished" if state.global_step >= state.max_steps else "early",
         train_tokens=trainer.tokens_seen,
         skipped_steps=trainer.nonfinite.skipped,
-        recuts=trainer.recuts,
+        recuts=recuts.count,
         seconds=time.monotonic() - start,
         processes=ranks.world_size(),
         parallelism=parallelism(trainer.model_wrapped),

@@ -17,6 +17,7 @@ import dataclasses
 import gc
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from accelerate.utils import DistributedType
 from transformers import PrinterCallback, TrainingArguments
 
 from mathtune import ranks
+from mathtune.errors import TrainingStopped
 from mathtune.records import Example
 from mathtune.training import distributed
 from mathtune.training.allocator import give_back_freed_memory
@@ -33,7 +35,7 @@ from mathtune.training.batches import Limits, collate, supervised_count
 from mathtune.training.checkpointed import CheckpointedTrainer
 from mathtune.training.loss import summed_loss
 from mathtune.training.nonfinite import NonFiniteSteps
-from mathtune.training.out_of_memory import halved, is_out_of_memory
+from mathtune.training.out_of_memory import Recuts, halved, is_out_of_memory
 from mathtune.training.padding_free import attention_within_examples
 
 
@@ -60,7 +62,7 @@ class MathTrainer(CheckpointedTrainer):
         examples_per_step: Examples of a whole optimiser step on all devices.
         train_examples: Training examples.
         validation_examples: Validation examples.
-        limits: Bounds of a micro-batch.
+        recuts: Bounds of a micro-batch, and what becomes of them where memory runs out.
         tokenizer: Saved beside the weights.
         nonfinite: Decides what becomes of a step whose loss or gradient is not finite.
         say: Told of each step that is cut smaller because memory ran out.
@@ -79,7 +81,7 @@ class MathTrainer(CheckpointedTrainer):
         examples_per_step: int,
         train_examples: Sequence[Example],
         validation_examples: Sequence[Example],
-        limits: Limits,
+        recuts: Recuts,
         tokenizer: Any,
         nonfinite: NonFiniteSteps,
         say: Callable[[str], None],
@@ -101,13 +103,12 @@ class MathTrainer(CheckpointedTrainer):
             on_save=on_save,
         )
         self.remove_callback(PrinterCallback)  # ProgressBar says it
-        self.limits = limits
+        self.recuts = recuts
         self.examples_per_step = examples_per_step
         self._exact_match = exact_match
         self._loraplus_lr_ratio = loraplus_lr_ratio
         self.nonfinite = nonfinite
         self.tokens_seen = 0
-        self.recuts = 0
         self._say = say
         self._loss_before = torch.zeros(())
         self._logged_before = 0
@@ -163,57 +164,68 @@ class MathTrainer(CheckpointedTrainer):
         model.train()
         self._loss_before = self._tr_loss.clone()
         with self._attention():
-            step_loss = self._accumulate(model, examples)
-            while step_loss is None:
-                step_loss = self._accumulate(model, examples)
+            step_loss = self._in_memory(examples, partial(self._accumulate, model, examples))
         self.tokens_seen += sum(len(example.ids) for example in examples)
         # Of all ranks, so that each saves and logs the same.
         mean: torch.Tensor = self.accelerator.reduce(step_loss, reduction="mean")
         return mean
 
-    def _accumulate(
-        self, model: torch.nn.Module, examples: Sequence[Example]
-    ) -> torch.Tensor | None:
-        """Add the gradient of a step's examples; return this rank's part of their mean loss.
+    @property
+    def limits(self) -> Limits:
+        """Bounds of a micro-batch."""
+        return self.recuts.limits
 
-        Returns None, with no gradient added, where memory ran out: ``limits`` are smaller then.
-        """
-        self.nonfinite.begin_step()
-        # DDP averages gradients over ranks, the loss is a mean over all ranks' tokens: undo the
-        # average.
-        scale = self.accelerator.num_processes / supervised_count(examples)
-        step_loss = torch.zeros((), device=self.args.device)
-        micro_batches = distributed.passes(examples, self.limits)
-        try:
-            for index, (micro, weight) in enumerate(micro_batches):
-                with self._gradients_wait(model, index < len(micro_batches) - 1):
-                    loss = self._summed_loss(model, micro, self.args.label_smoothing_factor)
-                    loss = loss * (scale * weight)
-                self.nonfinite.note(loss, micro)
-                self.accelerator.backward(loss)
-                step_loss += loss.detach()
-        except RuntimeError as error:
-            # Other ranks would wait for good in the middle of a pass: there it ends the run.
-            if not is_out_of_memory(error) or ranks.world_size() > 1:
-                raise
-        else:
-            return step_loss
-        # Outside of the handler, whose traceback keeps the tensors of the failed pass alive.
-        model.zero_grad()
+    def _in_memory(
+        self, examples: Sequence[Example], compute: Callable[[distributed.Passes], torch.Tensor]
+    ) -> torch.Tensor:
+        """Compute over the examples' passes; where memory runs out, anew over smaller ones."""
+        while True:
+            passes = distributed.passes(examples, self.limits)
+            try:
+                return compute(passes)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Outside of the handler, whose traceback keeps the tensors of the failed pass alive.
+            self._cut_smaller(passes)
+
+    def _cut_smaller(self, passes: distributed.Passes) -> None:
+        doing = self.state.global_step + 1
+        where = f"step {doing}" if self.model.training else f"the validation before step {doing}"
+        self.recuts.note(halved(self.limits, [micro for micro, _ in passes], where))
+        if ranks.world_size() > 1:
+            raise TrainingStopped(
+                f"out of memory at {where}: give the same command again to go on from the last "
+                f"checkpoint with {self.recuts}; the gradient is the same"
+            )
+        self.model.zero_grad()
         gc.collect()
         if self.args.use_cpu:
             give_back_freed_memory()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        step = self.state.global_step + 1
-        self.limits = halved(self.limits, [micro for micro, _ in micro_batches], step)
-        self.recuts += 1
         self._say(
-            f"out of memory at step {step}: it is taken again with at most "
-            f"{self.limits.examples} examples, {self.limits.tokens} tokens and the logits of "
-            f"{self.limits.targets} tokens at a time; the gradient is the same"
+            f"out of memory at {where}: it is taken again with {self.recuts}; the gradient is the "
+            "same"
         )
-        return None
+
+    def _accumulate(
+        self, model: torch.nn.Module, examples: Sequence[Example], passes: distributed.Passes
+    ) -> torch.Tensor:
+        """Add the gradient of a step's examples; return this rank's part of their mean loss."""
+        self.nonfinite.begin_step()
+        # DDP averages gradients over ranks, the loss is a mean over all ranks' tokens: undo the
+        # average.
+        scale = self.accelerator.num_processes / supervised_count(examples)
+        step_loss = torch.zeros((), device=self.args.device)
+        for index, (micro, weight) in enumerate(passes):
+            with self._gradients_wait(model, index < len(passes) - 1):
+                loss = self._summed_loss(model, micro, self.args.label_smoothing_factor)
+                loss = loss * (scale * weight)
+            self.nonfinite.note(loss, micro)
+            self.accelerator.backward(loss)
+            step_loss += loss.detach()
+        return step_loss
 
     def _summed_loss(
         self, model: torch.nn.Module, micro: Sequence[Example], label_smoothing: float = 0.0
@@ -270,10 +282,8 @@ class MathTrainer(CheckpointedTrainer):
         everything = [examples[index] for index in range(len(examples))]
         was_training = self.model.training
         self.model.eval()
-        summed = torch.zeros((), dtype=torch.float64, device=self.args.device)
         with torch.no_grad(), self._attention():
-            for micro, weight in distributed.passes(everything, self.limits):
-                summed += self._summed_loss(self.model, micro) * weight
+            summed = self._in_memory(everything, self._validation_loss)
         self.model.train(was_training)
         summed = self.accelerator.reduce(summed, reduction="sum")
         loss = float(summed) / supervised_count(everything)
@@ -288,6 +298,12 @@ class MathTrainer(CheckpointedTrainer):
             self.args, self.state, self.control, metrics
         )
         return metrics
+
+    def _validation_loss(self, passes: distributed.Passes) -> torch.Tensor:
+        summed = torch.zeros((), dtype=torch.float64, device=self.args.device)
+        for micro, weight in passes:
+            summed += self._summed_loss(self.model, micro) * weight
+        return summed
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Return one rank's 6 × parameters × tokens (Kaplan et al. 2020), both passes."""
