@@ -37,9 +37,9 @@ generator = torch.Generator().manual_seed(1)
 examples = [
     Example(str(n), "", tuple(torch.randint(50_000, (120,), generator=generator).tolist()),
             (False,) + (True,) * 119, ((0, 0),) * 120, 1)
-    for n in range(16)]
+    for n in range(32)]
 recipe = config.load("smollm2-135m-gsm8k", [
-    "model.dtype=float32", "train.max_steps=2", "train.per_device_train_batch_size=16",
+    "model.dtype=float32", "train.max_steps=2", "train.per_device_train_batch_size=32",
     "train.logits_chunk_bytes=1000000000", "train.micro_batch_tokens=100000",
     "train.max_length=256", "train.logging_steps=1", "train.eval_strategy=steps",
     "eval.max_new_tokens=10"])
@@ -81,14 +81,14 @@ def trained(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux counts it")
 def test_step_is_cut_smaller_and_the_result_is_the_same(tmp_path: Path) -> None:
-    """16 examples' 119 × 50,000 logits take 380 MB; 300 MB do not hold them."""
+    """32 examples' 119 × 50,000 logits take 760 MB; 300 MB do not hold them."""
     whole, said = trained(tmp_path / "whole", 0)
     assert whole["recuts"] == 0 and "out of memory" not in said
     limited, said = trained(tmp_path / "limited", 300)
     assert limited["recuts"] > 0
     # What else lies in memory differs, and with it how often and when it runs out.
     assert re.search(
-        r"out of memory at .*step \d: it is taken again with at most [1-8] examples", said
+        r"out of memory at .*step \d: it is taken again with at most \d+ examples", said
     )
     assert limited["loss"] == pytest.approx(whole["loss"], rel=1e-6)
 
@@ -96,9 +96,9 @@ def test_step_is_cut_smaller_and_the_result_is_the_same(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux counts it")
 def test_ranks_start_anew_with_smaller_passes(tmp_path: Path) -> None:
     whole, _ = trained(tmp_path / "whole", 0)
-    limited, said = trained(tmp_path / "limited", 400, TORCHRUN)
+    limited, said = trained(tmp_path / "limited", 340, TORCHRUN)
     assert re.search(r"out of memory at .*step \d: give the same command again to go on", said)
-    assert re.search(r"memory ran out in an earlier start: at most [1-4] examples", said)
+    assert re.search(r"memory ran out in an earlier start: at most \d+ examples", said)
     assert limited["recuts"] > 0
     assert limited["loss"] == pytest.approx(whole["loss"], rel=1e-6)
 
