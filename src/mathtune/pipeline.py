@@ -183,8 +183,8 @@ def train_stage(recipe: Recipe, splits: Splits, run: Run, console: Console) -> N
     student = Student.load(recipe, console, splits.train.problems)
     judged = splits.validation.problems[: recipe.train.exact_match_samples]
 
-    def exact_match(student: Student) -> float:
-        return validation_exact_match(student, judged, recipe.eval)
+    def exact_match(student: Student, interrupted: Callable[[], bool]) -> float | None:
+        return validation_exact_match(student, judged, recipe.eval, interrupted)
 
     result = student.train(splits, run, exact_match if judged else None)
     run.note(training=asdict(result))

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any
-
-import yaml
+from typing import IO, TYPE_CHECKING, Any
 
 import mathtune
-from mathtune import config, ranks
-from mathtune.config.identity import Change
-from mathtune.config.schema import Recipe
+from mathtune import ranks
 from mathtune.errors import ConfigError, DiskError, RunError
+from mathtune.files import damaged, read_json, write_json, write_text
 from mathtune.provenance import provenance
+
+if TYPE_CHECKING:  # a report is made without them
+    from mathtune.config.identity import Change
+    from mathtune.config.schema import Recipe
 
 _HARMLESS = ("checkpoints", "predictions", "manifest.json", "manifest.json.tmp", "recipe.yaml.tmp")
 """What is made before ``recipe.yaml``, and may be left of a start that was cut off."""
@@ -114,6 +113,8 @@ def slug(label: str) -> str:
 
 def default_folder(recipe: Recipe) -> Path:
     """Return ``runs/NAME-HASH``: the same recipe with the same overrides has the same folder."""
+    from mathtune import config
+
     digest = hashlib.sha256(config.identity(recipe).encode()).hexdigest()[:8]
     return Path("runs") / f"{recipe.name}-{digest}"
 
@@ -166,6 +167,8 @@ def _describe(folder: Path, recipe: Recipe, command: list[str]) -> list[Change]:
 
     Returns the knobs without influence on the result that are others than before.
     """
+    from mathtune import config
+
     stored, text = folder / "recipe.yaml", config.dump(recipe)
     found: list[Change] = []
     same = stored.exists() and stored.read_bytes() == text.encode()
@@ -194,6 +197,10 @@ def _describe(folder: Path, recipe: Recipe, command: list[str]) -> list[Change]:
 
 def _stored_recipe(path: Path) -> Recipe:
     """Return the recipe that a run folder was made by."""
+    import yaml
+
+    from mathtune import config
+
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         return config.parse(raw if isinstance(raw, dict) else {})
@@ -231,57 +238,6 @@ def _check_ours(folder: Path) -> None:
 def _holds_work(folder: Path) -> bool:
     parts = [*(folder / "checkpoints").iterdir(), *(folder / "predictions").iterdir()]
     return bool(parts) or (folder / "model").exists()
-
-
-def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the object that ``write_json`` has written, which must have all of ``keys``.
-
-    Raises:
-        RunError: If the file is missing or damaged.
-    """
-    try:
-        value = json.loads(path.read_text("utf-8"))
-        if not isinstance(value, dict):
-            raise ValueError(f"it holds {type(value).__name__} in place of an object")
-        if missing := [key for key in keys if key not in value]:
-            raise ValueError(f"it has no {' and no '.join(missing)}")
-    except (OSError, ValueError) as error:
-        raise damaged(path, str(error)) from error
-    return value
-
-
-def damaged(path: Path, why: str) -> RunError:
-    """Return the error for a file of a run folder that is not as it was written."""
-    return RunError(
-        f"{path} is damaged ({why}); delete it and give the same command again: finished work is "
-        "found and kept"
-    )
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON aside and move it into place, so that a reader never sees half of it."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write text aside and move it into place.
-
-    Raises:
-        DiskError: If it could not be written; a file that stood there before is untouched.
-    """
-    aside = path.with_name(path.name + ".tmp")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise DiskError(
-            f"{path} could not be written ({error.strerror or error}); what was saved before is "
-            "whole: free some space or mend the permissions, and give the same command again"
-        ) from error
 
 
 def _locked(folder: Path) -> IO[str]:

@@ -154,7 +154,7 @@ def trained(
         validation_examples=EXAMPLES[:4],
         run_dir=run_dir,
         console=Console(file=io.StringIO()),
-        exact_match=at_validation,
+        exact_match=None if at_validation is None else lambda _: at_validation(),
     )
     return model
 

@@ -47,7 +47,7 @@ def test_overfitting_reaches_full_exact_match_and_stops_by_itself(tmp_path):
     with pipeline.open_run(recipe, tmp_path / "run", console) as run:
         student = Student.load(recipe, console)
 
-        def exact_match(student):
+        def exact_match(student, _):
             return validation_exact_match(student, everything[:12], recipe.eval)
 
         result = student.train(memorised, run, exact_match)

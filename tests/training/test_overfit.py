@@ -51,7 +51,7 @@ def test_overfitted_problems_are_all_solved_and_training_and_solutions_end_by_th
         validation_examples=EXAMPLES,
         run_dir=tmp_path,
         console=Console(file=io.StringIO()),
-        exact_match=lambda: exact_match(solve(model)),
+        exact_match=lambda _: exact_match(solve(model)),
     )
     completions = solve(model)  # with the weights that were kept
     assert {completion.stop_reason for completion in completions} == {StopReason.EOS}

@@ -53,7 +53,7 @@ def run(
     folder: Path,
     *overrides: str,
     student: torch.nn.Module | None = None,
-    exact_match: Callable[[], float] | None = None,
+    exact_match: Callable[[Callable[[], bool]], float | None] | None = None,
     validation: Sequence[Example] = VALIDATION,
 ) -> tuple[TrainingResult, str]:
     settings = {
@@ -132,11 +132,46 @@ def test_the_best_is_never_deleted(tmp_path, limit):
         assert torch.equal(tensor, student.state_dict()[name])
 
 
+def test_a_signal_while_problems_are_solved_is_heeded_at_once(tmp_path):
+    """The checkpoint lies before the validation, with which the next start begins."""
+    early = ("train.num_train_epochs=4", "train.metric_for_best_model=eval_exact_match",
+             "train.exact_match_samples=4", "train.early_stopping_patience=1")  # fmt: skip
+    shares = {0: 0.0, 1: 0.5, 2: 0.75, 3: 0.5, 4: 1.0}  # after epochs; the third is no better
+
+    def solves(interrupt_at: int) -> Callable[[Callable[[], bool]], float | None]:
+        validations = iter(range(5)) if interrupt_at >= 0 else iter(range(-interrupt_at, 5))
+
+        def exact_match(interrupted: Callable[[], bool]) -> float | None:
+            epoch = next(validations)
+            if epoch == interrupt_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return None if interrupted() else shares[epoch]
+
+        return exact_match
+
+    whole, _ = run(tmp_path / "whole", *early, exact_match=solves(9))
+    assert (whole.steps, whole.best_step, whole.stopped) == (12, 8, "early")
+    for epoch in range(4):
+        folder = tmp_path / str(epoch)
+        stopped = r"stopped by signal 15 at step 0" if epoch == 0 else rf"step {4 * epoch}, check"
+        with pytest.raises(TrainingStopped, match=stopped):
+            run(folder, *early, exact_match=solves(epoch))
+        if epoch:
+            assert saved(folder)[-1] == 4 * epoch
+            with pytest.raises(TrainingStopped, match=stopped):  # and again in the same validation
+                run(folder, *early, exact_match=lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        result, _ = run(folder, *early, exact_match=solves(-epoch if epoch else 9))
+        assert (result.steps, result.best_step, result.stopped) == (12, 8, "early")
+        assert metrics(folder) == metrics(tmp_path / "whole")
+        assert weights(folder) == weights(tmp_path / "whole")
+        assert 8 in saved(folder)
+
+
 def test_exact_match_chooses(tmp_path):
     shares = iter([0.0, 0.25, 0.75, 0.75, 0.5])
     result, _ = run(
         tmp_path, "train.num_train_epochs=4", "train.exact_match_samples=4",
-        "train.metric_for_best_model=eval_exact_match", exact_match=lambda: next(shares),
+        "train.metric_for_best_model=eval_exact_match", exact_match=lambda _: next(shares),
     )  # fmt: skip
     assert result.best_step == 8  # of two equal ones the first
     logged = [m["eval_exact_match"] for m in metrics(tmp_path) if "eval_exact_match" in m]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mathtune import ranks
 from mathtune.config.schema import EvalConfig
@@ -12,13 +12,17 @@ from mathtune.records import Problem, StopReason
 
 
 def validation_exact_match(
-    student: Measurable, problems: Sequence[Problem], config: EvalConfig
-) -> float:
+    student: Measurable,
+    problems: Sequence[Problem],
+    config: EvalConfig,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> float | None:
     """Return the share of problems that the model as it is now solves, greedily.
 
     The calculator is as in the headline figures of ``config``. The model's training mode and the
     state of random generators are left as they were. The problems are shared out over the ranks,
-    each of which needs the whole model.
+    each of which needs the whole model. None is returned on every rank if one of them was
+    ``interrupted``, which is asked after each answer.
     """
     renderer = student.renderer()
     decoding = decoding_of(config, renderer, calculator=config.calculator)
@@ -29,4 +33,8 @@ def validation_exact_match(
     for completion in student.engine().generate(prompts, decoding):
         finished = completion.stop_reason is not StopReason.LENGTH
         right += grade(completion.text, gold[completion.problem_id], finished=finished).correct
+        if interrupted():
+            break
+    if ranks.largest(int(interrupted())):
+        return None
     return sum(ranks.gather(right)) / len(problems)

@@ -14,9 +14,9 @@ from mathtune.training.kernels import LIGER
 
 
 def training_arguments(
-    recipe: Recipe, compute: Compute, run_dir: Path, console: Console, *, fresh: bool
+    recipe: Recipe, compute: Compute, run_dir: Path, console: Console, *, validate_first: bool
 ) -> TrainingArguments:
-    """Return what the trainer is told, ``fresh`` where no checkpoint is continued.
+    """Return what the trainer is told.
 
     Raises:
         ConfigError: If Transformers refuses a value.
@@ -48,7 +48,7 @@ def training_arguments(
             bf16=compute.autocast_bf16,
             use_cpu=compute.device == "cpu",
             eval_strategy=train.eval_strategy,
-            eval_on_start=fresh,  # where the curves begin
+            eval_on_start=validate_first,
             eval_steps=train.eval_steps,
             save_strategy="best",  # and where SavePoints says so; MathTrainer deletes old ones
             load_best_model_at_end=True,

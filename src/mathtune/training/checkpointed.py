@@ -19,7 +19,13 @@ from transformers.trainer_utils import rotate_checkpoints
 from mathtune import ranks
 from mathtune.training import checkpoints, sharded
 
-PROGRESS = "loss_window.json"
+
+class ValidationInterrupted(Exception):
+    """A signal came while the model was solving validation problems."""
+
+
+class _Ended(Exception):
+    """The validation with which a continued run began was its last."""
 
 
 class CheckpointedTrainer(Trainer):
@@ -38,6 +44,54 @@ class CheckpointedTrainer(Trainer):
         self._keep = keep
         self._on_save = on_save
         self._staging: Path | None = None
+        self._validation_due = False
+        self._continued: Path | None = None
+
+    def run(self, checkpoint: Path | None) -> None:
+        """Train from the beginning or from a checkpoint, to the end or until a signal.
+
+        At the end the model holds the best weights.
+
+        Raises:
+            ValidationInterrupted: There was a signal and training had not begun.
+        """
+        if checkpoint and checkpoints.has_ended(checkpoint):  # killed while the model was saved
+            self.adopt(checkpoint)
+            return
+        try:
+            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except _Ended:
+            self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
+            self._load_best_model()
+
+    def _maybe_log_save_evaluate(
+        self, tr_loss: Any, grad_norm: Any, model: Any, trial: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Log, validate, save; where a signal cuts validation off, it is left to the next start."""
+        try:
+            super()._maybe_log_save_evaluate(tr_loss, grad_norm, model, trial, *args, **kwargs)
+        except ValidationInterrupted:
+            self._validation_due = True
+            self._save_checkpoint(model, trial)
+            self.control.should_training_stop = True
+
+    def _evaluate(
+        self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False
+    ) -> dict[str, float]:
+        """Validate; where an earlier start was cut off in it, do then what belongs to it."""
+        due, self._validation_due = self._validation_due, False
+        if due:  # else done only before the first step, and the new checkpoint would be without it
+            self._load_rng_state(str(self._continued))
+        metrics: dict[str, float] = super()._evaluate(
+            trial, ignore_keys_for_eval, skip_scheduler and not due
+        )
+        if due:
+            self._determine_best_metric(metrics, trial)
+            self._save_checkpoint(self.model_wrapped, trial)
+            self.control = self.callback_handler.on_save(self.args, self.state, self.control)
+            if self.control.should_training_stop or self.state.global_step >= self.state.max_steps:
+                raise _Ended
+        return metrics
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         """Return whether to save after a validation: it is the best so far, or one was due."""
@@ -78,7 +132,8 @@ class CheckpointedTrainer(Trainer):
         folder = staging / final.name
         with checkpoints.saving(staging):
             self.state.save_to_json(str(folder / "trainer_state.json"))
-            (folder / PROGRESS).write_text(json.dumps(self.progress()), encoding="utf-8")
+            progress = {**self.progress(), "validation_due": self._validation_due}
+            (folder / checkpoints.PROGRESS).write_text(json.dumps(progress), encoding="utf-8")
             checkpoints.seal(folder)
             checkpoints.publish(folder, final)
         shutil.rmtree(staging, ignore_errors=True)
@@ -100,7 +155,10 @@ class CheckpointedTrainer(Trainer):
         """Take over a checkpoint's progress, once its state is loaded."""
         if best := self.state.best_model_checkpoint:  # the run folder may have been moved
             self.state.best_model_checkpoint = str(checkpoint.with_name(Path(best).name))
-        self.restore_progress(json.loads((checkpoint / PROGRESS).read_text(encoding="utf-8")))
+        self._continued = checkpoint
+        progress = checkpoints.progress_of(checkpoint)
+        self._validation_due = bool(progress.get("validation_due"))
+        self.restore_progress(progress)
 
     def adopt(self, checkpoint: Path) -> None:
         """Take over a training that had ended: its state, and its best weights into the model."""

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -23,6 +24,7 @@ from mathtune.errors import DiskError
 
 SEAL = "checkpoint_manifest.json"
 STAGING = "staging"
+PROGRESS = "loss_window.json"
 
 _OS_ERROR = "(os error"
 """How libraries written in Rust end the message of a failed system call."""
@@ -49,7 +51,7 @@ def sync(folder: Path) -> None:
 def publish(staged: Path, final: Path) -> None:
     """Move a sealed checkpoint to its final name."""
     if final.exists():  # the same step was saved before a restart
-        shutil.rmtree(final)
+        os.rename(final, staged.parent / "replaced")  # deleted with what is left of the staging
     os.rename(staged, final)
     _sync(final.parent)
 
@@ -86,11 +88,19 @@ def newest_whole(checkpoints: Path) -> tuple[Path | None, list[Path]]:
     return None, damaged
 
 
+def progress_of(folder: Path) -> dict[str, Any]:
+    """Return what a checkpoint says of a training besides Transformers' own state."""
+    progress: dict[str, Any] = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+    return progress
+
+
 def has_ended(folder: Path) -> bool:
     """Return whether nothing is left to train after a checkpoint.
 
     It is that of the last step, or of the validation at which early stopping ended training.
     """
+    if progress_of(folder).get("validation_due"):
+        return False
     state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
     if state["global_step"] >= state["max_steps"]:
         return True

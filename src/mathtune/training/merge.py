@@ -22,9 +22,10 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from mathtune import model_files, runs
+from mathtune import model_files
 from mathtune.config.schema import ModelConfig
 from mathtune.errors import DiskError, ModelError
+from mathtune.files import write_json
 from mathtune.generation.engine import Decoding
 from mathtune.generation.hf import HFEngine
 from mathtune.provenance import provenance
@@ -147,7 +148,7 @@ def merge_adapter(
     size = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file())
     note = _origin(adapter) | {"dtype": _short(saved_in), "check": asdict(check)}
     with checkpoints.saving(aside):
-        runs.write_json(aside / NOTE, note)
+        write_json(aside / NOTE, note)
         shutil.rmtree(output, ignore_errors=True)
         aside.rename(output)
     return Merged(str(output), parameters, size, _short(saved_in), check)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import torch
 
-from mathtune import ranks, runs
+from mathtune import ranks
 from mathtune.errors import RunError, TrainingStopped
+from mathtune.files import read_json
 from mathtune.records import Example
 from mathtune.training.batches import Limits, supervised_count
 
@@ -51,7 +52,7 @@ class Recuts:
     @classmethod
     def _read(cls, path: Path, asked: Limits) -> Recuts:
         try:
-            kept = runs.read_json(path, ("asked", "limits", "count"))
+            kept = read_json(path, ("asked", "limits", "count"))
             if kept["asked"] == asdict(asked):
                 return cls(path, asked, Limits(**kept["limits"]), int(kept["count"]))
         except (RunError, TypeError, ValueError):  # missing or damaged: found again if need be

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from mathtune.training.allocator import use_memory
 from mathtune.training.arguments import training_arguments
 from mathtune.training.base import note_base
 from mathtune.training.callbacks import MetricsFile, ProgressBar, RunFigures
-from mathtune.training.checkpointed import PROGRESS
+from mathtune.training.checkpointed import ValidationInterrupted
 from mathtune.training.device import Compute
 from mathtune.training.distributed import parallelism
 from mathtune.training.kernels import check_kernels, compile_layers
@@ -81,8 +81,7 @@ def _examples_per_step(recipe: Recipe, checkpoint: Path | None, console: Console
     asked = train.per_device_train_batch_size * train.gradient_accumulation_steps * count
     if checkpoint is None:
         return asked
-    window = json.loads((checkpoint / PROGRESS).read_text(encoding="utf-8"))
-    kept = int(window.get("examples_per_step", asked))
+    kept = int(checkpoints.progress_of(checkpoint).get("examples_per_step", asked))
     if kept != asked:
         console.print(
             f"{count} process{'es' if count > 1 else ''} would make steps of {asked} problems; "
@@ -123,10 +122,11 @@ def train(
     validation_examples: Sequence[Example],
     run_dir: Path,
     console: Console,
-    exact_match: Callable[[], float] | None = None,
+    exact_match: Callable[[Callable[[], bool]], float | None] | None = None,
 ) -> TrainingResult:
     """Train, continue from the newest whole checkpoint if there is one, and save the best weights.
 
+    ``exact_match`` is called at every validation with a function that says whether a signal came.
     On return ``model`` holds the weights of the best checkpoint, and ``run_dir/model`` has them
     with the tokenizer.
 
@@ -171,10 +171,14 @@ def train(
         prepare_trackers(recipe, run_dir, console), recipe, run_dir, console
     )
     set_seed(recipe.seed)
+    # Where the curves begin, and what a signal has cut off.
+    validate_first = checkpoint is None or bool(
+        checkpoints.progress_of(checkpoint).get("validation_due")
+    )
     examples_per_step = _examples_per_step(recipe, checkpoint, console)
     trainer = MathTrainer(
         model=model,
-        args=training_arguments(recipe, compute, run_dir, console, fresh=checkpoint is None),
+        args=training_arguments(recipe, compute, run_dir, console, validate_first=validate_first),
         examples_per_step=examples_per_step,
         train_examples=train_examples,
         validation_examples=validation_examples,
@@ -183,7 +187,7 @@ def train(
         nonfinite=NonFiniteSteps(skip=settings.non_finite == "skip", say=console.print),
         say=console.print,
         keep=settings.save_total_limit,
-        exact_match=exact_match,
+        exact_match=None if exact_match is None else partial(exact_match, stop.came),
         loraplus_lr_ratio=recipe.adapter.loraplus_lr_ratio if recipe.adapter else None,
         on_save=noting,
         callbacks=[*callbacks, metrics, *trackers, progress],
@@ -203,11 +207,8 @@ def train(
         metrics.cut_after(checkpoints.step_of(checkpoint) if checkpoint else -1)
     start = time.monotonic()
     try:
-        with stop:
-            if checkpoint and checkpoints.has_ended(checkpoint):
-                trainer.adopt(checkpoint)  # killed while the model was saved
-            else:
-                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with stop, contextlib.suppress(ValidationInterrupted):
+            trainer.run(checkpoint)
         if received := stop.agreed():
             raise _stopped(received, trainer.state.global_step, output)
         if trainer.state.best_model_checkpoint is None:

@@ -4,8 +4,9 @@ Transformers ties saving to validation (``save_strategy: best``) or to an interv
 multiple of the validations'. Here each has its own reason: the best weights after a validation, a
 place to continue from every ``save_steps`` steps, and one more when a signal ends the run.
 
-A checkpoint always lies after the validation of its step, so that continuing from it repeats or
-leaves out no validation.
+A checkpoint lies after the validation of its step, so that continuing from it repeats or leaves out
+no validation. Where a signal cuts a long validation off, the checkpoint says that it is due, and
+the next start begins with it.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ class StopOnSignal:
         self.received = number
         if ranks.world_size() == 1:
             signal.signal(number, self._before[number])
+
+    def came(self) -> bool:
+        """Return whether this rank has received a signal."""
+        return self.received is not None
 
     def agreed(self) -> int:
         """Return the signal that any of the ranks has received, or 0."""

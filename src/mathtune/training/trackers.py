@@ -21,7 +21,7 @@ from rich.console import Console
 
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError
-from mathtune.runs import read_json, write_json
+from mathtune.files import read_json, write_json
 
 _PACKAGES = {
     "wandb": "wandb",

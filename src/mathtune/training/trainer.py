@@ -32,7 +32,7 @@ from mathtune.records import Example
 from mathtune.training import distributed
 from mathtune.training.allocator import give_back_freed_memory
 from mathtune.training.batches import Limits, collate, supervised_count
-from mathtune.training.checkpointed import CheckpointedTrainer
+from mathtune.training.checkpointed import CheckpointedTrainer, ValidationInterrupted
 from mathtune.training.loss import summed_loss
 from mathtune.training.nonfinite import NonFiniteSteps
 from mathtune.training.out_of_memory import Recuts, halved, is_out_of_memory
@@ -67,7 +67,8 @@ class MathTrainer(CheckpointedTrainer):
         nonfinite: Decides what becomes of a step whose loss or gradient is not finite.
         say: Told of each step that is cut smaller because memory ran out.
         keep: How many checkpoints are kept; the newest and the best always are.
-        exact_match: Called at every validation; its share of right answers is logged too.
+        exact_match: Called at every validation; its share of right answers is logged too. None
+            says that a signal came.
         loraplus_lr_ratio: LoRA+ (Hayou et al. 2024): B matrices learn at so many times the rate.
         on_save: Called with each folder that weights were saved to, before it is sealed.
         callbacks: Further callbacks.
@@ -86,7 +87,7 @@ class MathTrainer(CheckpointedTrainer):
         nonfinite: NonFiniteSteps,
         say: Callable[[str], None],
         keep: int,
-        exact_match: Callable[[], float] | None = None,
+        exact_match: Callable[[], float | None] | None = None,
         loraplus_lr_ratio: float | None = None,
         on_save: Callable[[Path], None] | None = None,
         callbacks: Sequence[Any] = (),
@@ -277,7 +278,11 @@ class MathTrainer(CheckpointedTrainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Return loss (nats a supervised token) and perplexity over the whole validation set."""
+        """Return loss (nats a supervised token) and perplexity over the whole validation set.
+
+        Raises:
+            ValidationInterrupted: A signal came while problems were solved.
+        """
         examples = self.eval_dataset if eval_dataset is None else eval_dataset
         everything = [examples[index] for index in range(len(examples))]
         was_training = self.model.training
@@ -292,7 +297,10 @@ class MathTrainer(CheckpointedTrainer):
             f"{metric_key_prefix}_perplexity": math.exp(min(loss, 700.0)),  # e^710 overflows
         }
         if self._exact_match is not None:
-            metrics[f"{metric_key_prefix}_exact_match"] = self._exact_match()
+            found = self._exact_match()
+            if found is None:
+                raise ValidationInterrupted
+            metrics[f"{metric_key_prefix}_exact_match"] = found
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
