@@ -184,6 +184,12 @@ def _training_faults(recipe: Recipe) -> Iterator[str]:
             f"train.optim={train.optim} needs the package {package}, which is not installed; "
             "install it or set train.optim=adamw_torch"
         )
+    kernel = recipe.model.attn_implementation
+    if package := names.package_of_attention(kernel):
+        yield (
+            f"model.attn_implementation={kernel} needs the package {package}, which is not "
+            "installed; install it or set model.attn_implementation=sdpa"
+        )
     if train.use_liger_kernel and importlib.util.find_spec("liger_kernel") is None:
         yield (
             "train.use_liger_kernel=true needs the package liger-kernel, which is not installed; "

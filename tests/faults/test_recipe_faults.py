@@ -87,6 +87,22 @@ def test_impossible_combination(folder: Path) -> None:
     (fault,) = refused(folder, "model.load_in_4bit=true")
     assert fault.startswith("model.load_in_4bit=true with adapter empty: 4-bit weights cannot be")
     assert fault.endswith("(for example adapter.r=8) or set model.load_in_4bit=false")
+    (fault,) = refused(folder, "prompt.system=Be brief.")
+    assert fault == (
+        "prompt.system with prompt.style=qa: only the chat style has a system message; set "
+        "prompt.style=chat or leave prompt.system out"
+    )
+
+
+def test_attention_kernels(folder: Path) -> None:
+    (unknown,) = refused(folder, "model.attn_implementation=flash_atention_2")
+    assert unknown.startswith("model.attn_implementation='flash_atention_2' is unknown; give eager")
+    assert unknown.endswith("did you mean 'flash_attention_2'?")
+    (missing,) = refused(folder, "model.attn_implementation=flash_attention_3")
+    assert missing == (
+        "model.attn_implementation=flash_attention_3 needs the package flash_attn_interface, which "
+        "is not installed; install it or set model.attn_implementation=sdpa"
+    )
 
 
 def test_missing_file(folder: Path) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from mathtune import config
 from mathtune.config.schema import AdapterConfig
+from mathtune.errors import ModelError
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
 from mathtune.training.adapters import add_adapter
@@ -30,6 +31,7 @@ QUESTIONS = [
 EXAMPLES = [
     Renderer(TOKENIZER, "qa").example(Problem(content_id(q, a), q, a, "3")) for q, a in QUESTIONS
 ]
+FLOAT32 = Compute("cpu", "CPU", torch.float32, False, "a test")
 ALONE = Limits(examples=1, tokens=10**6, targets=10**6)
 CUTS = {
     "1x8": replace(ALONE, examples=8),
@@ -167,28 +169,41 @@ def test_other_rules_for_texts_longer_than_a_pass_are_found():
     sizes = {"intermediate_size_mlp": 64, "num_local_experts": 2, "head_dim": 8}
     model = tiny_model("llama4_text", len(TOKENIZER), attention_chunk_size=64, **sizes)
     recipe = config.load("smollm2-135m-gsm8k", ["train.micro_batch_tokens=40"])
-    compute = Compute("cpu", "CPU", torch.float32, False, "a test")
     assert max(len(example.ids) for example in EXAMPLES) > 64
     for examples, shares in ((EXAMPLES, False), (EXAMPLES[:3], True)):
         console = Console(file=io.StringIO())
-        assert limits_for(recipe, model, compute, examples, console).padding_free is shares
+        assert limits_for(recipe, model, FLOAT32, examples, console).padding_free is shares
 
 
-def test_a_model_that_sees_the_padding_ahead_gets_one_example_at_a_time():
-    """BERT as a language model attends to all of a row."""
-    model = tiny_model("bert", len(TOKENIZER))
+LONGROPE = {
+    "rope_type": "longrope",
+    "short_factor": [1.0] * 4,
+    "long_factor": [4.0] * 4,
+    "rope_theta": 10000.0,
+}
+
+
+def test_a_short_example_with_other_rules_beside_a_long_one_has_a_pass_of_its_own():
+    """Phi-3's rotary embedding goes by the length of the row, padding included."""
+    sizes = {"original_max_position_embeddings": 64, "max_position_embeddings": 256}
+    model = tiny_model("phi3", len(TOKENIZER), rope_parameters=LONGROPE, **sizes)
     recipe = config.load("smollm2-135m-gsm8k", [])
     said = io.StringIO()
-    limits = limits_for(
-        recipe,
-        model,
-        Compute("cpu", "CPU", torch.float32, False, "a test"),
-        EXAMPLES,
-        Console(file=said, width=1000),
-    )
+    limits = limits_for(recipe, model, FLOAT32, EXAMPLES, Console(file=said, width=1000))
     assert limits.examples == 1 and not limits.padding_free
     assert "at most 1 problem and" in said.getvalue()
     assert "even in padded rows its hidden states change by" in said.getvalue()
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+def test_an_encoder_is_refused(name):
+    """It attends to the very tokens that it is to predict."""
+    model = tiny_model(name, len(TOKENIZER))
+    console = Console(file=io.StringIO())
+    with pytest.raises(ModelError, match=f"this {name} model sees the tokens after each token"):
+        limits_for(config.load("smollm2-135m-gsm8k"), model, FLOAT32, EXAMPLES, console)
+    decoder = tiny_model(name, len(TOKENIZER), is_decoder=True)
+    limits_for(config.load("smollm2-135m-gsm8k"), decoder, FLOAT32, EXAMPLES, console)
 
 
 def test_attention_that_sees_the_whole_row_is_found(monkeypatch):

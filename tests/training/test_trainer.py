@@ -12,6 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from command_for_tests import jsonl, mathtune, solved
 from mathtune import config
 from mathtune.config.schema import ModelConfig
 from mathtune.errors import ConfigError, DataError, ModelError, TrainingStopped
@@ -105,6 +106,25 @@ def test_compiled_layers_give_the_same_trajectory(tmp_path):
     for one, two in zip(eager, compiled, strict=True):
         for key in one:
             assert math.isclose(one[key], two[key], rel_tol=1e-5), (one["step"], key)
+
+
+def test_a_compiler_that_fails_is_told_in_a_sentence(tmp_path):
+    """A process of its own, for a compiler once found is remembered."""
+    jsonl(tmp_path / "train.jsonl", (solved(n) for n in range(9)))
+    jsonl(tmp_path / "test.jsonl", (solved(n, "cups") for n in range(3)))
+    saved_model(tmp_path / "model", "llama")
+    (tmp_path / "recipe.yaml").write_text(
+        "{name: broken, model: model, data: {train: train.jsonl, test: test.jsonl}, "
+        "train: {torch_compile: true, max_steps: 2, max_length: 256}, eval: {max_new_tokens: 4}}"
+    )
+    done = mathtune(
+        "train", "recipe.yaml",
+        cwd=tmp_path, CXX="/bin/false", TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache"),
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("mathtune: train.torch_compile=true: PyTorch ")
+    assert done.stderr.endswith("or set train.torch_compile=false to go on\n")
+    assert "Traceback" not in done.stderr
 
 
 def test_liger_kernels_are_refused_without_a_gpu(tmp_path):

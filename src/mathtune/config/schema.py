@@ -45,6 +45,16 @@ class Section(BaseModel):
     )
 
 
+AttentionName = Literal[
+    "eager",
+    "sdpa",
+    "flex_attention",
+    "flash_attention_2",
+    "flash_attention_3",
+    "flash_attention_4",
+]
+
+
 class ModelConfig(Section):
     """Which model, and how it is held in memory."""
 
@@ -54,7 +64,7 @@ class ModelConfig(Section):
     """Branch, tag or commit on the hub."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Type of the weights. ``auto`` takes what the processor computes fast, and says which."""
-    attn_implementation: str | None = None
+    attn_implementation: AttentionName | None = None
     """Attention kernel by its Transformers name; empty lets Transformers pick."""
     load_in_4bit: bool = False
     """Quantise the frozen weights to 4 bits with bitsandbytes (QLoRA, Dettmers et al. 2023)."""
@@ -464,6 +474,11 @@ class Recipe(Section):
             faults.append(
                 "train.torch_compile=true with train.gradient_checkpointing=true: layers that are "
                 "checkpointed run uncompiled; set one of the two to false"
+            )
+        if self.prompt.system is not None and self.prompt.style != "chat":
+            faults.append(
+                f"prompt.system with prompt.style={self.prompt.style}: only the chat style has a "
+                "system message; set prompt.style=chat or leave prompt.system out"
             )
         if self.eval.temperature == 0:
             if self.eval.samples > 1:

@@ -6,9 +6,11 @@ from typing import Any
 
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from mathtune.config.schema import Recipe
+from mathtune.config.schema import Recipe, TrainConfig
 from mathtune.errors import ConfigError
 from mathtune.training.device import Compute
+
+_COMPILER = ("torch._dynamo", "torch._inductor")
 
 LIGER = {"fused_linear_cross_entropy": False, "cross_entropy": False}
 """Liger's norms, rotations and activations; the loss is ours, at supervised positions only."""
@@ -27,6 +29,40 @@ def check_kernels(recipe: Recipe, compute: Compute) -> None:
             f"train.use_liger_kernel=true on {compute.name}: Liger's kernels run on GPUs only; set "
             "train.use_liger_kernel=false"
         )
+
+
+def kernels_in_words(recipe: Recipe, model: Any, compute: Compute, padding_free: bool) -> str:
+    """Return which kernels attend and update weights in training, and why."""
+    kernel = str(model.config.get_text_config()._attn_implementation)
+    sixteen_bits = compute.autocast_bf16 or compute.dtype.itemsize == 2
+    if recipe.model.attn_implementation is not None and not padding_free:
+        attention = f"{kernel}, as the recipe asks"
+    elif not padding_free or kernel.startswith("flash_attention"):
+        attention = f"{kernel}, Transformers' choice for this model"
+    elif compute.device == "cuda" and sixteen_bits:
+        attention = "PyTorch's kernel for sequences of varying lengths, one call a row"
+    else:
+        attention = (
+            "PyTorch's SDPA, one call an example (its kernel for whole rows needs a GPU and 16-bit "
+            "numbers)"
+        )
+    optim = recipe.train.optim
+    why = "as the recipe asks"
+    if optim == TrainConfig.model_fields["optim"].default:
+        why = "all weights in one pass"
+    return f"attention: {attention}; optimiser: {optim}, {why}"
+
+
+def compile_fault(error: Exception) -> ConfigError | None:
+    """Return what to tell a user if an error came from compiling layers."""
+    causes = [error, error.__cause__, error.__context__]
+    if not any(type(each).__module__.startswith(_COMPILER) for each in causes):
+        return None
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ConfigError(
+        f"train.torch_compile=true: PyTorch could not compile this model here ({lines[0][:300]}); "
+        "mend the compiler or set train.torch_compile=false to go on"
+    )
 
 
 def compile_layers(model: Any) -> int:

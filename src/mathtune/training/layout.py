@@ -15,10 +15,12 @@ from rich.console import Console
 
 from mathtune import ranks
 from mathtune.config.schema import Recipe
+from mathtune.errors import ModelError
 from mathtune.records import Example
 from mathtune.training.batches import Limits, collate
 from mathtune.training.device import Compute
 from mathtune.training.head import target_hidden
+from mathtune.training.kernels import kernels_in_words
 from mathtune.training.out_of_memory import is_out_of_memory
 from mathtune.training.padding_free import attention_within_examples, is_asked
 
@@ -49,8 +51,12 @@ def limits_for(
 
     ``examples`` are all that will be laid out by them. One that is longer than a pass has a row to
     itself, with the same attention, so it counts too.
+
+    Raises:
+        ModelError: The model sees the tokens that it is to predict.
     """
     bounds = limits(recipe, model)
+    ranks.from_first(lambda: check_causal(model, examples, compute.autocast_bf16))
 
     def why_not(padding_free: bool) -> str | None:
         return ranks.from_first(
@@ -68,11 +74,39 @@ def limits_for(
         bounds = replace(bounds, examples=1)
     problems = "1 problem" if bounds.examples == 1 else f"{bounds.examples} problems"
     console.print(f"at most {problems} and {bounds.tokens:,} tokens a pass, in {how}")
+    console.print(kernels_in_words(recipe, model, compute, bounds.padding_free))
     return bounds
 
 
 _TOLERANCE = {4: 1e-3, 2: 5e-2}
 """Relative difference of a hidden state that rounding explains, by bytes of a number."""
+
+
+@torch.no_grad()
+def check_causal(model: Any, examples: Sequence[Example], autocast_bf16: bool = False) -> None:
+    """Raise ModelError if what a model computes for a token depends on tokens after it.
+
+    Then the loss would measure nothing, for each token to be predicted is seen. It is tried on the
+    shortest example, with and without its last token.
+    """
+    whole = min(examples, key=lambda example: len(example.ids))
+    if len(whole.ids) < 4:
+        return
+    cut = replace(whole, ids=whole.ids[:-1])
+    try:
+        whole_ND, cut_ND = (
+            _hidden(model, [example], False, autocast_bf16) for example in (whole, cut)
+        )
+    except Exception as error:  # what else is wrong with a model is found by why_mixed
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise
+        return
+    if _change(model, whole_ND[:-1], cut_ND, autocast_bf16) is not None:
+        raise ModelError(
+            f"this {model.config.model_type} model sees the tokens after each token, so it cannot "
+            "learn to predict them: it is an encoder, such as BERT; set model.name_or_path to a "
+            "causal language model"
+        )
 
 
 @torch.no_grad()
@@ -87,28 +121,37 @@ def why_mixed(
     """
     by_length = sorted(examples, key=lambda example: -len(example.ids))
     two = [by_length[0], by_length[-1]]
-    was_training = model.training
-    model.eval()
     try:
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast_bf16):
-            alone_ND = torch.cat([_hidden(model, [example], False) for example in two])
-            with attention_within_examples(model) if padding_free else nullcontext():
-                together_ND = _hidden(model, two, padding_free)
+        alone_ND = torch.cat([_hidden(model, [each], False, autocast_bf16) for each in two])
+        with attention_within_examples(model) if padding_free else nullcontext():
+            together_ND = _hidden(model, two, padding_free, autocast_bf16)
     except Exception as error:  # architectures fail in ways of their own
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise
         return (str(error).strip() or type(error).__name__).splitlines()[0]
+    worst = _change(model, alone_ND, together_ND, autocast_bf16)
+    return None if worst is None else f"its hidden states change by up to {worst:.1g} of their size"
+
+
+def _change(
+    model: Any, before_ND: torch.Tensor, after_ND: torch.Tensor, autocast_bf16: bool
+) -> float | None:
+    """Return the largest relative change of a hidden state; None if rounding explains it."""
+    apart_N = torch.linalg.norm(after_ND - before_ND, dim=-1)
+    worst = float((apart_N / torch.linalg.norm(before_ND, dim=-1)).max())
+    bytes_each = 2 if autocast_bf16 else next(model.parameters()).dtype.itemsize
+    return None if worst <= _TOLERANCE.get(bytes_each, 5e-2) else worst
+
+
+def _hidden(
+    model: Any, examples: Sequence[Example], padding_free: bool, autocast_bf16: bool
+) -> torch.Tensor:
+    was_training = model.training
+    model.eval()
+    try:
+        # Of every token: what reaches only the next few is seen nowhere else.
+        batch = collate(examples, padding_free=padding_free, every_token=True)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast_bf16):
+            return target_hidden(model, batch.to(model.device)).float()
     finally:
         model.train(was_training)
-    apart_N = torch.linalg.norm(together_ND - alone_ND, dim=-1)
-    worst = float((apart_N / torch.linalg.norm(alone_ND, dim=-1)).max())
-    bytes_each = 2 if autocast_bf16 else next(model.parameters()).dtype.itemsize
-    if worst <= _TOLERANCE.get(bytes_each, 5e-2):
-        return None
-    return f"its hidden states change by up to {worst:.1g} of their size"
-
-
-def _hidden(model: Any, examples: Sequence[Example], padding_free: bool) -> torch.Tensor:
-    # Of every token: what reaches only the next few is seen nowhere else.
-    batch = collate(examples, padding_free=padding_free, every_token=True)
-    return target_hidden(model, batch.to(model.device)).float()

@@ -26,6 +26,14 @@ OPTIMIZER_PACKAGES = {
 }
 """Beginning of an optimiser's name → the module that it needs and mathtune does not install."""
 
+ATTENTION_PACKAGES = {
+    "flash_attention_2": "flash_attn",
+    "flash_attention_3": "flash_attn_interface",
+    "flash_attention_4": "flash_attn",
+}
+"""Attention kernel → the module that it needs; where ``kernels`` is installed, Transformers fetches
+one from the hub instead."""
+
 OWN_GROUPS = ("adalomo", "apollo", "galore", "lomo")
 """Beginnings of the optimisers that group parameters by themselves, which LoRA+ would have to."""
 
@@ -48,6 +56,13 @@ def package_of(optimizer: str) -> str | None:
         if optimizer.startswith(beginning) and importlib.util.find_spec(module) is None:
             return module
     return None
+
+
+def package_of_attention(kernel: str | None) -> str | None:
+    """Return the module that an attention kernel needs and that is not installed, if any."""
+    module = ATTENTION_PACKAGES.get(kernel or "")
+    missing = module and not any(map(importlib.util.find_spec, (module, "kernels")))
+    return module if missing else None
 
 
 def _values(file: str, enum: str) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from mathtune.training.callbacks import MetricsFile, ProgressBar, RunFigures
 from mathtune.training.checkpointed import ValidationInterrupted
 from mathtune.training.device import Compute
 from mathtune.training.distributed import parallelism
-from mathtune.training.kernels import check_kernels, compile_layers
+from mathtune.training.kernels import check_kernels, compile_fault, compile_layers
 from mathtune.training.layout import limits_for
 from mathtune.training.nonfinite import NonFiniteSteps
 from mathtune.training.out_of_memory import Recuts
@@ -224,9 +224,11 @@ def train(
             run_dir / "model",
             needed=sum(p.numel() * p.element_size() for p in saved),
         )
-    except Exception:
+    except Exception as error:
         for tracker in trackers:
             tracker.abort()
+        if settings.torch_compile and (fault := compile_fault(error)):
+            raise fault from error
         raise
     finally:
         progress.stop()
