@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from torch._dynamo.utils import counters
 
 from command_for_tests import jsonl, mathtune, solved
 from mathtune import config
@@ -24,6 +25,7 @@ from mathtune.training.device import Compute
 from mathtune.training.kernels import check_kernels
 from mathtune.training.loss import summed_loss
 from mathtune.training.model import load_model
+from mathtune.training.padding_free import attention_within_examples
 from mathtune.training.run import fitting, train
 from models_for_tests import saved_model, tiny_model
 from tokenizers_for_tests import bpe
@@ -103,6 +105,11 @@ def test_compiled_layers_give_the_same_trajectory(tmp_path):
         tmp_path / "compiled", ["train.max_steps=3", "train.torch_compile=true"], model
     )
     assert all(layer._compiled_call_impl is not None for layer in model.model.layers)
+    compiled_graphs = counters["stats"]["unique_graphs"]
+    for count in range(1, 12):  # none of them is a shape to compile for
+        with attention_within_examples(model):
+            summed_loss(model.train(), collate(TRAIN[:count], padding_free=True)).backward()
+    assert counters["stats"]["unique_graphs"] == compiled_graphs > 0
     for one, two in zip(eager, compiled, strict=True):
         for key in one:
             assert math.isclose(one[key], two[key], rel_tol=1e-5), (one["step"], key)

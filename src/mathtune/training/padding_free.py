@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -33,6 +34,17 @@ class _CannotPack(ValueError):
     """The message says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class RowLengths:
+    """Tokens of each example in a row; torch.compile does not look into it on its way.
+
+    Of a bare tuple it would compile a version for each number of examples, and none after the
+    eighth.
+    """
+
+    tokens: tuple[int, ...]
+
+
 @torch.compiler.disable  # else compiled anew for each number of examples
 def _attention(
     module: torch.nn.Module,
@@ -41,7 +53,7 @@ def _attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    example_lengths: tuple[int, ...] | None = None,
+    example_lengths: RowLengths | None = None,
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
@@ -53,7 +65,7 @@ def _attention(
     Keys and values may have fewer heads, of which H is a multiple. T is the sum of the lengths of
     the examples in the one row; without lengths each of B rows is an example.
     """
-    lengths = example_lengths or (query.shape[2],)
+    lengths = example_lengths.tokens if example_lengths else (query.shape[2],)
     changed = [name for name in _UNSUPPORTED if kwargs.get(name) is not None]
     if attention_mask is not None:
         changed.append("a mask of its own")
@@ -163,4 +175,4 @@ def row_arguments(model: Any, lengths: tuple[int, ...], device: torch.device) ->
     }
     if _is_flash(model.config.get_text_config()._attn_implementation):
         return arguments
-    return arguments | {"example_lengths": lengths}
+    return arguments | {"example_lengths": RowLengths(lengths)}
