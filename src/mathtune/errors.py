@@ -55,6 +55,10 @@ class TrainingStopped(MathtuneError, RuntimeError):
         self.exit_code = exit_code
 
 
+class ValidationInterrupted(Exception):
+    """A signal came while a model in training was solving validation problems."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the known word closest to ``word``, or ``""``."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -1,4 +1,4 @@
-"""JSON and text files that are whole or not there."""
+"""JSON and text files of run folders that are whole or not there."""
 
 from __future__ import annotations
 

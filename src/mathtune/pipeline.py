@@ -183,7 +183,7 @@ def train_stage(recipe: Recipe, splits: Splits, run: Run, console: Console) -> N
     student = Student.load(recipe, console, splits.train.problems)
     judged = splits.validation.problems[: recipe.train.exact_match_samples]
 
-    def exact_match(student: Student, interrupted: Callable[[], bool]) -> float | None:
+    def exact_match(student: Student, interrupted: Callable[[], bool]) -> float:
         return validation_exact_match(student, judged, recipe.eval, interrupted)
 
     result = student.train(splits, run, exact_match if judged else None)

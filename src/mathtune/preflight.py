@@ -69,6 +69,8 @@ def _faults(recipe: Recipe, run_dir: Path | None, purpose: Purpose) -> Iterator[
         yield from _server_faults(recipe)
     else:
         yield from _model_faults(recipe, purpose)
+        if purpose is not Purpose.PLAN:  # which is often for another machine
+            yield from _attention_faults(recipe)
     if recipe.eval.engine == "vllm" and purpose is Purpose.MEASURE:
         yield from _vllm_faults(recipe)
     yield from _shot_faults(recipe)
@@ -111,6 +113,17 @@ def _model_faults(recipe: Recipe, purpose: Purpose) -> Iterator[str]:
         yield (
             f"train.max_length={limit} is beyond the model's context of {context} tokens; set "
             f"train.max_length={context} or less"
+        )
+
+
+def _attention_faults(recipe: Recipe) -> Iterator[str]:
+    from mathtune.training import names
+
+    kernel = recipe.model.attn_implementation
+    if package := names.package_of_attention(kernel):
+        yield (
+            f"model.attn_implementation={kernel} needs the package {package}, which is not "
+            "installed; install it or set model.attn_implementation=sdpa"
         )
 
 
@@ -183,12 +196,6 @@ def _training_faults(recipe: Recipe) -> Iterator[str]:
         yield (
             f"train.optim={train.optim} needs the package {package}, which is not installed; "
             "install it or set train.optim=adamw_torch"
-        )
-    kernel = recipe.model.attn_implementation
-    if package := names.package_of_attention(kernel):
-        yield (
-            f"model.attn_implementation={kernel} needs the package {package}, which is not "
-            "installed; install it or set model.attn_implementation=sdpa"
         )
     if train.use_liger_kernel and importlib.util.find_spec("liger_kernel") is None:
         yield (

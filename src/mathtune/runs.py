@@ -165,11 +165,12 @@ def _create(folder: Path, recipe: Recipe, command: list[str]) -> Run:
 def _describe(folder: Path, recipe: Recipe, command: list[str]) -> list[Change]:
     """Write recipe and manifest, or make sure that the folder is this recipe's.
 
-    Returns the knobs without influence on the result that are others than before.
+    Returns the knobs without influence on the result that are others than before, which the
+    manifest lists as well.
     """
     from mathtune import config
 
-    stored, text = folder / "recipe.yaml", config.dump(recipe)
+    stored, manifest, text = folder / "recipe.yaml", folder / "manifest.json", config.dump(recipe)
     found: list[Change] = []
     same = stored.exists() and stored.read_bytes() == text.encode()
     if not same and _holds_work(folder):
@@ -177,20 +178,20 @@ def _describe(folder: Path, recipe: Recipe, command: list[str]) -> list[Change]:
         if other := [change for change in found if not change.same_result]:
             raise RunError(_made_by_another(folder, other))
         same = True
-        write_text(stored, text)
-    if same and (folder / "manifest.json").exists():
-        return found
-    write_json(
-        folder / "manifest.json",
-        {
+    if not (same and manifest.exists()):
+        facts = {
             "mathtune": mathtune.__version__,
             "created": _now(),
             "command": _SECRET.sub("***", " ".join(command)),
             "seed": recipe.seed,
             "stages": {},
             **provenance(),
-        },
-    )
+        }
+        write_json(manifest, facts)
+    if found:
+        facts = read_json(manifest, keys=("stages",))
+        new = [{"at": _now(), "key": c.key, "before": c.before, "after": c.after} for c in found]
+        write_json(manifest, {**facts, "changes": [*facts.get("changes", []), *new]})
     write_text(stored, text)
     return found
 
@@ -204,13 +205,16 @@ def _stored_recipe(path: Path) -> Recipe:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         return config.parse(raw if isinstance(raw, dict) else {})
+    except FileNotFoundError:
+        fault = "is missing"
     except ConfigError as error:
-        why = f"{len(error.faults)} faults, the first: {error.faults[0]}"
+        more = f", and {len(error.faults) - 1} faults more" if len(error.faults) > 1 else ""
+        fault = f"is damaged or of another version of mathtune ({error.faults[0]}{more})"
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        why = type(error).__name__
+        fault = f"is damaged ({type(error).__name__})"
     raise RunError(
-        f"{path} is damaged or of another version of mathtune ({why}); put into it what `mathtune "
-        "validate` prints for the recipe, or choose another --run-dir"
+        f"{path} {fault}; put into it what `mathtune validate` prints for the recipe, or choose "
+        "another --run-dir"
     )
 
 

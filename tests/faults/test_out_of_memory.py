@@ -10,11 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from mathtune import config
 from mathtune.errors import TrainingStopped
 from mathtune.records import Example
+from mathtune.training import allocator
 from mathtune.training.batches import Limits
-from mathtune.training.out_of_memory import Recuts, halved
+from mathtune.training.out_of_memory import FittingLimits, halved
+from models_for_tests import tiny_model
 
 SCRIPT = """
 import json, resource, sys
@@ -79,11 +83,23 @@ def trained(
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux counts it")
-def test_step_is_cut_smaller_and_the_result_is_the_same(tmp_path: Path) -> None:
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="memory is limited as Linux counts it"
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    """What comes of training with memory enough."""
+    figures, said = trained(tmp_path_factory.mktemp("whole") / "run", 0)
+    assert figures["recuts"] == 0 and "out of memory" not in said
+    return figures
+
+
+def test_step_is_cut_smaller_and_the_result_is_the_same(
+    tmp_path: Path, whole: dict[str, float]
+) -> None:
     """32 examples' 119 × 50,000 logits take 760 MB; 300 MB do not hold them."""
-    whole, said = trained(tmp_path / "whole", 0)
-    assert whole["recuts"] == 0 and "out of memory" not in said
     limited, said = trained(tmp_path / "limited", 300)
     assert limited["recuts"] > 0
     # What else lies in memory differs, and with it how often and when it runs out.
@@ -93,9 +109,7 @@ def test_step_is_cut_smaller_and_the_result_is_the_same(tmp_path: Path) -> None:
     assert limited["loss"] == pytest.approx(whole["loss"], rel=1e-6)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux counts it")
-def test_ranks_start_anew_with_smaller_passes(tmp_path: Path) -> None:
-    whole, _ = trained(tmp_path / "whole", 0)
+def test_ranks_start_anew_with_smaller_passes(tmp_path: Path, whole: dict[str, float]) -> None:
     limited, said = trained(tmp_path / "limited", 340, TORCHRUN)
     assert re.search(r"out of memory at .*step \d: give the same command again to go on", said)
     assert re.search(r"memory ran out in an earlier start: at most \d+ examples", said)
@@ -104,16 +118,33 @@ def test_ranks_start_anew_with_smaller_passes(tmp_path: Path) -> None:
 
 
 def test_what_was_found_to_fit_is_kept_for_the_next_start(tmp_path: Path) -> None:
-    asked = Limits(8, 1000, 50)
-    found = Recuts.open(tmp_path, asked)
-    assert (found.limits, found.count) == (asked, 0)
-    found.note(Limits(4, 500, 50))
-    assert Recuts.open(tmp_path, asked) == found
-    # With other values in the recipe, and where the file is damaged, all begins anew.
-    assert Recuts.open(tmp_path, Limits(16, 1000, 50)).limits == Limits(16, 1000, 50)
-    for damage in ("{", "[]", '{"asked": 1}', ""):
+    asked, device = Limits(8, 1000, 50), {"device": "CPU", "checkpointing": False}
+    found = FittingLimits.open(tmp_path, asked, **device)
+    assert (found.limits, found.cuts) == (asked, 0)
+    found.cut(Limits(4, 500, 50))
+    assert FittingLimits.open(tmp_path, asked, **device) == found
+    # In other circumstances, and where the file is damaged, all begins anew.
+    other = Limits(16, 1000, 50)
+    assert FittingLimits.open(tmp_path, other, **device).limits == other
+    for change in ({"checkpointing": True}, {"device": "NVIDIA L4"}):
+        assert FittingLimits.open(tmp_path, asked, **(device | change)).limits == asked
+    for damage in ("{", "[]", '{"circumstances": 1}', ""):
         (tmp_path / "limits.json").write_text(damage)
-        assert Recuts.open(tmp_path, asked).limits == asked
+        assert FittingLimits.open(tmp_path, asked, **device).limits == asked
+
+
+def test_memory_that_ran_out_before_goes_back_to_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+    for name in ("hold_freed_memory", "give_back_freed_memory"):
+        monkeypatch.setattr(allocator, name, lambda name=name: done.append(name))
+    fit = FittingLimits.open(tmp_path, Limits(8, 1000, 50))
+    recipe, model = config.load("smollm2-135m-gsm8k"), tiny_model("llama", 300)
+    allocator.use_memory(recipe, model, fit, Console(quiet=True))
+    fit.cut(Limits(4, 500, 50))
+    allocator.use_memory(recipe, model, fit, Console(quiet=True))
+    assert done == ["hold_freed_memory", "give_back_freed_memory"]
 
 
 def test_limits_are_halved_until_one_example_and_few_logits_are_left() -> None:

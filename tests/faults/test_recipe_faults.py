@@ -96,13 +96,15 @@ def test_impossible_combination(folder: Path) -> None:
 
 def test_attention_kernels(folder: Path) -> None:
     (unknown,) = refused(folder, "model.attn_implementation=flash_atention_2")
-    assert unknown.startswith("model.attn_implementation='flash_atention_2' is unknown; give eager")
+    assert unknown.startswith("model.attn_implementation is flash_atention_2; give eager, sdpa, ")
     assert unknown.endswith("did you mean 'flash_attention_2'?")
     (missing,) = refused(folder, "model.attn_implementation=flash_attention_3")
     assert missing == (
-        "model.attn_implementation=flash_attention_3 needs the package flash_attn_interface, which "
-        "is not installed; install it or set model.attn_implementation=sdpa"
+        "model.attn_implementation=flash_attention_3 needs the package flash-attn-3, which is not "
+        "installed; install it or set model.attn_implementation=sdpa"
     )
+    (hub,) = refused(folder, "model.attn_implementation=kernels-community/flash-attn2")
+    assert "with model.trust_remote_code=false: a kernel on the hub is somebody's machine" in hub
 
 
 def test_missing_file(folder: Path) -> None:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import io
 import json
 
+import pytest
 from rich.console import Console
 
 from mathtune import config, pipeline
+from mathtune.errors import ValidationInterrupted
+from mathtune.evaluation.in_loop import validation_exact_match
+from mathtune.problems import load
+from mathtune.records import Problem, Splits
+from mathtune.training.student import Student
 from models_for_tests import saved_model
 
 
@@ -35,11 +41,6 @@ def test_overfitting_reaches_full_exact_match_and_stops_by_itself(tmp_path):
             "eval.max_new_tokens=24",
         ],
     )  # fmt: skip
-    from mathtune.evaluation.in_loop import validation_exact_match
-    from mathtune.problems import load
-    from mathtune.records import Splits
-    from mathtune.training.student import Student
-
     splits = load(recipe.data, seed=recipe.seed)
     everything = splits.train.problems
     memorised = Splits(splits.train, splits.train, splits.test)
@@ -58,3 +59,30 @@ def test_overfitting_reaches_full_exact_match_and_stops_by_itself(tmp_path):
     assert result.best_step == max(logged, key=lambda step: (logged[step], -step))
     assert final == 1.0  # stopping by itself included: a text that ran on would be truncated
     assert [m["eval_loss"] for m in metrics if "eval_loss" in m][-1] < 0.05
+
+
+def test_an_interruption_is_heeded_after_the_answer(tmp_path):
+    """And where that was the last one, nothing is thrown away."""
+    model, _ = saved_model(tmp_path / "model", "llama")
+    recipe = config.load(
+        "smollm2-135m-gsm8k", [f"model={model}", "eval.max_new_tokens=4", "eval.batch_size=1"]
+    )
+    student = Student.load(recipe, Console(quiet=True))
+    problems = [Problem(str(n), f"What is {n}?", "", str(n)) for n in range(3)]
+
+    def asked_until(last: int) -> int:
+        asked = 0
+
+        def interrupted() -> bool:
+            nonlocal asked
+            asked += 1
+            return asked >= last
+
+        if last < len(problems):
+            with pytest.raises(ValidationInterrupted):
+                validation_exact_match(student, problems, recipe.eval, interrupted)
+        else:
+            assert validation_exact_match(student, problems, recipe.eval, interrupted) == 0.0
+        return asked
+
+    assert [asked_until(last) for last in (1, 2, 3, 4)] == [1, 2, 3, 3]

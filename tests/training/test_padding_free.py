@@ -18,7 +18,8 @@ from mathtune.records import Problem, content_id
 from mathtune.training.adapters import add_adapter
 from mathtune.training.batches import Limits, collate, cut, supervised_count
 from mathtune.training.device import Compute
-from mathtune.training.layout import limits_for, why_mixed
+from mathtune.training.kernels import kernels_in_words
+from mathtune.training.layout import check_causal, limits_for, why_mixed
 from mathtune.training.loss import summed_loss, token_logprobs
 from mathtune.training.padding_free import attention_within_examples
 from models_for_tests import ARCHITECTURES, tiny_model
@@ -195,15 +196,26 @@ def test_a_short_example_with_other_rules_beside_a_long_one_has_a_pass_of_its_ow
     assert "even in padded rows its hidden states change by" in said.getvalue()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", ["bert", "roberta"])
-def test_an_encoder_is_refused(name):
+def test_an_encoder_is_refused(name, dtype):
     """It attends to the very tokens that it is to predict."""
-    model = tiny_model(name, len(TOKENIZER))
+    model = tiny_model(name, len(TOKENIZER)).to(dtype)
     console = Console(file=io.StringIO())
     with pytest.raises(ModelError, match=f"this {name} model sees the tokens after each token"):
         limits_for(config.load("smollm2-135m-gsm8k"), model, FLOAT32, EXAMPLES, console)
-    decoder = tiny_model(name, len(TOKENIZER), is_decoder=True)
-    limits_for(config.load("smollm2-135m-gsm8k"), decoder, FLOAT32, EXAMPLES, console)
+    decoder = tiny_model(name, len(TOKENIZER), is_decoder=True).to(dtype)
+    check_causal(decoder, EXAMPLES[0])
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_causal_model_is_none_in_numbers_of_any_size(name):
+    for dtype in (torch.float32, torch.bfloat16):
+        for example in (EXAMPLES[0], EXAMPLES[-1]):
+            check_causal(tiny_model(name, len(TOKENIZER)).to(dtype), example)
+    broken = tiny_model(name, len(TOKENIZER))
+    next(broken.parameters()).data.fill_(float("nan"))
+    check_causal(broken, EXAMPLES[0])  # is no encoder either
 
 
 def test_attention_that_sees_the_whole_row_is_found(monkeypatch):
@@ -231,3 +243,15 @@ def test_the_output_layers_result_is_never_larger_than_a_chunk():
     assert len(batch.targets_N) > 20
     summed_loss(model, batch, chunk=5).backward()
     assert max(sizes) == 5 * len(TOKENIZER)
+
+
+def test_kernels_are_told():
+    model = tiny_model("llama", len(TOKENIZER))
+    asked = config.load("smollm2-135m-gsm8k", ["model.attn_implementation=eager"])
+    default = config.load("smollm2-135m-gsm8k")
+    gpu = Compute("cuda", "GPU", torch.bfloat16, False, "a test")
+    assert "PyTorch's SDPA, one call an example" in kernels_in_words(default, model, FLOAT32, True)
+    assert "sdpa, Transformers' choice" in kernels_in_words(default, model, FLOAT32, False)
+    assert "sdpa, as the recipe asks" in kernels_in_words(asked, model, FLOAT32, False)
+    assert "varying lengths, one call a row" in kernels_in_words(default, model, gpu, True)
+    assert kernels_in_words(default, model, gpu, True).endswith("all weights in one pass")

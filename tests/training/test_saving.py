@@ -16,12 +16,12 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from mathtune import config
-from mathtune.errors import TrainingStopped
+from mathtune.errors import DiskError, TrainingStopped, ValidationInterrupted
 from mathtune.prompts import Renderer
 from mathtune.records import Example, Problem, content_id
 from mathtune.training import model as models
 from mathtune.training.callbacks import VOLATILE_KEYS
-from mathtune.training.checkpoints import step_of
+from mathtune.training.checkpoints import newest_whole, seal, step_of
 from mathtune.training.device import Compute
 from mathtune.training.run import TrainingResult, train
 from models_for_tests import saved_model, tiny_model
@@ -53,7 +53,7 @@ def run(
     folder: Path,
     *overrides: str,
     student: torch.nn.Module | None = None,
-    exact_match: Callable[[Callable[[], bool]], float | None] | None = None,
+    exact_match: Callable[[Callable[[], bool]], float] | None = None,
     validation: Sequence[Example] = VALIDATION,
 ) -> tuple[TrainingResult, str]:
     settings = {
@@ -132,39 +132,91 @@ def test_the_best_is_never_deleted(tmp_path, limit):
         assert torch.equal(tensor, student.state_dict()[name])
 
 
-def test_a_signal_while_problems_are_solved_is_heeded_at_once(tmp_path):
-    """The checkpoint lies before the validation, with which the next start begins."""
-    early = ("train.num_train_epochs=4", "train.metric_for_best_model=eval_exact_match",
-             "train.exact_match_samples=4", "train.early_stopping_patience=1")  # fmt: skip
-    shares = {0: 0.0, 1: 0.5, 2: 0.75, 3: 0.5, 4: 1.0}  # after epochs; the third is no better
+SHARES = (0.0, 0.5, 0.75, 0.5, 1.0)
+"""Exact match of each validation; by the fourth training has stopped, for the third was no better.
+"""
 
-    def solves(interrupt_at: int) -> Callable[[Callable[[], bool]], float | None]:
-        validations = iter(range(5)) if interrupt_at >= 0 else iter(range(-interrupt_at, 5))
 
-        def exact_match(interrupted: Callable[[], bool]) -> float | None:
-            epoch = next(validations)
-            if epoch == interrupt_at:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return None if interrupted() else shares[epoch]
+def solves(first: int = 0, interrupt_at: int = -1) -> Callable[[Callable[[], bool]], float]:
+    """Return what gives the shares from one on; a signal comes in one of the validations."""
+    validations = iter(range(first, 5))
 
-        return exact_match
+    def exact_match(interrupted: Callable[[], bool]) -> float:
+        number = next(validations)
+        if number == interrupt_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert interrupted()
+            raise ValidationInterrupted
+        return SHARES[number]
 
-    whole, _ = run(tmp_path / "whole", *early, exact_match=solves(9))
-    assert (whole.steps, whole.best_step, whole.stopped) == (12, 8, "early")
-    for epoch in range(4):
-        folder = tmp_path / str(epoch)
-        stopped = r"stopped by signal 15 at step 0" if epoch == 0 else rf"step {4 * epoch}, check"
-        with pytest.raises(TrainingStopped, match=stopped):
-            run(folder, *early, exact_match=solves(epoch))
-        if epoch:
-            assert saved(folder)[-1] == 4 * epoch
-            with pytest.raises(TrainingStopped, match=stopped):  # and again in the same validation
-                run(folder, *early, exact_match=lambda _: os.kill(os.getpid(), signal.SIGTERM))
-        result, _ = run(folder, *early, exact_match=solves(-epoch if epoch else 9))
-        assert (result.steps, result.best_step, result.stopped) == (12, 8, "early")
+    return exact_match
+
+
+@pytest.mark.parametrize("when", ["epoch", "steps", "steps, reduce_lr_on_plateau"])
+def test_a_signal_while_problems_are_solved_is_heeded_at_once(tmp_path, when):
+    """The checkpoint lies before the validation, with which the next start begins.
+
+    Twice in a row in the same validation, and one run in two different ones.
+    """
+    strategy, _, schedule = when.partition(", ")
+    settings = [
+        "train.num_train_epochs=4", "train.exact_match_samples=4",
+        "train.metric_for_best_model=eval_exact_match", "train.early_stopping_patience=1",
+        f"train.eval_strategy={strategy}", "train.eval_steps=3",
+    ]  # fmt: skip
+    if schedule:
+        settings.append(f"train.lr_scheduler_type={schedule}")
+    every = 3 if strategy == "steps" else 4
+    whole, _ = run(tmp_path / "whole", *settings, exact_match=solves())
+    assert (whole.steps, whole.best_step, whole.stopped) == (3 * every, 2 * every, "early")
+    for interruptions in ([0], [1], [2, 2], [3], [1, 2, 3]):
+        folder = tmp_path / "-".join(map(str, interruptions))
+        first = 0
+        for number in interruptions:
+            expected = f"step {number * every}, checkpoint saved; give the same command again to co"
+            if number == 0:
+                expected = "step 0, there is no checkpoint yet; give the same command again to begi"
+            with pytest.raises(TrainingStopped, match=expected):
+                run(folder, *settings, exact_match=solves(first, interrupt_at=number))
+            first = number
+        result, _ = run(folder, *settings, exact_match=solves(first))
+        assert (result.steps, result.best_step, result.stopped) == (
+            3 * every,
+            2 * every,
+            "early",
+        )
         assert metrics(folder) == metrics(tmp_path / "whole")
         assert weights(folder) == weights(tmp_path / "whole")
-        assert 8 in saved(folder)
+        assert 2 * every in saved(folder)
+
+
+def test_a_validation_that_was_due_and_then_not_saved_is_logged_once(tmp_path, monkeypatch):
+    """As where the disk is full just then."""
+    settings = ("train.num_train_epochs=2", "train.exact_match_samples=4")
+    run(tmp_path / "whole", *settings, exact_match=solves())
+    with pytest.raises(TrainingStopped):
+        run(tmp_path / "cut", *settings, exact_match=solves(0, interrupt_at=1))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken, pytest.raises(DiskError):
+        broken.setattr("mathtune.training.checkpoints.seal", full)
+        run(tmp_path / "cut", *settings, exact_match=solves(1))
+    run(tmp_path / "cut", *settings, exact_match=solves(1))
+    assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
+
+
+def test_a_crash_while_a_checkpoint_takes_the_place_of_another_loses_neither(tmp_path):
+    final, before = tmp_path / "checkpoint-4", tmp_path / "replaced-checkpoint-4"
+    before.mkdir()
+    (before / "weights").write_text("old")
+    seal(before)
+    assert newest_whole(tmp_path) == (final, [])  # the new one was not there yet
+    assert (final / "weights").read_text() == "old"
+    before.mkdir()
+    assert newest_whole(tmp_path) == (final, [])  # it was
+    assert list(tmp_path.iterdir()) == [final]
 
 
 def test_exact_match_chooses(tmp_path):

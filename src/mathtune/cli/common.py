@@ -39,7 +39,9 @@ def progress_console() -> Any:
     """
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True, quiet=not ranks.is_first())
+    return Console(
+        stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=not ranks.is_first()
+    )
 
 
 def print_json(figures: Any) -> None:

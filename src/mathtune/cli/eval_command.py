@@ -154,6 +154,6 @@ def print_tables(run_dir: Path) -> None:
     from mathtune.cli.evaluation_table import evaluation_tables
 
     results = json.loads((run_dir / "results.json").read_text("utf-8"))
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for table in evaluation_tables(results["evaluations"]):
         console.print(table)

@@ -73,7 +73,7 @@ def command(
         return
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     for part in shown(facts):
         console.print(part)
 

@@ -1,6 +1,6 @@
 """Which recipes are one experiment: what a run folder's name and its continuation depend on.
 
-A knob that the schema marks as ``SameResult`` says how the work is done, not what comes of it: a
+A knob that the schema marks by ``SAME_RESULT`` says how the work is done, not what comes of it: a
 run goes on with another value. Knobs at their defaults are left out of the name, so that a new knob
 in a later version leaves the names of folders as they are.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mathtune.config.schema import Recipe
+from mathtune.config.schema import SAME_RESULT, Recipe
 from mathtune.config.wording import leaves
 
 _LONGEST = 60
@@ -24,9 +24,9 @@ class Change:
 
     Attributes:
         key: Dotted.
-        before: Its value in the one, as an override is written.
+        before: Its value in the one, for people.
         after: Its value in the other.
-        same_result: Whether nothing of the outcome depends on it.
+        same_result: Whether nothing comes of it but rounding and which units dropout drops.
     """
 
     key: str
@@ -36,13 +36,8 @@ class Change:
 
 
 def keys_of_same_result() -> set[str]:
-    """Return the dotted keys of the knobs on which nothing of the outcome depends."""
-    return {
-        key
-        for key, field in leaves()
-        if field.exclude
-        or (isinstance(field.json_schema_extra, dict) and field.json_schema_extra["same_result"])
-    }
+    """Return the dotted keys of the knobs that only say how the work is done."""
+    return {key for key, field in leaves() if field.exclude or SAME_RESULT in field.metadata}
 
 
 def identity(recipe: Recipe) -> str:
@@ -55,18 +50,17 @@ def identity(recipe: Recipe) -> str:
 
 def changes(before: Recipe, after: Recipe) -> list[Change]:
     """Return the knobs in which two recipes differ, in the order of the schema."""
-    free = keys_of_same_result()
-    one, other = (each.model_dump(mode="json") for each in (before, after))
+    old, new = (each.model_dump(mode="json") for each in (before, after))
+    pairs: list[tuple[str, Any, Any]] = []
     if (before.adapter is None) != (after.adapter is None):
-        pairs = [("adapter", one.pop("adapter"), other.pop("adapter"))]
-    else:
-        pairs = []
-    flat, there = dict(_flat(one)), dict(_flat(other))
-    pairs += [(key, value, there[key]) for key, value in flat.items()]
+        pairs.append(("adapter", old.pop("adapter"), new.pop("adapter")))
+    old, new = dict(_flat(old)), dict(_flat(new))
+    pairs += [(key, value, new[key]) for key, value in old.items()]
+    free = keys_of_same_result()
     return [
-        Change(key, _shown(key, old), _shown(key, new), key in free)
-        for key, old, new in pairs
-        if old != new
+        Change(key, _shown(key, one), _shown(key, other), key in free)
+        for key, one, other in pairs
+        if one != other
     ]
 
 
@@ -83,5 +77,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 def _shown(key: str, value: Any) -> str:
     if key == "eval.base_url":  # may hold a password
         return "***"
+    if value is None:
+        return "unset"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

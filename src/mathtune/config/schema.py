@@ -20,14 +20,16 @@ from pydantic import (
     model_validator,
 )
 
+from mathtune.errors import did_you_mean
+
 Positive = Annotated[int, Field(gt=0)]
 Fraction01 = Annotated[float, Field(ge=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every random generator used takes
+SAME_RESULT = "same result"
+"""Marks a knob for how the work is done: nothing comes of it but rounding, and which units dropout
+drops. So a run goes on in its folder with other values."""
 Unrecorded: Any = Field(exclude=True)
-"""How a server is reached changes no result, so a run goes on in its folder with other values."""
-
-SameResult: Any = Field(json_schema_extra={"same_result": True})
-"""How the work is done changes no result, so a run goes on in its folder with other values."""
+"""How a server is reached: of no more influence than those, and not written down either."""
 
 SEED_PROBLEM = "What is 125 * 45 + 678? Show your work."
 """The problem that the Gemma-2B project put to the original and to the fine-tuned model."""
@@ -45,14 +47,19 @@ class Section(BaseModel):
     )
 
 
-AttentionName = Literal[
-    "eager",
-    "sdpa",
-    "flex_attention",
-    "flash_attention_2",
-    "flash_attention_3",
-    "flash_attention_4",
-]
+ATTENTION = (
+    "eager", "sdpa", "flex_attention",
+    "flash_attention_2", "flash_attention_3", "flash_attention_4",
+)  # fmt: skip
+
+
+def _attention(value: str) -> str:
+    if value in ATTENTION or "/" in value:
+        return value
+    raise ValueError(
+        f"is {value}; give {', '.join(ATTENTION)} or a kernel on the hub, such as "
+        f"kernels-community/flash-attn2{did_you_mean(value, ATTENTION)}"
+    )
 
 
 class ModelConfig(Section):
@@ -64,7 +71,7 @@ class ModelConfig(Section):
     """Branch, tag or commit on the hub."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Type of the weights. ``auto`` takes what the processor computes fast, and says which."""
-    attn_implementation: AttentionName | None = None
+    attn_implementation: Annotated[str, AfterValidator(_attention)] | None = None
     """Attention kernel by its Transformers name; empty lets Transformers pick."""
     load_in_4bit: bool = False
     """Quantise the frozen weights to 4 bits with bitsandbytes (QLoRA, Dettmers et al. 2023)."""
@@ -303,17 +310,17 @@ class TrainConfig(Section):
     """What to do with an example longer than ``max_length``; drops are counted and shown."""
     completion_only_loss: bool = True
     """Train on solutions only; false: on the question's text as well."""
-    gradient_checkpointing: Annotated[bool, SameResult] = False
+    gradient_checkpointing: Annotated[bool, SAME_RESULT] = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
-    micro_batch_tokens: Annotated[Positive | None, SameResult] = None
+    micro_batch_tokens: Annotated[Positive | None, SAME_RESULT] = None
     """Tokens in one forward pass at most; never changes the gradient. Default: by device."""
-    padding_free: Annotated[bool, SameResult] = True
+    padding_free: Annotated[bool, SAME_RESULT] = True
     """Lay the examples of a pass in one row without padding, where the model keeps them apart."""
-    torch_compile: Annotated[bool, SameResult] = False
+    torch_compile: Annotated[bool, SAME_RESULT] = False
     """Compile the model's layers at the start; needs a C++ compiler, takes up to a minute."""
-    use_liger_kernel: Annotated[bool, SameResult] = False
+    use_liger_kernel: Annotated[bool, SAME_RESULT] = False
     """Liger's kernels for norms, rotations and activations, on GPUs (``liger-kernel``)."""
-    logits_chunk_bytes: Annotated[Positive, SameResult] = 512 * 2**20
+    logits_chunk_bytes: Annotated[Positive, SAME_RESULT] = 512 * 2**20
     """Largest block of logits held at once; never changes the gradient."""
     non_finite: Literal["stop", "skip"] = "stop"
     """A step whose loss or gradient is not finite: stop, or leave it out (10 in a row at most)."""
@@ -321,11 +328,11 @@ class TrainConfig(Section):
     """When to measure validation loss; a better one is always saved."""
     eval_steps: Positive = 100
     """Interval with ``eval_strategy: steps``."""
-    save_steps: Annotated[Positive, SameResult] = 500
+    save_steps: Annotated[Positive, SAME_RESULT] = 500
     """Also save a checkpoint every so many steps, to continue from after an interruption."""
-    save_only_when_better: bool = True
+    save_only_when_better: Annotated[bool, SAME_RESULT] = True
     """Save no checkpoint after a validation that was no better."""
-    save_total_limit: Annotated[Positive, SameResult] = 2
+    save_total_limit: Annotated[Positive, SAME_RESULT] = 2
     """Checkpoints kept; the best and the newest are never deleted."""
     exact_match_samples: Annotated[int, Field(ge=0)] = 0
     """Let the model solve this many validation problems at every validation; 0: loss only."""
@@ -354,7 +361,7 @@ class EvalConfig(Section):
     """Strings that end an answer; default: those of the prompt style."""
     calculator: bool = False
     """Headline figures with the calculator; the other setting is measured and reported too."""
-    batch_size: Annotated[Positive | None, SameResult] = None
+    batch_size: Annotated[Positive | None, SAME_RESULT] = None
     """Rows decoded at once; default: from free memory."""
     engine: Literal["hf", "vllm", "openai"] = "hf"
     """``hf``: Transformers in this process; ``vllm``: its offline mode; ``openai``: a server."""
@@ -385,11 +392,11 @@ class EvalConfig(Section):
 class TrackingConfig(Section):
     """Where metrics go besides ``metrics.jsonl``, which is always written."""
 
-    report_to: Annotated[list[Literal["wandb", "tensorboard", "mlflow", "trackio"]], SameResult] = (
-        Field(default_factory=list)
-    )
+    report_to: Annotated[
+        list[Literal["wandb", "tensorboard", "mlflow", "trackio"]], SAME_RESULT
+    ] = Field(default_factory=list)
     """Trackers by their Transformers names. W&B without key or server records offline."""
-    project: Annotated[str, SameResult] = "mathtune"
+    project: Annotated[str, SAME_RESULT] = "mathtune"
     """Project name in the tracker."""
 
 
@@ -424,7 +431,7 @@ class Recipe(Section):
 
     name: Annotated[str, AfterValidator(_file_name)]
     """Short name; part of the run folder's name."""
-    description: Annotated[str, SameResult] = ""
+    description: Annotated[str, SAME_RESULT] = ""
     """One sentence for ``mathtune recipes``."""
     seed: Seed = 42
     """Of everything that is random: data order, initial weights, sampling, bootstrap."""
@@ -474,6 +481,12 @@ class Recipe(Section):
             faults.append(
                 "train.torch_compile=true with train.gradient_checkpointing=true: layers that are "
                 "checkpointed run uncompiled; set one of the two to false"
+            )
+        if "/" in (self.model.attn_implementation or "") and not self.model.trust_remote_code:
+            faults.append(
+                f"model.attn_implementation={self.model.attn_implementation} with "
+                "model.trust_remote_code=false: a kernel on the hub is somebody's machine code; "
+                "set model.trust_remote_code=true to run it, or model.attn_implementation=sdpa"
             )
         if self.prompt.system is not None and self.prompt.style != "chat":
             faults.append(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mathtune import ranks
 from mathtune.config.schema import EvalConfig
+from mathtune.errors import ValidationInterrupted
 from mathtune.evaluation.measure import Measurable, decoding_of
 from mathtune.grading import grade
 from mathtune.records import Problem, StopReason
@@ -16,25 +17,29 @@ def validation_exact_match(
     problems: Sequence[Problem],
     config: EvalConfig,
     interrupted: Callable[[], bool] = lambda: False,
-) -> float | None:
+) -> float:
     """Return the share of problems that the model as it is now solves, greedily.
 
     The calculator is as in the headline figures of ``config``. The model's training mode and the
     state of random generators are left as they were. The problems are shared out over the ranks,
-    each of which needs the whole model. None is returned on every rank if one of them was
-    ``interrupted``, which is asked after each answer.
+    each of which needs the whole model.
+
+    Raises:
+        ValidationInterrupted: On every rank, where one was ``interrupted`` before its last answer;
+            it is asked after each.
     """
     renderer = student.renderer()
     decoding = decoding_of(config, renderer, calculator=config.calculator)
     gold = {problem.id: problem.gold for problem in problems}
     own = ranks.share(problems)
     prompts = [renderer.prompt(problem.question, problem.id) for problem in own]
-    right = 0
+    right = answered = 0
     for completion in student.engine().generate(prompts, decoding):
         finished = completion.stop_reason is not StopReason.LENGTH
         right += grade(completion.text, gold[completion.problem_id], finished=finished).correct
+        answered += 1
         if interrupted():
             break
-    if ranks.largest(int(interrupted())):
-        return None
+    if ranks.largest(len(own) - answered):
+        raise ValidationInterrupted
     return sum(ranks.gather(right)) / len(problems)

@@ -70,8 +70,13 @@ class MetricsFile(TrainerCallback):
         self.path = path
         self._start = time.monotonic()
 
-    def cut_after(self, step: int) -> None:
-        """Drop lines of steps after the checkpoint that training continues from."""
+    def cut_after(self, step: int, *, validation_due: bool = False) -> None:
+        """Drop what is not of the checkpoint that training continues from.
+
+        Args:
+            step: The checkpoint's; lines of later ones go.
+            validation_due: Whether its own validation goes too, for it is done again.
+        """
         if not self.path.exists():
             return
         kept = []
@@ -80,7 +85,8 @@ class MetricsFile(TrainerCallback):
                 record = json.loads(line)
             except ValueError:  # the line was being written when the process died
                 continue
-            if isinstance(record, dict) and record.get("step", math.inf) <= step:
+            own = record.get("step", math.inf) if isinstance(record, dict) else math.inf
+            if own < step or (own == step and not (validation_due and "eval_loss" in record)):
                 kept.append(line + "\n")
         write_text(self.path, "".join(kept))
 

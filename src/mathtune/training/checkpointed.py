@@ -17,11 +17,8 @@ from transformers import Trainer, TrainerState
 from transformers.trainer_utils import rotate_checkpoints
 
 from mathtune import ranks
+from mathtune.errors import ValidationInterrupted
 from mathtune.training import checkpoints, sharded
-
-
-class ValidationInterrupted(Exception):
-    """A signal came while the model was solving validation problems."""
 
 
 class _Ended(Exception):
@@ -44,8 +41,8 @@ class CheckpointedTrainer(Trainer):
         self._keep = keep
         self._on_save = on_save
         self._staging: Path | None = None
-        self._validation_due = False
-        self._continued: Path | None = None
+        self._cut_off = False  # in a validation, by a signal
+        self._due: Path | None = None  # the checkpoint whose validation an earlier start left out
 
     def run(self, checkpoint: Path | None) -> None:
         """Train from the beginning or from a checkpoint, to the end or until a signal.
@@ -62,7 +59,7 @@ class CheckpointedTrainer(Trainer):
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except _Ended:
             self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
-            self._load_best_model()
+            self._take_best()
 
     def _maybe_log_save_evaluate(
         self, tr_loss: Any, grad_norm: Any, model: Any, trial: Any, *args: Any, **kwargs: Any
@@ -71,19 +68,20 @@ class CheckpointedTrainer(Trainer):
         try:
             super()._maybe_log_save_evaluate(tr_loss, grad_norm, model, trial, *args, **kwargs)
         except ValidationInterrupted:
-            self._validation_due = True
+            self.control.should_evaluate = False  # Transformers asks once more at an epoch's end
+            self.control.should_training_stop = self._cut_off = True
             self._save_checkpoint(model, trial)
-            self.control.should_training_stop = True
+            self.control = self.callback_handler.on_save(self.args, self.state, self.control)
 
     def _evaluate(
         self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False
     ) -> dict[str, float]:
         """Validate; where an earlier start was cut off in it, do then what belongs to it."""
-        due, self._validation_due = self._validation_due, False
+        due, self._due = self._due, None
         if due:  # else done only before the first step, and the new checkpoint would be without it
-            self._load_rng_state(str(self._continued))
+            self._load_rng_state(str(due))
         metrics: dict[str, float] = super()._evaluate(
-            trial, ignore_keys_for_eval, skip_scheduler and not due
+            trial, ignore_keys_for_eval, skip_scheduler and due is None
         )
         if due:
             self._determine_best_metric(metrics, trial)
@@ -132,7 +130,7 @@ class CheckpointedTrainer(Trainer):
         folder = staging / final.name
         with checkpoints.saving(staging):
             self.state.save_to_json(str(folder / "trainer_state.json"))
-            progress = {**self.progress(), "validation_due": self._validation_due}
+            progress = {**self.progress(), "validation_due": self._cut_off}
             (folder / checkpoints.PROGRESS).write_text(json.dumps(progress), encoding="utf-8")
             checkpoints.seal(folder)
             checkpoints.publish(folder, final)
@@ -155,16 +153,18 @@ class CheckpointedTrainer(Trainer):
         """Take over a checkpoint's progress, once its state is loaded."""
         if best := self.state.best_model_checkpoint:  # the run folder may have been moved
             self.state.best_model_checkpoint = str(checkpoint.with_name(Path(best).name))
-        self._continued = checkpoint
-        progress = checkpoints.progress_of(checkpoint)
-        self._validation_due = bool(progress.get("validation_due"))
-        self.restore_progress(progress)
+        self._due = checkpoint if checkpoints.is_validation_due(checkpoint) else None
+        self.restore_progress(checkpoints.progress_of(checkpoint))
 
     def adopt(self, checkpoint: Path) -> None:
         """Take over a training that had ended: its state, and its best weights into the model."""
         self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         self.restore(checkpoint)
-        self._load_best_model()
+        self._take_best()
+
+    def _take_best(self) -> None:
+        if self.state.best_model_checkpoint is not None:  # else no validation was finite
+            self._load_best_model()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write weights, or the adapter, and tokenizer. Every rank must call it; rank 0 writes."""

@@ -26,6 +26,9 @@ SEAL = "checkpoint_manifest.json"
 STAGING = "staging"
 PROGRESS = "loss_window.json"
 
+_REPLACED = "replaced-"
+"""Before the name of a checkpoint while another of the same step takes its place."""
+
 _OS_ERROR = "(os error"
 """How libraries written in Rust end the message of a failed system call."""
 
@@ -50,10 +53,12 @@ def sync(folder: Path) -> None:
 
 def publish(staged: Path, final: Path) -> None:
     """Move a sealed checkpoint to its final name."""
+    before = final.with_name(_REPLACED + final.name)
     if final.exists():  # the same step was saved before a restart
-        os.rename(final, staged.parent / "replaced")  # deleted with what is left of the staging
+        os.rename(final, before)
     os.rename(staged, final)
     _sync(final.parent)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def is_whole(folder: Path) -> bool:
@@ -79,6 +84,12 @@ def step_of(folder: Path) -> int:
 
 def newest_whole(checkpoints: Path) -> tuple[Path | None, list[Path]]:
     """Return the newest whole checkpoint and the damaged ones that are newer than it."""
+    for before in checkpoints.glob(_REPLACED + "*"):  # of a crash while one was published
+        final = before.with_name(before.name.removeprefix(_REPLACED))
+        if final.exists():
+            shutil.rmtree(before, ignore_errors=True)
+        else:
+            os.rename(before, final)
     damaged = []
     folders = [path for path in checkpoints.glob("checkpoint-*") if step_of(path) >= 0]
     for folder in sorted(folders, key=step_of, reverse=True):
@@ -94,12 +105,17 @@ def progress_of(folder: Path) -> dict[str, Any]:
     return progress
 
 
+def is_validation_due(folder: Path) -> bool:
+    """Return whether a signal cut off the validation of a checkpoint's step."""
+    return bool(progress_of(folder).get("validation_due"))
+
+
 def has_ended(folder: Path) -> bool:
     """Return whether nothing is left to train after a checkpoint.
 
     It is that of the last step, or of the validation at which early stopping ended training.
     """
-    if progress_of(folder).get("validation_due"):
+    if is_validation_due(folder):
         return False
     state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
     if state["global_step"] >= state["max_steps"]:

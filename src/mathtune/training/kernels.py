@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from mathtune.config.schema import Recipe, TrainConfig
+from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError
 from mathtune.training.device import Compute
 
@@ -35,10 +35,10 @@ def kernels_in_words(recipe: Recipe, model: Any, compute: Compute, padding_free:
     """Return which kernels attend and update weights in training, and why."""
     kernel = str(model.config.get_text_config()._attn_implementation)
     sixteen_bits = compute.autocast_bf16 or compute.dtype.itemsize == 2
-    if recipe.model.attn_implementation is not None and not padding_free:
-        attention = f"{kernel}, as the recipe asks"
-    elif not padding_free or kernel.startswith("flash_attention"):
-        attention = f"{kernel}, Transformers' choice for this model"
+    if not padding_free or kernel.startswith("flash_attention"):
+        asked = recipe.model.attn_implementation is not None
+        why = "as the recipe asks" if asked else "Transformers' choice for this model"
+        attention = f"{kernel}, {why}"
     elif compute.device == "cuda" and sixteen_bits:
         attention = "PyTorch's kernel for sequences of varying lengths, one call a row"
     else:
@@ -47,20 +47,21 @@ def kernels_in_words(recipe: Recipe, model: Any, compute: Compute, padding_free:
             "numbers)"
         )
     optim = recipe.train.optim
-    why = "as the recipe asks"
-    if optim == TrainConfig.model_fields["optim"].default:
-        why = "all weights in one pass"
-    return f"attention: {attention}; optimiser: {optim}, {why}"
+    fused = ", all weights in one pass" if optim.endswith("_fused") else ""
+    return f"attention: {attention}; optimiser: {optim}{fused}"
 
 
 def compile_fault(error: Exception) -> ConfigError | None:
     """Return what to tell a user if an error came from compiling layers."""
-    causes = [error, error.__cause__, error.__context__]
-    if not any(type(each).__module__.startswith(_COMPILER) for each in causes):
+    cause: BaseException | None = error
+    while cause is not None and not type(cause).__module__.startswith(_COMPILER):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
         return None
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = next(iter(lines), type(error).__name__)
     return ConfigError(
-        f"train.torch_compile=true: PyTorch could not compile this model here ({lines[0][:300]}); "
+        f"train.torch_compile=true: PyTorch could not compile this model here ({told[:300]}); "
         "mend the compiler or set train.torch_compile=false to go on"
     )
 

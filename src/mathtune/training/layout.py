@@ -47,7 +47,8 @@ def limits_on(recipe: Recipe, hf_config: Any, device: str) -> Limits:
 def limits_for(
     recipe: Recipe, model: Any, compute: Compute, examples: Sequence[Example], console: Console
 ) -> Limits:
-    """Return the bounds of a micro-batch, and say which they are and how it is laid out.
+    """Return the bounds of a micro-batch; say which they are, how it is laid out and by what
+    kernels it is computed.
 
     ``examples`` are all that will be laid out by them. One that is longer than a pass has a row to
     itself, with the same attention, so it counts too.
@@ -56,7 +57,8 @@ def limits_for(
         ModelError: The model sees the tokens that it is to predict.
     """
     bounds = limits(recipe, model)
-    ranks.from_first(lambda: check_causal(model, examples, compute.autocast_bf16))
+    shortest = min(examples, key=lambda example: len(example.ids))
+    ranks.from_first(lambda: check_causal(model, shortest))
 
     def why_not(padding_free: bool) -> str | None:
         return ranks.from_first(
@@ -82,26 +84,34 @@ _TOLERANCE = {4: 1e-3, 2: 5e-2}
 """Relative difference of a hidden state that rounding explains, by bytes of a number."""
 
 
-@torch.no_grad()
-def check_causal(model: Any, examples: Sequence[Example], autocast_bf16: bool = False) -> None:
+def check_causal(model: Any, example: Example) -> None:
     """Raise ModelError if what a model computes for a token depends on tokens after it.
 
-    Then the loss would measure nothing, for each token to be predicted is seen. It is tried on the
-    shortest example, with and without its last token.
+    Then its loss would measure nothing, for each token to be predicted is seen. In a causal model
+    the gradient of the first half's hidden states by the second half's embeddings is exactly 0, in
+    numbers of any size.
     """
-    whole = min(examples, key=lambda example: len(example.ids))
-    if len(whole.ids) < 4:
-        return
-    cut = replace(whole, ids=whole.ids[:-1])
+    embeddings: list[torch.Tensor] = []
+
+    def keep(_module: Any, _arguments: Any, output: torch.Tensor) -> torch.Tensor:
+        embeddings.append(output.detach().requires_grad_())
+        return embeddings[-1]
+
+    hook = model.get_input_embeddings().register_forward_hook(keep)
     try:
-        whole_ND, cut_ND = (
-            _hidden(model, [example], False, autocast_bf16) for example in (whole, cut)
-        )
+        hidden_TD = _hidden(model, [example], padding_free=False)
+        half = len(hidden_TD) // 2
+        first_TD = hidden_TD[:half]
+        # The square besides, for the sum over a normalised vector is a constant.
+        (gradient_BTD,) = torch.autograd.grad((first_TD + first_TD.square()).sum(), embeddings[:1])
     except Exception as error:  # what else is wrong with a model is found by why_mixed
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise
         return
-    if _change(model, whole_ND[:-1], cut_ND, autocast_bf16) is not None:
+    finally:
+        hook.remove()
+    later_TD = gradient_BTD[0, half:]
+    if later_TD.any() and later_TD.isfinite().all():
         raise ModelError(
             f"this {model.config.model_type} model sees the tokens after each token, so it cannot "
             "learn to predict them: it is an encoder, such as BERT; set model.name_or_path to a "
@@ -122,36 +132,28 @@ def why_mixed(
     by_length = sorted(examples, key=lambda example: -len(example.ids))
     two = [by_length[0], by_length[-1]]
     try:
-        alone_ND = torch.cat([_hidden(model, [each], False, autocast_bf16) for each in two])
-        with attention_within_examples(model) if padding_free else nullcontext():
-            together_ND = _hidden(model, two, padding_free, autocast_bf16)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast_bf16):
+            alone_ND = torch.cat([_hidden(model, [example], False) for example in two])
+            with attention_within_examples(model) if padding_free else nullcontext():
+                together_ND = _hidden(model, two, padding_free)
     except Exception as error:  # architectures fail in ways of their own
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise
         return (str(error).strip() or type(error).__name__).splitlines()[0]
-    worst = _change(model, alone_ND, together_ND, autocast_bf16)
-    return None if worst is None else f"its hidden states change by up to {worst:.1g} of their size"
-
-
-def _change(
-    model: Any, before_ND: torch.Tensor, after_ND: torch.Tensor, autocast_bf16: bool
-) -> float | None:
-    """Return the largest relative change of a hidden state; None if rounding explains it."""
-    apart_N = torch.linalg.norm(after_ND - before_ND, dim=-1)
-    worst = float((apart_N / torch.linalg.norm(before_ND, dim=-1)).max())
+    apart_N = torch.linalg.norm(together_ND - alone_ND, dim=-1)
+    worst = float((apart_N / torch.linalg.norm(alone_ND, dim=-1)).max())
     bytes_each = 2 if autocast_bf16 else next(model.parameters()).dtype.itemsize
-    return None if worst <= _TOLERANCE.get(bytes_each, 5e-2) else worst
+    if worst <= _TOLERANCE.get(bytes_each, 5e-2):
+        return None
+    return f"its hidden states change by up to {worst:.1g} of their size"
 
 
-def _hidden(
-    model: Any, examples: Sequence[Example], padding_free: bool, autocast_bf16: bool
-) -> torch.Tensor:
+def _hidden(model: Any, examples: Sequence[Example], padding_free: bool) -> torch.Tensor:
     was_training = model.training
     model.eval()
     try:
         # Of every token: what reaches only the next few is seen nowhere else.
         batch = collate(examples, padding_free=padding_free, every_token=True)
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast_bf16):
-            return target_hidden(model, batch.to(model.device)).float()
+        return target_hidden(model, batch.to(model.device)).float()
     finally:
         model.train(was_training)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib.metadata
 import importlib.util
 from pathlib import Path
 
@@ -27,11 +28,11 @@ OPTIMIZER_PACKAGES = {
 """Beginning of an optimiser's name → the module that it needs and mathtune does not install."""
 
 ATTENTION_PACKAGES = {
-    "flash_attention_2": "flash_attn",
-    "flash_attention_3": "flash_attn_interface",
-    "flash_attention_4": "flash_attn",
+    "flash_attention_2": "flash-attn",
+    "flash_attention_3": "flash-attn-3",
+    "flash_attention_4": "flash-attn-4",
 }
-"""Attention kernel → the module that it needs; where ``kernels`` is installed, Transformers fetches
+"""Attention kernel → the package that it needs; where ``kernels`` is installed, Transformers takes
 one from the hub instead."""
 
 OWN_GROUPS = ("adalomo", "apollo", "galore", "lomo")
@@ -59,10 +60,17 @@ def package_of(optimizer: str) -> str | None:
 
 
 def package_of_attention(kernel: str | None) -> str | None:
-    """Return the module that an attention kernel needs and that is not installed, if any."""
-    module = ATTENTION_PACKAGES.get(kernel or "")
-    missing = module and not any(map(importlib.util.find_spec, (module, "kernels")))
-    return module if missing else None
+    """Return the package that an attention kernel needs and that is not installed, if any."""
+    package = ATTENTION_PACKAGES.get(kernel or "")
+    return None if package is None or any(map(_is_installed, (package, "kernels"))) else package
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _values(file: str, enum: str) -> tuple[str, ...]:

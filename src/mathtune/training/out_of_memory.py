@@ -8,16 +8,16 @@ start, for the others are in the middle of a pass in which they wait for the one
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from mathtune import ranks
 from mathtune.errors import RunError, TrainingStopped
-from mathtune.files import read_json
+from mathtune.files import read_json, write_json
 from mathtune.records import Example
 from mathtune.training.batches import Limits, supervised_count
 
@@ -25,50 +25,55 @@ _FEW_TARGETS = 32
 """Logits of no more tokens are not what fills the memory."""
 
 
-LIMITS = "limits.json"
-
-
 @dataclass
-class Recuts:
-    """How small a run's passes had to be made for memory, over all of its starts.
+class FittingLimits:
+    """Bounds of a pass, made smaller where memory runs out, over all starts of a run.
 
     Attributes:
-        path: Where it is kept.
-        asked: The limits by the recipe and the model. With others than before, all begins anew.
-        limits: Those that were found to fit.
-        count: How often they were made smaller.
+        path: Where they are kept.
+        circumstances: What they were found in. In others than before, all begins anew.
+        limits: Those that fit, as far as is known.
+        cuts: How often they were made smaller.
     """
 
     path: Path
-    asked: Limits
+    circumstances: dict[str, Any]
     limits: Limits
-    count: int = 0
+    cuts: int = 0
 
     @classmethod
-    def open(cls, run_dir: Path, asked: Limits) -> Recuts:
-        """Return what an earlier start of the run has found, on every rank the same."""
-        return ranks.from_first(lambda: cls._read(run_dir / LIMITS, asked))
+    def open(cls, run_dir: Path, limits: Limits, **circumstances: Any) -> FittingLimits:
+        """Return what an earlier start of the run has found, on every rank the same.
 
-    @classmethod
-    def _read(cls, path: Path, asked: Limits) -> Recuts:
+        Args:
+            run_dir: The run folder.
+            limits: By the recipe and the model.
+            circumstances: What else memory depends on, for JSON.
+        """
+        known = {**asdict(limits), **circumstances, "processes": ranks.world_size()}
+        asked = cls(run_dir / "limits.json", known, limits)
+        return ranks.from_first(asked._found_before)
+
+    def _found_before(self) -> FittingLimits:
         try:
-            kept = read_json(path, ("asked", "limits", "count"))
-            if kept["asked"] == asdict(asked):
-                return cls(path, asked, Limits(**kept["limits"]), int(kept["count"]))
+            kept = read_json(self.path, ("circumstances", "limits", "cuts"))
+            if kept["circumstances"] == self.circumstances:
+                found = Limits(**kept["limits"])
+                return replace(self, limits=found, cuts=int(kept["cuts"]))
         except (RunError, TypeError, ValueError):  # missing or damaged: found again if need be
             pass
-        return cls(path, asked, asked)
+        return self
 
-    def note(self, limits: Limits) -> None:
-        """Keep limits that are smaller than those before."""
+    def cut(self, limits: Limits) -> None:
+        """Take smaller limits and keep them for the next start."""
         self.limits = limits
-        self.count += 1
-        kept = {"asked": asdict(self.asked), "limits": asdict(limits), "count": self.count}
-        aside = self.path.with_name(f"{self.path.name}.{ranks.rank()}")  # ranks may fail together
-        aside.write_text(json.dumps(kept), encoding="utf-8")
+        self.cuts += 1
+        # Ranks may fail together.
+        aside = self.path.with_name(f"{self.path.name}.{ranks.rank()}")
+        write_json(aside, {k: v for k, v in asdict(self).items() if k != "path"})
         aside.replace(self.path)
 
-    def __str__(self) -> str:
+    def in_words(self) -> str:
         """Say how much a pass takes."""
         return (
             f"at most {self.limits.examples} examples, {self.limits.tokens} tokens and the logits "

@@ -16,7 +16,7 @@ from transformers import EarlyStoppingCallback, set_seed
 
 from mathtune import ranks
 from mathtune.config.schema import Recipe
-from mathtune.errors import ConfigError, DataError, TrainingStopped
+from mathtune.errors import ConfigError, DataError, TrainingStopped, ValidationInterrupted
 from mathtune.records import Example
 from mathtune.training import checkpoints
 from mathtune.training.adapters import INITIAL, save_as_lora
@@ -24,13 +24,12 @@ from mathtune.training.allocator import use_memory
 from mathtune.training.arguments import training_arguments
 from mathtune.training.base import note_base
 from mathtune.training.callbacks import MetricsFile, ProgressBar, RunFigures
-from mathtune.training.checkpointed import ValidationInterrupted
 from mathtune.training.device import Compute
 from mathtune.training.distributed import parallelism
 from mathtune.training.kernels import check_kernels, compile_fault, compile_layers
 from mathtune.training.layout import limits_for
 from mathtune.training.nonfinite import NonFiniteSteps
-from mathtune.training.out_of_memory import Recuts
+from mathtune.training.out_of_memory import FittingLimits
 from mathtune.training.saving import LastStep, RestoreWindow, SavePoints, StopOnSignal
 from mathtune.training.tracker_callbacks import tracker_callbacks
 from mathtune.training.trackers import prepare_trackers
@@ -48,7 +47,7 @@ class TrainingResult:
         stopped: ``finished`` or ``early``.
         train_tokens: Tokens trained on, prompts included.
         skipped_steps: Steps left out because their loss or gradient was not finite.
-        recuts: How often a step was cut smaller because memory ran out.
+        recuts: How often passes were made smaller because memory ran out, over all starts.
         seconds: Wall-clock seconds of this process's training.
         processes: How many trained together, and
         parallelism: how: ``DDP``, ``FSDP2``, ``DeepSpeed``, or ``none`` for one.
@@ -122,7 +121,7 @@ def train(
     validation_examples: Sequence[Example],
     run_dir: Path,
     console: Console,
-    exact_match: Callable[[Callable[[], bool]], float | None] | None = None,
+    exact_match: Callable[[Callable[[], bool]], float] | None = None,
 ) -> TrainingResult:
     """Train, continue from the newest whole checkpoint if there is one, and save the best weights.
 
@@ -160,29 +159,31 @@ def train(
     noting = partial(note_base, config=recipe.model, dtype=dtype) if recipe.adapter else None
     everything = [*train_examples, *validation_examples]
     bounds = limits_for(recipe, model, compute, everything, console)
-    recuts = Recuts.open(run_dir, bounds)
-    if recuts.count:
+    fit = FittingLimits.open(
+        run_dir, bounds, device=compute.name, checkpointing=settings.gradient_checkpointing
+    )
+    if fit.cuts:
         console.print(
-            f"memory ran out in an earlier start: {recuts}; without {recuts.path} it is tried again"
+            f"memory ran out in an earlier start: {fit.in_words()}; delete {fit.path} to try "
+            "larger passes again"
         )
     if compute.device == "cpu":
-        use_memory(recipe, model, recuts, console)
+        use_memory(recipe, model, fit, console)
     trackers = tracker_callbacks(
         prepare_trackers(recipe, run_dir, console), recipe, run_dir, console
     )
     set_seed(recipe.seed)
-    # Where the curves begin, and what a signal has cut off.
-    validate_first = checkpoint is None or bool(
-        checkpoints.progress_of(checkpoint).get("validation_due")
-    )
+    due = checkpoint is not None and checkpoints.is_validation_due(checkpoint)
     examples_per_step = _examples_per_step(recipe, checkpoint, console)
     trainer = MathTrainer(
         model=model,
-        args=training_arguments(recipe, compute, run_dir, console, validate_first=validate_first),
+        args=training_arguments(
+            recipe, compute, run_dir, console, validate_first=due or checkpoint is None
+        ),
         examples_per_step=examples_per_step,
         train_examples=train_examples,
         validation_examples=validation_examples,
-        recuts=recuts,
+        fitting=fit,
         tokenizer=tokenizer,
         nonfinite=NonFiniteSteps(skip=settings.non_finite == "skip", say=console.print),
         say=console.print,
@@ -204,7 +205,8 @@ def train(
         window.trainer = trainer
         console.print(f"continuing from {checkpoint.name}")
     if ranks.is_first():
-        metrics.cut_after(checkpoints.step_of(checkpoint) if checkpoint else -1)
+        at = checkpoints.step_of(checkpoint) if checkpoint else -1
+        metrics.cut_after(at, validation_due=due)
     start = time.monotonic()
     try:
         with stop, contextlib.suppress(ValidationInterrupted):
@@ -245,7 +247,7 @@ def train(
         stopped="finished" if state.global_step >= state.max_steps else "early",
         train_tokens=trainer.tokens_seen,
         skipped_steps=trainer.nonfinite.skipped,
-        recuts=recuts.count,
+        recuts=fit.cuts,
         seconds=time.monotonic() - start,
         processes=ranks.world_size(),
         parallelism=parallelism(trainer.model_wrapped),
@@ -256,9 +258,12 @@ def _stopped(signal: int, step: int, output: Path) -> TrainingStopped:
     """Return the error that ends a run on a signal, naming what it will continue from."""
     saved = max((checkpoints.step_of(folder) for folder in output.iterdir()), default=-1)
     state = "checkpoint saved" if saved == step else f"the last checkpoint is of step {saved}"
+    again = "continue"
+    if saved < 0:
+        state, again = "there is no checkpoint yet", "begin again"
     stopped = TrainingStopped(
         f"stopped by signal {signal} at step {step}, {state}; give the same command again to "
-        "continue",
+        f"{again}",
         exit_code=128 + signal,
     )
     stopped.told = not ranks.is_first()

@@ -148,15 +148,16 @@ class Student:
         self,
         splits: Splits,
         run: Run,
-        exact_match: Callable[[Student, Callable[[], bool]], float | None] | None = None,
+        exact_match: Callable[[Student, Callable[[], bool]], float] | None = None,
     ) -> TrainingResult:
         """Train on the splits; afterwards the model holds the weights that validation chose.
 
         Args:
             splits: Training and validation problems.
             run: Where checkpoints, metrics and the model go.
-            exact_match: Called at every validation with this student and with what says whether
-                a signal came, upon which it returns None; logged beside the loss.
+            exact_match: Called at every validation with this student and with a function that says
+                whether a signal came, upon which it raises ValidationInterrupted; logged beside
+                the loss.
 
         Raises:
             DataError: If no example fits ``train.max_length``.

@@ -32,10 +32,10 @@ from mathtune.records import Example
 from mathtune.training import distributed
 from mathtune.training.allocator import give_back_freed_memory
 from mathtune.training.batches import Limits, collate, supervised_count
-from mathtune.training.checkpointed import CheckpointedTrainer, ValidationInterrupted
+from mathtune.training.checkpointed import CheckpointedTrainer
 from mathtune.training.loss import summed_loss
 from mathtune.training.nonfinite import NonFiniteSteps
-from mathtune.training.out_of_memory import Recuts, halved, is_out_of_memory
+from mathtune.training.out_of_memory import FittingLimits, halved, is_out_of_memory
 from mathtune.training.padding_free import attention_within_examples
 
 
@@ -62,13 +62,12 @@ class MathTrainer(CheckpointedTrainer):
         examples_per_step: Examples of a whole optimiser step on all devices.
         train_examples: Training examples.
         validation_examples: Validation examples.
-        recuts: Bounds of a micro-batch, and what becomes of them where memory runs out.
+        fitting: Bounds of a micro-batch, and what becomes of them where memory runs out.
         tokenizer: Saved beside the weights.
         nonfinite: Decides what becomes of a step whose loss or gradient is not finite.
         say: Told of each step that is cut smaller because memory ran out.
         keep: How many checkpoints are kept; the newest and the best always are.
-        exact_match: Called at every validation; its share of right answers is logged too. None
-            says that a signal came.
+        exact_match: Called at every validation; its share of right answers is logged too.
         loraplus_lr_ratio: LoRA+ (Hayou et al. 2024): B matrices learn at so many times the rate.
         on_save: Called with each folder that weights were saved to, before it is sealed.
         callbacks: Further callbacks.
@@ -82,12 +81,12 @@ class MathTrainer(CheckpointedTrainer):
         examples_per_step: int,
         train_examples: Sequence[Example],
         validation_examples: Sequence[Example],
-        recuts: Recuts,
+        fitting: FittingLimits,
         tokenizer: Any,
         nonfinite: NonFiniteSteps,
         say: Callable[[str], None],
         keep: int,
-        exact_match: Callable[[], float | None] | None = None,
+        exact_match: Callable[[], float] | None = None,
         loraplus_lr_ratio: float | None = None,
         on_save: Callable[[Path], None] | None = None,
         callbacks: Sequence[Any] = (),
@@ -104,7 +103,7 @@ class MathTrainer(CheckpointedTrainer):
             on_save=on_save,
         )
         self.remove_callback(PrinterCallback)  # ProgressBar says it
-        self.recuts = recuts
+        self.fitting = fitting
         self.examples_per_step = examples_per_step
         self._exact_match = exact_match
         self._loraplus_lr_ratio = loraplus_lr_ratio
@@ -174,7 +173,7 @@ class MathTrainer(CheckpointedTrainer):
     @property
     def limits(self) -> Limits:
         """Bounds of a micro-batch."""
-        return self.recuts.limits
+        return self.fitting.limits
 
     def _in_memory(
         self, examples: Sequence[Example], compute: Callable[[distributed.Passes], torch.Tensor]
@@ -191,13 +190,19 @@ class MathTrainer(CheckpointedTrainer):
             self._cut_smaller(passes)
 
     def _cut_smaller(self, passes: distributed.Passes) -> None:
-        doing = self.state.global_step + 1
-        where = f"step {doing}" if self.model.training else f"the validation before step {doing}"
-        self.recuts.note(halved(self.limits, [micro for micro, _ in passes], where))
+        """Make passes smaller after those did not fit, and free what they held.
+
+        Raises:
+            TrainingStopped: They cannot be made smaller, or other ranks wait in the middle of one.
+        """
+        step = self.state.global_step
+        where = f"step {step + 1}" if self.model.training else f"the validation after step {step}"
+        self.fitting.cut(halved(self.limits, [micro for micro, _ in passes], where))
         if ranks.world_size() > 1:
             raise TrainingStopped(
                 f"out of memory at {where}: give the same command again to go on from the last "
-                f"checkpoint with {self.recuts}; the gradient is the same"
+                f"checkpoint, if there is one, with {self.fitting.in_words()}; the result is the "
+                "same"
             )
         self.model.zero_grad()
         gc.collect()
@@ -206,8 +211,8 @@ class MathTrainer(CheckpointedTrainer):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self._say(
-            f"out of memory at {where}: it is taken again with {self.recuts}; the gradient is the "
-            "same"
+            f"out of memory at {where}: it is taken again with {self.fitting.in_words()}; the "
+            "result is the same"
         )
 
     def _accumulate(
@@ -297,10 +302,7 @@ class MathTrainer(CheckpointedTrainer):
             f"{metric_key_prefix}_perplexity": math.exp(min(loss, 700.0)),  # e^710 overflows
         }
         if self._exact_match is not None:
-            found = self._exact_match()
-            if found is None:
-                raise ValidationInterrupted
-            metrics[f"{metric_key_prefix}_exact_match"] = found
+            metrics[f"{metric_key_prefix}_exact_match"] = self._exact_match()
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
