@@ -23,7 +23,7 @@ def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
             raise ValueError(f"it holds {type(value).__name__} in place of an object")
         if missing := [key for key in keys if key not in value]:
             raise ValueError(f"it has no {' and no '.join(missing)}")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise damaged(path, str(error)) from error
     return value
 

@@ -128,9 +128,15 @@ def test_what_was_found_to_fit_is_kept_for_the_next_start(tmp_path: Path) -> Non
     assert FittingLimits.open(tmp_path, other, **device).limits == other
     for change in ({"checkpointing": True}, {"device": "NVIDIA L4"}):
         assert FittingLimits.open(tmp_path, asked, **(device | change)).limits == asked
-    for damage in ("{", "[]", '{"circumstances": 1}', ""):
+    written = json.loads((tmp_path / "limits.json").read_text())
+    wrong = [{**written, "tokens": tokens} for tokens in ("2", None, [1], 0, -3, 2.5, True)]
+    damages = ["{", "[]", '{"circumstances": 1}', "", "[" * 10**5, *map(json.dumps, wrong)]
+    for damage in damages:
         (tmp_path / "limits.json").write_text(damage)
         assert FittingLimits.open(tmp_path, asked, **device).limits == asked
+    (tmp_path / "limits.json").unlink()
+    (tmp_path / "limits.json").mkdir()  # nothing can be kept, and nothing ends for that
+    FittingLimits.open(tmp_path, asked, **device).cut(Limits(4, 500, 50))
 
 
 def test_memory_that_ran_out_before_goes_back_to_the_system(

@@ -61,28 +61,26 @@ def test_overfitting_reaches_full_exact_match_and_stops_by_itself(tmp_path):
     assert [m["eval_loss"] for m in metrics if "eval_loss" in m][-1] < 0.05
 
 
-def test_an_interruption_is_heeded_after_the_answer(tmp_path):
-    """And where that was the last one, nothing is thrown away."""
+def test_an_interruption_is_heeded_in_the_middle_of_an_answer(tmp_path):
+    """And where all answers are there, none is thrown away."""
     model, _ = saved_model(tmp_path / "model", "llama")
     recipe = config.load(
         "smollm2-135m-gsm8k", [f"model={model}", "eval.max_new_tokens=4", "eval.batch_size=1"]
     )
     student = Student.load(recipe, Console(quiet=True))
     problems = [Problem(str(n), f"What is {n}?", "", str(n)) for n in range(3)]
+    steps = 0
 
-    def asked_until(last: int) -> int:
-        asked = 0
+    def interrupted() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps > last
 
-        def interrupted() -> bool:
-            nonlocal asked
-            asked += 1
-            return asked >= last
-
-        if last < len(problems):
-            with pytest.raises(ValidationInterrupted):
-                validation_exact_match(student, problems, recipe.eval, interrupted)
-        else:
-            assert validation_exact_match(student, problems, recipe.eval, interrupted) == 0.0
-        return asked
-
-    assert [asked_until(last) for last in (1, 2, 3, 4)] == [1, 2, 3, 3]
+    for last in (0, 1, 6, 11):
+        steps = 0
+        with pytest.raises(ValidationInterrupted):
+            validation_exact_match(student, problems, recipe.eval, interrupted)
+        assert steps == last + 1
+    steps, last = 0, 12  # 3 answers of 4 tokens
+    assert validation_exact_match(student, problems, recipe.eval, interrupted) == 0.0
+    assert student.model.training is False

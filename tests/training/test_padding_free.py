@@ -12,7 +12,7 @@ from rich.console import Console
 
 from mathtune import config
 from mathtune.config.schema import AdapterConfig
-from mathtune.errors import ModelError
+from mathtune.errors import ModelError, TrainingStopped
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
 from mathtune.training.adapters import add_adapter
@@ -255,3 +255,13 @@ def test_kernels_are_told():
     assert "sdpa, as the recipe asks" in kernels_in_words(asked, model, FLOAT32, False)
     assert "varying lengths, one call a row" in kernels_in_words(default, model, gpu, True)
     assert kernels_in_words(default, model, gpu, True).endswith("all weights in one pass")
+
+
+def test_memory_that_runs_out_before_the_first_step_is_told(monkeypatch):
+    def too_much(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("mathtune.training.layout.target_hidden", too_much)
+    recipe, model = config.load("smollm2-135m-gsm8k"), tiny_model("llama", len(TOKENIZER))
+    with pytest.raises(TrainingStopped, match="at the trial before the first step with one exam"):
+        limits_for(recipe, model, FLOAT32, EXAMPLES, Console(quiet=True))

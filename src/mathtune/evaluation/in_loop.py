@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from mathtune import ranks
 from mathtune.config.schema import EvalConfig
 from mathtune.errors import ValidationInterrupted
 from mathtune.evaluation.measure import Measurable, decoding_of
+from mathtune.generation.engine import Engine
 from mathtune.grading import grade
 from mathtune.records import Problem, StopReason
 
 
+class Trainee(Measurable, Protocol):
+    """A model in training, whose decoding can be broken off."""
+
+    def engine(self, interrupted: Callable[[], bool] = ...) -> Engine:
+        """Return an engine that gives no further completion once it is interrupted."""
+        ...
+
+
 def validation_exact_match(
-    student: Measurable,
+    student: Trainee,
     problems: Sequence[Problem],
     config: EvalConfig,
     interrupted: Callable[[], bool] = lambda: False,
@@ -25,8 +35,7 @@ def validation_exact_match(
     each of which needs the whole model.
 
     Raises:
-        ValidationInterrupted: On every rank, where one was ``interrupted`` before its last answer;
-            it is asked after each.
+        ValidationInterrupted: On every rank, where one was ``interrupted`` before its last answer.
     """
     renderer = student.renderer()
     decoding = decoding_of(config, renderer, calculator=config.calculator)
@@ -34,12 +43,10 @@ def validation_exact_match(
     own = ranks.share(problems)
     prompts = [renderer.prompt(problem.question, problem.id) for problem in own]
     right = answered = 0
-    for completion in student.engine().generate(prompts, decoding):
+    for completion in student.engine(interrupted).generate(prompts, decoding):
         finished = completion.stop_reason is not StopReason.LENGTH
         right += grade(completion.text, gold[completion.problem_id], finished=finished).correct
         answered += 1
-        if interrupted():
-            break
     if ranks.largest(len(own) - answered):
         raise ValidationInterrupted
     return sum(ranks.gather(right)) / len(problems)

@@ -68,9 +68,9 @@ def is_whole(folder: Path) -> bool:
         return False
     try:
         hashes = json.loads(manifest.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
-    return all(
+    return isinstance(hashes, dict) and all(
         (folder / name).is_file() and _sha256(folder / name) == digest
         for name, digest in hashes.items()
     )

@@ -21,7 +21,7 @@ from mathtune.training.batches import Limits, collate
 from mathtune.training.device import Compute
 from mathtune.training.head import target_hidden
 from mathtune.training.kernels import kernels_in_words
-from mathtune.training.out_of_memory import is_out_of_memory
+from mathtune.training.out_of_memory import is_out_of_memory, one_is_too_much
 from mathtune.training.padding_free import attention_within_examples, is_asked
 
 # So many that products run at their full rate and gradients of weights are seldom added up.
@@ -104,9 +104,7 @@ def check_causal(model: Any, example: Example) -> None:
         first_TD = hidden_TD[:half]
         # The square besides, for the sum over a normalised vector is a constant.
         (gradient_BTD,) = torch.autograd.grad((first_TD + first_TD.square()).sum(), embeddings[:1])
-    except Exception as error:  # what else is wrong with a model is found by why_mixed
-        if isinstance(error, RuntimeError) and is_out_of_memory(error):
-            raise
+    except Exception:  # what else is wrong with a model is found by why_mixed
         return
     finally:
         hook.remove()
@@ -138,7 +136,7 @@ def why_mixed(
                 together_ND = _hidden(model, two, padding_free)
     except Exception as error:  # architectures fail in ways of their own
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
-            raise
+            raise one_is_too_much("the trial before the first step", two) from error
         return (str(error).strip() or type(error).__name__).splitlines()[0]
     apart_N = torch.linalg.norm(together_ND - alone_ND, dim=-1)
     worst = float((apart_N / torch.linalg.norm(alone_ND, dim=-1)).max())

@@ -8,6 +8,7 @@ start, for the others are in the middle of a pass in which they wait for the one
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from mathtune.errors import RunError, TrainingStopped
 from mathtune.files import read_json, write_json
 from mathtune.records import Example
 from mathtune.training.batches import Limits, supervised_count
+
+_KEPT = ("examples", "tokens", "targets")
 
 _FEW_TARGETS = 32
 """Logits of no more tokens are not what fills the memory."""
@@ -55,23 +58,24 @@ class FittingLimits:
         return ranks.from_first(asked._found_before)
 
     def _found_before(self) -> FittingLimits:
-        try:
-            kept = read_json(self.path, ("circumstances", "limits", "cuts"))
-            if kept["circumstances"] == self.circumstances:
-                found = Limits(**kept["limits"])
-                return replace(self, limits=found, cuts=int(kept["cuts"]))
-        except (RunError, TypeError, ValueError):  # missing or damaged: found again if need be
-            pass
+        with contextlib.suppress(RunError):  # missing or damaged: found again if need be
+            kept = read_json(self.path, ("circumstances", *_KEPT, "cuts"))
+            sound = all(type(kept[name]) is int and kept[name] > 0 for name in (*_KEPT, "cuts"))
+            if sound and kept["circumstances"] == self.circumstances:
+                found = {name: min(kept[name], getattr(self.limits, name)) for name in _KEPT}
+                return replace(self, limits=replace(self.limits, **found), cuts=kept["cuts"])
         return self
 
     def cut(self, limits: Limits) -> None:
         """Take smaller limits and keep them for the next start."""
         self.limits = limits
         self.cuts += 1
-        # Ranks may fail together.
-        aside = self.path.with_name(f"{self.path.name}.{ranks.rank()}")
-        write_json(aside, {k: v for k, v in asdict(self).items() if k != "path"})
-        aside.replace(self.path)
+        kept = {name: getattr(limits, name) for name in _KEPT}
+        # Ranks may fail together. What cannot be kept is found again; a full disk ends no run here.
+        with contextlib.suppress(OSError):
+            aside = self.path.with_name(f"{self.path.name}.{ranks.rank()}")
+            write_json(aside, {"circumstances": self.circumstances, **kept, "cuts": self.cuts})
+            aside.replace(self.path)
 
     def in_words(self) -> str:
         """Say how much a pass takes."""
@@ -103,17 +107,22 @@ def halved(limits: Limits, micro_batches: Sequence[Sequence[Example]], where: st
         most = max(supervised_count([example]) for micro in micro_batches for example in micro)
         if (targets := min(limits.targets, most)) > _FEW_TARGETS and ranks.sharding() is None:
             return replace(limits, targets=(targets + 1) // 2)
-        longest = max(len(example.ids) for micro in micro_batches for example in micro)
-        raise TrainingStopped(
-            f"out of memory at {where} with one example of {longest} tokens at a time; the "
-            "last checkpoint is whole. Set train.gradient_checkpointing=true, lower "
-            "train.max_length or train.logits_chunk_bytes, or train an adapter (adapter.r=8, "
-            "model.load_in_4bit=true)"
-        )
+        raise one_is_too_much(where, [example for micro in micro_batches for example in micro])
     examples = max(map(len, several))
     tokens = max(map(limits.tokens_of, several))
     return replace(
         limits,
         examples=min(limits.examples, (examples + 1) // 2),
         tokens=(tokens + 1) // 2,
+    )
+
+
+def one_is_too_much(where: str, examples: Sequence[Example]) -> TrainingStopped:
+    """Return the error for examples that do not fit one at a time."""
+    longest = max(len(example.ids) for example in examples)
+    return TrainingStopped(
+        f"out of memory at {where} with one example of {longest} tokens at a time; the last "
+        "checkpoint, if there is one, is whole. Set train.gradient_checkpointing=true, lower "
+        "train.max_length or train.logits_chunk_bytes, or train an adapter (adapter.r=8, "
+        "model.load_in_4bit=true)"
     )

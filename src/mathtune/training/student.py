@@ -90,11 +90,12 @@ class Student:
             shots=shots,
         )
 
-    def engine(self) -> Engine:
-        """Return an engine that decodes with the model as it is now."""
+    def engine(self, interrupted: Callable[[], bool] = lambda: False) -> Engine:
+        """Return an engine that decodes with the model as it is now, until it is interrupted."""
         from mathtune.generation.hf import HFEngine
 
-        return HFEngine(self.model, self.tokenizer, rows=self.recipe.eval.batch_size)
+        rows = self.recipe.eval.batch_size
+        return HFEngine(self.model, self.tokenizer, rows=rows, interrupted=interrupted)
 
     def score(self, examples: Sequence[Example]) -> Iterator[list[float]]:
         """Yield the log-probability of each token of each example.

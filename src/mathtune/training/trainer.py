@@ -38,6 +38,8 @@ from mathtune.training.nonfinite import NonFiniteSteps
 from mathtune.training.out_of_memory import FittingLimits, halved, is_out_of_memory
 from mathtune.training.padding_free import attention_within_examples
 
+_SAME = "the gradient is the same, but for which units dropout drops"
+
 
 class ExampleDataset(torch.utils.data.Dataset[Example]):
     """Rendered examples by index."""
@@ -201,8 +203,7 @@ class MathTrainer(CheckpointedTrainer):
         if ranks.world_size() > 1:
             raise TrainingStopped(
                 f"out of memory at {where}: give the same command again to go on from the last "
-                f"checkpoint, if there is one, with {self.fitting.in_words()}; the result is the "
-                "same"
+                f"checkpoint, if there is one, with {self.fitting.in_words()}; {_SAME}"
             )
         self.model.zero_grad()
         gc.collect()
@@ -211,8 +212,7 @@ class MathTrainer(CheckpointedTrainer):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self._say(
-            f"out of memory at {where}: it is taken again with {self.fitting.in_words()}; the "
-            "result is the same"
+            f"out of memory at {where}: it is taken again with {self.fitting.in_words()}; {_SAME}"
         )
 
     def _accumulate(

@@ -92,6 +92,7 @@ class HFEngine:
             the memory of activations.
         on_progress: Called with the number of completions done and the number in all after each
             one.
+        interrupted: Asked before each step; once it says so, no further completion comes.
 
     Attributes:
         stats: Figures of the last ``generate`` call.
@@ -108,6 +109,7 @@ class HFEngine:
         memory_budget_bytes: int | None = None,
         prefill_tokens: int = 2048,
         on_progress: Callable[[int, int], None] | None = None,
+        interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         for name, value in (("rows", rows), ("prefill_tokens", prefill_tokens)):
             if value is not None and value < 1:
@@ -124,6 +126,7 @@ class HFEngine:
         self._budget = memory_budget_bytes
         self._prefill_tokens = prefill_tokens
         self._on_progress = on_progress
+        self._interrupted = interrupted
         self._detokenizer = Detokenizer(tokenizer)
         self._probe: Probe | None = None
         self.stats = GenerationStats()
@@ -203,7 +206,7 @@ class HFEngine:
         )
         active: list[Row] = []
         logits = spare = torch.empty(0)
-        while active or scheduler:
+        while (active or scheduler) and not self._interrupted():
             admission = scheduler.admit(len(active))
             if active or admission.starts:
                 logits = forward.step(
