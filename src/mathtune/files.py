@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mathtune import ranks
 from mathtune.errors import DiskError, RunError
 
 
@@ -47,7 +48,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         DiskError: If it could not be written; a file that stood there before is untouched.
     """
-    aside = path.with_name(path.name + ".tmp")
+    number = str(ranks.rank() or "")  # ranks may write the same file
+    aside = path.with_name(f"{path.name}.tmp{number}")
     try:
         with aside.open("w", encoding="utf-8") as file:
             file.write(text)

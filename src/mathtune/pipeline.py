@@ -38,7 +38,9 @@ def open_run(recipe: Recipe, folder: Path | None, console: Console) -> Run:
     """Make or reopen the run folder of a recipe."""
     run = runs.create(folder or runs.default_folder(recipe), recipe, command=runs.command_line())
     for change in run.changes:
-        console.print(f"going on with {change.key}={change.after} (before: {change.before})")
+        console.print(
+            f"going on with {change.key}={change.after_in_words} (before: {change.before_in_words})"
+        )
     return run
 
 

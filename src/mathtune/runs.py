@@ -67,6 +67,8 @@ class Run:
         manifest = read_json(path, keys=("stages",))
         if not isinstance(manifest["stages"], dict):
             raise damaged(path, "stages is no object")
+        if not isinstance(manifest.setdefault("changes", []), list):
+            raise damaged(path, "changes is no list")
         return manifest
 
     def note(self, **facts: Any) -> None:
@@ -149,6 +151,8 @@ def _create(folder: Path, recipe: Recipe, command: list[str]) -> Run:
         run = Run(folder, _lock=_locked(folder))
         try:
             run.changes = _describe(folder, recipe, command)
+            if run.changes:
+                run.note(changes=[*run.manifest()["changes"], *map(_noted, run.changes)])
         except BaseException:
             run.close()
             raise
@@ -165,8 +169,7 @@ def _create(folder: Path, recipe: Recipe, command: list[str]) -> Run:
 def _describe(folder: Path, recipe: Recipe, command: list[str]) -> list[Change]:
     """Write recipe and manifest, or make sure that the folder is this recipe's.
 
-    Returns the knobs without influence on the result that are others than before, which the
-    manifest lists as well.
+    Returns the knobs without influence on the result that are others than before.
     """
     from mathtune import config
 
@@ -179,21 +182,23 @@ def _describe(folder: Path, recipe: Recipe, command: list[str]) -> list[Change]:
             raise RunError(_made_by_another(folder, other))
         same = True
     if not (same and manifest.exists()):
-        facts = {
-            "mathtune": mathtune.__version__,
-            "created": _now(),
-            "command": _SECRET.sub("***", " ".join(command)),
-            "seed": recipe.seed,
-            "stages": {},
-            **provenance(),
-        }
-        write_json(manifest, facts)
-    if found:
-        facts = read_json(manifest, keys=("stages",))
-        new = [{"at": _now(), "key": c.key, "before": c.before, "after": c.after} for c in found]
-        write_json(manifest, {**facts, "changes": [*facts.get("changes", []), *new]})
+        write_json(
+            manifest,
+            {
+                "mathtune": mathtune.__version__,
+                "created": _now(),
+                "command": _SECRET.sub("***", " ".join(command)),
+                "seed": recipe.seed,
+                "stages": {},
+                **provenance(),
+            },
+        )
     write_text(stored, text)
     return found
+
+
+def _noted(change: Change) -> dict[str, Any]:
+    return {"at": _now(), "key": change.key, "before": change.before, "after": change.after}
 
 
 def _stored_recipe(path: Path) -> Recipe:
@@ -219,7 +224,9 @@ def _stored_recipe(path: Path) -> Recipe:
 
 
 def _made_by_another(folder: Path, other: Sequence[Change]) -> str:
-    named = ", ".join(f"{each.key}={each.before} (now {each.after})" for each in other[:_NAMED])
+    named = ", ".join(
+        f"{c.key}={c.before_in_words} (now {c.after_in_words})" for c in other[:_NAMED]
+    )
     more = f" and {len(other) - _NAMED} more" if len(other) > _NAMED else ""
     return (
         f"run folder {folder} was made by a different recipe, with {named}{more}; give the old "

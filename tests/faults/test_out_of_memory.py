@@ -83,7 +83,7 @@ def trained(
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
-pytestmark = pytest.mark.skipif(
+on_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="memory is limited as Linux counts it"
 )
 
@@ -96,6 +96,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     return figures
 
 
+@on_linux
 def test_step_is_cut_smaller_and_the_result_is_the_same(
     tmp_path: Path, whole: dict[str, float]
 ) -> None:
@@ -109,6 +110,7 @@ def test_step_is_cut_smaller_and_the_result_is_the_same(
     assert limited["loss"] == pytest.approx(whole["loss"], rel=1e-6)
 
 
+@on_linux
 def test_ranks_start_anew_with_smaller_passes(tmp_path: Path, whole: dict[str, float]) -> None:
     limited, said = trained(tmp_path / "limited", 340, TORCHRUN)
     assert re.search(r"out of memory at .*step \d: give the same command again to go on", said)

@@ -103,7 +103,13 @@ def test_attention_kernels(folder: Path) -> None:
         "model.attn_implementation=flash_attention_3 needs the package flash-attn-3, which is not "
         "installed; install it or set model.attn_implementation=sdpa"
     )
-    (hub,) = refused(folder, "model.attn_implementation=kernels-community/flash-attn2")
+    (nothing,) = refused(folder, "model.attn_implementation=/")
+    assert nothing.startswith("model.attn_implementation is /; give eager, sdpa, ")
+    (absent,) = refused(
+        folder, "model.attn_implementation=owner/kernel", "model.trust_remote_code=true"
+    )
+    assert "needs the package kernels, which is not installed" in absent
+    (hub, _) = refused(folder, "model.attn_implementation=kernels-community/flash-attn2")
     assert "with model.trust_remote_code=false: a kernel on the hub is somebody's machine" in hub
 
 

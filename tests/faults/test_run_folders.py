@@ -65,6 +65,7 @@ def test_damaged_files_are_named_and_can_be_deleted(
     for name, content, remedy in (
         ("manifest.json", b"{bad", "delete it and give the same command again"),
         ("manifest.json", b'{"stages": 3}', "delete it and give the same command again"),
+        ("manifest.json", b'{"stages": {}, "changes": 3}', "delete it and give the same command"),
         ("results.json", b"[]", "delete it and give the same command again"),
         ("results.json", b"{}", "delete it and give the same command again"),
         ("results.json", b"\xff\xfe", "delete it and give the same command again"),
@@ -168,8 +169,8 @@ def test_a_run_goes_on_with_other_knobs_that_change_no_result(
     assert (copy / "recipe.yaml").read_text() == config.dump(other)
     changes = json.loads((copy / "manifest.json").read_text())["changes"]
     assert [(change["key"], change["before"], change["after"]) for change in changes] == [
-        ("train.micro_batch_tokens", "unset", "64"),
-        ("eval.batch_size", "unset", "2"),
+        ("train.micro_batch_tokens", None, 64),
+        ("eval.batch_size", None, 2),
     ]
     assert "going on with" not in run(other, copy)[1]
 

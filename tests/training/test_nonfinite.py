@@ -207,3 +207,5 @@ def test_validation_that_is_never_finite_leaves_no_model(tmp_path):
     with pytest.raises(TrainingStopped, match="no validation gave a finite eval_loss"):
         run(tmp_path / "r", CLEAN, poisoned_model("loss"), validation=[POISONED])
     assert not (tmp_path / "r" / "model").exists()
+    with pytest.raises(TrainingStopped, match="no validation gave a finite eval_loss"):  # nor again
+        run(tmp_path / "r", CLEAN, poisoned_model("loss"), validation=[POISONED])

@@ -18,6 +18,7 @@ from mathtune.records import Problem, content_id
 from mathtune.training.adapters import add_adapter
 from mathtune.training.batches import Limits, collate, cut, supervised_count
 from mathtune.training.device import Compute
+from mathtune.training.head import target_hidden
 from mathtune.training.kernels import kernels_in_words
 from mathtune.training.layout import check_causal, limits_for, why_mixed
 from mathtune.training.loss import summed_loss, token_logprobs
@@ -257,11 +258,20 @@ def test_kernels_are_told():
     assert kernels_in_words(default, model, gpu, True).endswith("all weights in one pass")
 
 
-def test_memory_that_runs_out_before_the_first_step_is_told(monkeypatch):
-    def too_much(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+def test_memory_that_runs_out_before_the_first_step(monkeypatch):
+    """For one example it ends the run; for two together, each has a pass of its own."""
+    model = tiny_model("llama", len(TOKENIZER))
+    recipe = config.load("smollm2-135m-gsm8k")
+    most = 0
 
-    monkeypatch.setattr("mathtune.training.layout.target_hidden", too_much)
-    recipe, model = config.load("smollm2-135m-gsm8k"), tiny_model("llama", len(TOKENIZER))
-    with pytest.raises(TrainingStopped, match="at the trial before the first step with one exam"):
+    def within(model, batch):
+        if batch.input_ids_BT.numel() > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return target_hidden(model, batch)
+
+    monkeypatch.setattr("mathtune.training.layout.target_hidden", within)
+    with pytest.raises(TrainingStopped, match="where the model looks at 66 tokens; lower train"):
         limits_for(recipe, model, FLOAT32, EXAMPLES, Console(quiet=True))
+    most, said = 65, io.StringIO()  # the last token is only a target
+    limits = limits_for(recipe, model, FLOAT32, EXAMPLES, Console(file=said, width=1000))
+    assert limits.examples == 1 and "memory does not hold two of them" in said.getvalue()

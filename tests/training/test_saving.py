@@ -21,7 +21,7 @@ from mathtune.prompts import Renderer
 from mathtune.records import Example, Problem, content_id
 from mathtune.training import model as models
 from mathtune.training.callbacks import VOLATILE_KEYS
-from mathtune.training.checkpoints import newest_whole, seal, step_of
+from mathtune.training.checkpoints import newest_whole, publish, recover, seal, step_of
 from mathtune.training.device import Compute
 from mathtune.training.run import TrainingResult, train
 from models_for_tests import saved_model, tiny_model
@@ -167,7 +167,9 @@ def test_a_signal_while_problems_are_solved_is_heeded_at_once(tmp_path, when):
     if schedule:
         settings.append(f"train.lr_scheduler_type={schedule}")
     every = 3 if strategy == "steps" else 4
-    whole, _ = run(tmp_path / "whole", *settings, exact_match=solves())
+    settings.append(f"train.save_steps={every}")
+    whole_folder = tmp_path / "whole"
+    whole, _ = run(whole_folder, *settings, exact_match=solves())
     assert (whole.steps, whole.best_step, whole.stopped) == (3 * every, 2 * every, "early")
     for interruptions in ([0], [1], [2, 2], [3], [1, 2, 3]):
         folder = tmp_path / "-".join(map(str, interruptions))
@@ -175,7 +177,7 @@ def test_a_signal_while_problems_are_solved_is_heeded_at_once(tmp_path, when):
         for number in interruptions:
             expected = f"step {number * every}, checkpoint saved; give the same command again to co"
             if number == 0:
-                expected = "step 0, there is no checkpoint yet; give the same command again to begi"
+                expected = "step 0, there is no checkpoint yet; give the same command again to star"
             with pytest.raises(TrainingStopped, match=expected):
                 run(folder, *settings, exact_match=solves(first, interrupt_at=number))
             first = number
@@ -187,7 +189,21 @@ def test_a_signal_while_problems_are_solved_is_heeded_at_once(tmp_path, when):
         )
         assert metrics(folder) == metrics(tmp_path / "whole")
         assert weights(folder) == weights(tmp_path / "whole")
-        assert 2 * every in saved(folder)
+        best = [each / "checkpoints" / f"checkpoint-{2 * every}" for each in (folder, whole_folder)]
+        schedules = [torch.load(each / "scheduler.pt") for each in best]
+        assert schedules[0] == schedules[1]
+
+
+def test_a_validation_that_is_cut_off_is_saved_once(tmp_path, monkeypatch):
+    """Transformers comes by once more at the end of an epoch."""
+    sealed = []
+    monkeypatch.setattr(
+        "mathtune.training.checkpoints.seal", lambda folder: [sealed.append(folder), seal(folder)]
+    )
+    settings = ("train.eval_strategy=steps", "train.eval_steps=3", "train.save_steps=3")
+    with pytest.raises(TrainingStopped):
+        run(tmp_path, *settings, "train.exact_match_samples=4", exact_match=solves(0, 1))
+    assert len(sealed) == 1
 
 
 def test_a_validation_that_was_due_and_then_not_saved_is_logged_once(tmp_path, monkeypatch):
@@ -207,16 +223,43 @@ def test_a_validation_that_was_due_and_then_not_saved_is_logged_once(tmp_path, m
     assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
 
 
-def test_a_crash_while_a_checkpoint_takes_the_place_of_another_loses_neither(tmp_path):
-    final, before = tmp_path / "checkpoint-4", tmp_path / "replaced-checkpoint-4"
-    before.mkdir()
-    (before / "weights").write_text("old")
-    seal(before)
-    assert newest_whole(tmp_path) == (final, [])  # the new one was not there yet
-    assert (final / "weights").read_text() == "old"
-    before.mkdir()
-    assert newest_whole(tmp_path) == (final, [])  # it was
-    assert list(tmp_path.iterdir()) == [final]
+def test_a_crash_while_a_checkpoint_takes_the_place_of_another_loses_neither(tmp_path, monkeypatch):
+    final, rename, renamed = tmp_path / "checkpoint-4", os.rename, []
+
+    def publish_text(text: str) -> None:
+        staged = tmp_path / "staging" / "checkpoint-4"
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        (staged / "weights").write_text(text)
+        seal(staged)
+        publish(staged, final)
+
+    def crash(old: Path, new: Path) -> None:
+        renamed.append(new)
+        if len(renamed) == 2:
+            raise KeyboardInterrupt
+        rename(old, new)
+
+    publish_text("old")
+    with monkeypatch.context() as crashing, pytest.raises(KeyboardInterrupt):
+        crashing.setattr(os, "rename", crash)
+        publish_text("new")
+    assert not final.exists()
+    recover(tmp_path)
+    assert newest_whole(tmp_path) == (final, []) and (final / "weights").read_text() == "old"
+    publish_text("new")
+    assert newest_whole(tmp_path) == (final, []) and (final / "weights").read_text() == "new"
+    # As after a crash before the old one was deleted; and it is kept where the new one is torn.
+    shutil.copytree(final, tmp_path / "replaced-checkpoint-4")
+    recover(tmp_path)
+    assert not (tmp_path / "replaced-checkpoint-4").exists()
+    shutil.copytree(final, tmp_path / "replaced-checkpoint-4")
+    (final / "weights").write_text("torn")
+    recover(tmp_path)
+    assert newest_whole(tmp_path) == (None, [final])
+    final.rename(tmp_path / "damaged-checkpoint-4")
+    recover(tmp_path)
+    assert newest_whole(tmp_path) == (final, [])
 
 
 def test_exact_match_chooses(tmp_path):

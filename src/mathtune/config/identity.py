@@ -17,6 +17,8 @@ from mathtune.config.wording import leaves
 
 _LONGEST = 60
 
+_SECRET = ("eval.base_url",)  # may hold a password
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -24,15 +26,25 @@ class Change:
 
     Attributes:
         key: Dotted.
-        before: Its value in the one, for people.
+        before: Its value in the one, for JSON; of what may hold a password ``***``.
         after: Its value in the other.
         same_result: Whether nothing comes of it but rounding and which units dropout drops.
     """
 
     key: str
-    before: str
-    after: str
+    before: Any
+    after: Any
     same_result: bool
+
+    @property
+    def before_in_words(self) -> str:
+        """``before`` in a few words."""
+        return _in_words(self.before)
+
+    @property
+    def after_in_words(self) -> str:
+        """``after`` in a few words."""
+        return _in_words(self.after)
 
 
 def keys_of_same_result() -> set[str]:
@@ -58,10 +70,14 @@ def changes(before: Recipe, after: Recipe) -> list[Change]:
     pairs += [(key, value, new[key]) for key, value in old.items()]
     free = keys_of_same_result()
     return [
-        Change(key, _shown(key, one), _shown(key, other), key in free)
+        Change(key, _open(key, one), _open(key, other), same_result=key in free)
         for key, one, other in pairs
         if one != other
     ]
+
+
+def _open(key: str, value: Any) -> Any:
+    return "***" if key in _SECRET else value
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -74,9 +90,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield key, value
 
 
-def _shown(key: str, value: Any) -> str:
-    if key == "eval.base_url":  # may hold a password
-        return "***"
+def _in_words(value: Any) -> str:
     if value is None:
         return "unset"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

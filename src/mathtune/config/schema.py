@@ -29,7 +29,7 @@ SAME_RESULT = "same result"
 """Marks a knob for how the work is done: nothing comes of it but rounding, and which units dropout
 drops. So a run goes on in its folder with other values."""
 Unrecorded: Any = Field(exclude=True)
-"""How a server is reached: of no more influence than those, and not written down either."""
+"""How a server is reached: as ``SAME_RESULT``, and not written down either."""
 
 SEED_PROBLEM = "What is 125 * 45 + 678? Show your work."
 """The problem that the Gemma-2B project put to the original and to the fine-tuned model."""
@@ -54,7 +54,7 @@ ATTENTION = (
 
 
 def _attention(value: str) -> str:
-    if value in ATTENTION or "/" in value:
+    if value in ATTENTION or re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?(:[\w.-]+)?", value):
         return value
     raise ValueError(
         f"is {value}; give {', '.join(ATTENTION)} or a kernel on the hub, such as "

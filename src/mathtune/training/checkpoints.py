@@ -55,6 +55,7 @@ def publish(staged: Path, final: Path) -> None:
     """Move a sealed checkpoint to its final name."""
     before = final.with_name(_REPLACED + final.name)
     if final.exists():  # the same step was saved before a restart
+        shutil.rmtree(before, ignore_errors=True)
         os.rename(final, before)
     os.rename(staged, final)
     _sync(final.parent)
@@ -82,14 +83,18 @@ def step_of(folder: Path) -> int:
     return int(match.group(1)) if match else -1
 
 
+def recover(checkpoints: Path) -> None:
+    """Put things right after a crash in which one checkpoint was taking the place of another."""
+    for before in checkpoints.glob(_REPLACED + "*"):
+        final = before.with_name(before.name.removeprefix(_REPLACED))
+        if not final.exists():
+            os.rename(before, final)
+        elif is_whole(final):
+            shutil.rmtree(before, ignore_errors=True)
+
+
 def newest_whole(checkpoints: Path) -> tuple[Path | None, list[Path]]:
     """Return the newest whole checkpoint and the damaged ones that are newer than it."""
-    for before in checkpoints.glob(_REPLACED + "*"):  # of a crash while one was published
-        final = before.with_name(before.name.removeprefix(_REPLACED))
-        if final.exists():
-            shutil.rmtree(before, ignore_errors=True)
-        else:
-            os.rename(before, final)
     damaged = []
     folders = [path for path in checkpoints.glob("checkpoint-*") if step_of(path) >= 0]
     for folder in sorted(folders, key=step_of, reverse=True):

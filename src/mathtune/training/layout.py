@@ -15,13 +15,13 @@ from rich.console import Console
 
 from mathtune import ranks
 from mathtune.config.schema import Recipe
-from mathtune.errors import ModelError
+from mathtune.errors import ModelError, TrainingStopped
 from mathtune.records import Example
 from mathtune.training.batches import Limits, collate
 from mathtune.training.device import Compute
 from mathtune.training.head import target_hidden
 from mathtune.training.kernels import kernels_in_words
-from mathtune.training.out_of_memory import is_out_of_memory, one_is_too_much
+from mathtune.training.out_of_memory import is_out_of_memory
 from mathtune.training.padding_free import attention_within_examples, is_asked
 
 # So many that products run at their full rate and gradients of weights are seldom added up.
@@ -55,6 +55,7 @@ def limits_for(
 
     Raises:
         ModelError: The model sees the tokens that it is to predict.
+        TrainingStopped: Memory does not even hold one example.
     """
     bounds = limits(recipe, model)
     shortest = min(examples, key=lambda example: len(example.ids))
@@ -104,7 +105,7 @@ def check_causal(model: Any, example: Example) -> None:
         first_TD = hidden_TD[:half]
         # The square besides, for the sum over a normalised vector is a constant.
         (gradient_BTD,) = torch.autograd.grad((first_TD + first_TD.square()).sum(), embeddings[:1])
-    except Exception:  # what else is wrong with a model is found by why_mixed
+    except Exception:  # what else is wrong is found by why_mixed, or by the first step
         return
     finally:
         hook.remove()
@@ -126,24 +127,41 @@ def why_mixed(
     The longest and the shortest example are given to the model together and each alone. Their last
     hidden states differ if one sees the other, through attention or a state that runs along the
     row, if attention has other rules for long texts, or if a model sees the padding ahead.
+
+    Raises:
+        TrainingStopped: Memory does not even hold one example.
     """
     by_length = sorted(examples, key=lambda example: -len(example.ids))
     two = [by_length[0], by_length[-1]]
+    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=autocast_bf16)
     try:
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast_bf16):
+        with autocast:
             alone_ND = torch.cat([_hidden(model, [example], False) for example in two])
-            with attention_within_examples(model) if padding_free else nullcontext():
-                together_ND = _hidden(model, two, padding_free)
     except Exception as error:  # architectures fail in ways of their own
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
-            raise one_is_too_much("the trial before the first step", two) from error
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise TrainingStopped(
+                f"out of memory before the first step, where the model looks at {len(two[0].ids)} "
+                "tokens; lower train.max_length, take a smaller model, or train an adapter on "
+                "4-bit weights (adapter.r=8 model.load_in_4bit=true)"
+            ) from error
+        return _first_line(error)
+    try:
+        with autocast, attention_within_examples(model) if padding_free else nullcontext():
+            together_ND = _hidden(model, two, padding_free)
+    except Exception as error:
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            return "memory does not hold two of them"
+        return _first_line(error)
     apart_N = torch.linalg.norm(together_ND - alone_ND, dim=-1)
     worst = float((apart_N / torch.linalg.norm(alone_ND, dim=-1)).max())
     bytes_each = 2 if autocast_bf16 else next(model.parameters()).dtype.itemsize
     if worst <= _TOLERANCE.get(bytes_each, 5e-2):
         return None
     return f"its hidden states change by up to {worst:.1g} of their size"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _hidden(model: Any, examples: Sequence[Example], padding_free: bool) -> torch.Tensor:

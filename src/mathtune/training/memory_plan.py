@@ -150,7 +150,7 @@ def _total(peak: tuple[Counter[Use], str]) -> int:
 def _build(recipe: Recipe, hf_config: Any, compute: Compute) -> Any:
     """Return the model on the meta device: shapes and types, no storage."""
     kernel = recipe.model.attn_implementation
-    if kernel and kernel.startswith(("flash_attention", "flex_attention")):
+    if kernel and (kernel.startswith(("flash_attention", "flex_attention")) or "/" in kernel):
         kernel = "sdpa"  # takes as much, and is there without the package or the GPU
     options = {"dtype": compute.dtype, "attn_implementation": kernel}
     with torch.device("meta"):

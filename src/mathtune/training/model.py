@@ -224,7 +224,7 @@ def _why_not(what: str, name: str, error: Exception) -> str:
     first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
     if _out_of_reach(name):
         return hub.out_of_reach(name, hub.why_unreachable() or first)
-    if "attn_implementation" in text or "FlashAttention" in text:
+    if any(word in text for word in ("attn_implementation", "FlashAttention", "`kernels`")):
         remedy = "set model.attn_implementation=sdpa"
     elif Path(resolve(name)).is_dir():
         remedy = "check that the folder holds config.json, model.safetensors and tokenizer.json"

@@ -61,7 +61,7 @@ def package_of(optimizer: str) -> str | None:
 
 def package_of_attention(kernel: str | None) -> str | None:
     """Return the package that an attention kernel needs and that is not installed, if any."""
-    package = ATTENTION_PACKAGES.get(kernel or "")
+    package = "kernels" if "/" in (kernel or "") else ATTENTION_PACKAGES.get(kernel or "")
     return None if package is None or any(map(_is_installed, (package, "kernels"))) else package
 
 

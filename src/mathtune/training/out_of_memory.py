@@ -30,7 +30,7 @@ _FEW_TARGETS = 32
 
 @dataclass
 class FittingLimits:
-    """Bounds of a pass, made smaller where memory runs out, over all starts of a run.
+    """Bounds of a pass, made smaller where memory runs out, over the starts of a run.
 
     Attributes:
         path: Where they are kept.
@@ -53,7 +53,7 @@ class FittingLimits:
             limits: By the recipe and the model.
             circumstances: What else memory depends on, for JSON.
         """
-        known = {**asdict(limits), **circumstances, "processes": ranks.world_size()}
+        known = {**asdict(limits), **circumstances}
         asked = cls(run_dir / "limits.json", known, limits)
         return ranks.from_first(asked._found_before)
 
@@ -62,8 +62,8 @@ class FittingLimits:
             kept = read_json(self.path, ("circumstances", *_KEPT, "cuts"))
             sound = all(type(kept[name]) is int and kept[name] > 0 for name in (*_KEPT, "cuts"))
             if sound and kept["circumstances"] == self.circumstances:
-                found = {name: min(kept[name], getattr(self.limits, name)) for name in _KEPT}
-                return replace(self, limits=replace(self.limits, **found), cuts=kept["cuts"])
+                limits = replace(self.limits, **{name: kept[name] for name in _KEPT})
+                return replace(self, limits=limits, cuts=kept["cuts"])
         return self
 
     def cut(self, limits: Limits) -> None:
@@ -71,11 +71,8 @@ class FittingLimits:
         self.limits = limits
         self.cuts += 1
         kept = {name: getattr(limits, name) for name in _KEPT}
-        # Ranks may fail together. What cannot be kept is found again; a full disk ends no run here.
-        with contextlib.suppress(OSError):
-            aside = self.path.with_name(f"{self.path.name}.{ranks.rank()}")
-            write_json(aside, {"circumstances": self.circumstances, **kept, "cuts": self.cuts})
-            aside.replace(self.path)
+        with contextlib.suppress(OSError):  # then it is found again; a full disk ends no run here
+            write_json(self.path, {"circumstances": self.circumstances, **kept, "cuts": self.cuts})
 
     def in_words(self) -> str:
         """Say how much a pass takes."""
@@ -107,22 +104,17 @@ def halved(limits: Limits, micro_batches: Sequence[Sequence[Example]], where: st
         most = max(supervised_count([example]) for micro in micro_batches for example in micro)
         if (targets := min(limits.targets, most)) > _FEW_TARGETS and ranks.sharding() is None:
             return replace(limits, targets=(targets + 1) // 2)
-        raise one_is_too_much(where, [example for micro in micro_batches for example in micro])
+        longest = max(len(example.ids) for micro in micro_batches for example in micro)
+        raise TrainingStopped(
+            f"out of memory at {where} with one example of {longest} tokens at a time; the last "
+            "checkpoint, if there is one, is whole. Set train.gradient_checkpointing=true, lower "
+            "train.max_length or train.logits_chunk_bytes, or train an adapter (adapter.r=8, "
+            "model.load_in_4bit=true)"
+        )
     examples = max(map(len, several))
     tokens = max(map(limits.tokens_of, several))
     return replace(
         limits,
         examples=min(limits.examples, (examples + 1) // 2),
         tokens=(tokens + 1) // 2,
-    )
-
-
-def one_is_too_much(where: str, examples: Sequence[Example]) -> TrainingStopped:
-    """Return the error for examples that do not fit one at a time."""
-    longest = max(len(example.ids) for example in examples)
-    return TrainingStopped(
-        f"out of memory at {where} with one example of {longest} tokens at a time; the last "
-        "checkpoint, if there is one, is whole. Set train.gradient_checkpointing=true, lower "
-        "train.max_length or train.logits_chunk_bytes, or train an adapter (adapter.r=8, "
-        "model.load_in_4bit=true)"
     )

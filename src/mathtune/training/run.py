@@ -47,7 +47,8 @@ class TrainingResult:
         stopped: ``finished`` or ``early``.
         train_tokens: Tokens trained on, prompts included.
         skipped_steps: Steps left out because their loss or gradient was not finite.
-        recuts: How often passes were made smaller because memory ran out, over all starts.
+        recuts: How often passes were made smaller because memory ran out, since what
+            it depends on last changed.
         seconds: Wall-clock seconds of this process's training.
         processes: How many trained together, and
         parallelism: how: ``DDP``, ``FSDP2``, ``DeepSpeed``, or ``none`` for one.
@@ -67,11 +68,14 @@ class TrainingResult:
 
 def _newest_whole(output: Path, console: Console) -> Path | None:
     """Return the checkpoint to continue from, having put damaged ones aside."""
-    checkpoint, damaged = checkpoints.newest_whole(output)
-    for folder in damaged:
-        console.print(f"{folder.name} is damaged (a crash while saving?) and left aside")
-        folder.rename(folder.with_name("damaged-" + folder.name))
-    return checkpoint
+    while True:
+        checkpoints.recover(output)
+        checkpoint, damaged = checkpoints.newest_whole(output)
+        if not damaged:
+            return checkpoint
+        for folder in damaged:
+            console.print(f"{folder.name} is damaged (a crash while saving?) and left aside")
+            folder.rename(folder.with_name("damaged-" + folder.name))
 
 
 def _examples_per_step(recipe: Recipe, checkpoint: Path | None, console: Console) -> int:
@@ -160,7 +164,14 @@ def train(
     everything = [*train_examples, *validation_examples]
     bounds = limits_for(recipe, model, compute, everything, console)
     fit = FittingLimits.open(
-        run_dir, bounds, device=compute.name, checkpointing=settings.gradient_checkpointing
+        run_dir,
+        bounds,
+        device=compute.name,
+        processes=ranks.world_size(),
+        sharding=ranks.sharding(),
+        gradient_checkpointing=settings.gradient_checkpointing,
+        torch_compile=settings.torch_compile,
+        use_liger_kernel=settings.use_liger_kernel,
     )
     if fit.cuts:
         console.print(
@@ -260,7 +271,7 @@ def _stopped(signal: int, step: int, output: Path) -> TrainingStopped:
     state = "checkpoint saved" if saved == step else f"the last checkpoint is of step {saved}"
     again = "continue"
     if saved < 0:
-        state, again = "there is no checkpoint yet", "begin again"
+        state, again = "there is no checkpoint yet", "start over"
     stopped = TrainingStopped(
         f"stopped by signal {signal} at step {step}, {state}; give the same command again to "
         f"{again}",
