@@ -146,16 +146,15 @@ def test_what_was_found_to_fit_is_kept_for_the_next_start(tmp_path: Path) -> Non
 
 
 def test_memory_that_ran_out_before_goes_back_to_the_system(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     done = []
     for name in ("hold_freed_memory", "give_back_freed_memory"):
         monkeypatch.setattr(allocator, name, lambda name=name: done.append(name))
-    fit = FittingLimits.open(tmp_path, Limits(8, 1000, 50))
     recipe, model = config.load("smollm2-135m-gsm8k"), tiny_model("llama", 300)
-    allocator.use_memory(recipe, model, fit, Console(quiet=True))
-    fit.cut(Limits(4, 500, 50))
-    allocator.use_memory(recipe, model, fit, Console(quiet=True))
+    for ran_out in (False, True):
+        console = Console(quiet=True)
+        allocator.use_memory(recipe, model, Limits(8, 1000, 50), console, ran_out=ran_out)
     assert done == ["hold_freed_memory", "give_back_freed_memory"]
 
 

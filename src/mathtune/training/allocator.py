@@ -21,16 +21,17 @@ from rich.console import Console
 from mathtune import ranks
 from mathtune.config.schema import Recipe
 from mathtune.training.batches import Limits
-from mathtune.training.out_of_memory import FittingLimits
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # malloc.h
 
 
-def use_memory(recipe: Recipe, model: Any, fitting: FittingLimits, console: Console) -> None:
-    """Keep freed memory for speed, unless it is or was scarce or the recipe asks to save it."""
-    needed = needed_at_most(model, fitting.limits)
+def use_memory(
+    recipe: Recipe, model: Any, limits: Limits, console: Console, *, ran_out: bool
+) -> None:
+    """Keep freed memory for speed, unless it is scarce, ran out or the recipe asks to save it."""
+    needed = needed_at_most(model, limits)
     free = free_memory() // ranks.local_world_size()
-    if recipe.train.gradient_checkpointing or recipe.model.load_in_4bit or fitting.cuts:
+    if recipe.train.gradient_checkpointing or recipe.model.load_in_4bit or ran_out:
         give_back_freed_memory()
     elif free > 2 * needed:
         hold_freed_memory()

@@ -143,11 +143,10 @@ class CheckpointedTrainer(Trainer):
 
     def progress(self) -> dict[str, Any]:
         """Return what a continued run must know besides Transformers' own state, for JSON."""
-        raise NotImplementedError
+        return {}
 
     def restore_progress(self, saved: dict[str, Any]) -> None:
         """Take over what ``progress`` gave."""
-        raise NotImplementedError
 
     def restore(self, checkpoint: Path) -> None:
         """Take over a checkpoint's progress, once its state is loaded."""

@@ -9,7 +9,8 @@ start, for the others are in the middle of a pass in which they wait for the one
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import gc
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,10 @@ from mathtune import ranks
 from mathtune.errors import RunError, TrainingStopped
 from mathtune.files import read_json, write_json
 from mathtune.records import Example
+from mathtune.training import distributed
+from mathtune.training.allocator import give_back_freed_memory
 from mathtune.training.batches import Limits, supervised_count
+from mathtune.training.distributed import Passes
 
 _KEPT = ("examples", "tokens", "targets")
 
@@ -80,6 +84,52 @@ class FittingLimits:
             f"at most {self.limits.examples} examples, {self.limits.tokens} tokens and the logits "
             f"of {self.limits.targets} tokens at a time"
         )
+
+
+def within_memory(
+    fitting: FittingLimits,
+    examples: Sequence[Example],
+    compute: Callable[[Passes], torch.Tensor],
+    *,
+    model: torch.nn.Module,
+    where: str,
+    say: Callable[[str], None],
+) -> torch.Tensor:
+    """Compute over the examples' passes; where memory runs out, anew over smaller ones.
+
+    Args:
+        fitting: Bounds of a pass; smaller after memory ran out.
+        examples: On all ranks.
+        compute: Called with this rank's passes.
+        model: Its gradients are dropped before it is tried again.
+        where: Which step it is, for messages.
+        say: Told of each time that passes are made smaller.
+
+    Raises:
+        TrainingStopped: They cannot be made smaller, or other ranks wait in the middle of one.
+    """
+    while True:
+        passes = distributed.passes(examples, fitting.limits)
+        try:
+            return compute(passes)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside of the handler, whose traceback keeps the tensors of the failed pass alive.
+        fitting.cut(halved(fitting.limits, [micro for micro, _ in passes], where))
+        then = f"with {fitting.in_words()}; the gradient is the same, but for what dropout drops"
+        if ranks.world_size() > 1:
+            raise TrainingStopped(
+                f"out of memory at {where}: give the same command again to go on from the last "
+                f"checkpoint, if there is one, {then}"
+            )
+        model.zero_grad()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        else:
+            give_back_freed_memory()
+        say(f"out of memory at {where}: it is taken again {then}")
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -179,7 +179,7 @@ def train(
             "larger passes again"
         )
     if compute.device == "cpu":
-        use_memory(recipe, model, fit, console)
+        use_memory(recipe, model, fit.limits, console, ran_out=fit.cuts > 0)
     trackers = tracker_callbacks(
         prepare_trackers(recipe, run_dir, console), recipe, run_dir, console
     )

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -27,18 +26,14 @@ from accelerate.utils import DistributedType
 from transformers import PrinterCallback, TrainingArguments
 
 from mathtune import ranks
-from mathtune.errors import TrainingStopped
 from mathtune.records import Example
 from mathtune.training import distributed
-from mathtune.training.allocator import give_back_freed_memory
 from mathtune.training.batches import Limits, collate, supervised_count
 from mathtune.training.checkpointed import CheckpointedTrainer
 from mathtune.training.loss import summed_loss
 from mathtune.training.nonfinite import NonFiniteSteps
-from mathtune.training.out_of_memory import FittingLimits, halved, is_out_of_memory
+from mathtune.training.out_of_memory import FittingLimits, within_memory
 from mathtune.training.padding_free import attention_within_examples
-
-_SAME = "the gradient is the same, but for which units dropout drops"
 
 
 class ExampleDataset(torch.utils.data.Dataset[Example]):
@@ -165,8 +160,16 @@ class MathTrainer(CheckpointedTrainer):
         examples: list[Example] = inputs
         model.train()
         self._loss_before = self._tr_loss.clone()
+        where = f"step {self.state.global_step + 1}"
         with self._attention():
-            step_loss = self._in_memory(examples, partial(self._accumulate, model, examples))
+            step_loss = within_memory(
+                self.fitting,
+                examples,
+                partial(self._accumulate, model, examples),
+                model=model,
+                where=where,
+                say=self._say,
+            )
         self.tokens_seen += sum(len(example.ids) for example in examples)
         # Of all ranks, so that each saves and logs the same.
         mean: torch.Tensor = self.accelerator.reduce(step_loss, reduction="mean")
@@ -176,44 +179,6 @@ class MathTrainer(CheckpointedTrainer):
     def limits(self) -> Limits:
         """Bounds of a micro-batch."""
         return self.fitting.limits
-
-    def _in_memory(
-        self, examples: Sequence[Example], compute: Callable[[distributed.Passes], torch.Tensor]
-    ) -> torch.Tensor:
-        """Compute over the examples' passes; where memory runs out, anew over smaller ones."""
-        while True:
-            passes = distributed.passes(examples, self.limits)
-            try:
-                return compute(passes)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-            # Outside of the handler, whose traceback keeps the tensors of the failed pass alive.
-            self._cut_smaller(passes)
-
-    def _cut_smaller(self, passes: distributed.Passes) -> None:
-        """Make passes smaller after those did not fit, and free what they held.
-
-        Raises:
-            TrainingStopped: They cannot be made smaller, or other ranks wait in the middle of one.
-        """
-        step = self.state.global_step
-        where = f"step {step + 1}" if self.model.training else f"the validation after step {step}"
-        self.fitting.cut(halved(self.limits, [micro for micro, _ in passes], where))
-        if ranks.world_size() > 1:
-            raise TrainingStopped(
-                f"out of memory at {where}: give the same command again to go on from the last "
-                f"checkpoint, if there is one, with {self.fitting.in_words()}; {_SAME}"
-            )
-        self.model.zero_grad()
-        gc.collect()
-        if self.args.use_cpu:
-            give_back_freed_memory()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        self._say(
-            f"out of memory at {where}: it is taken again with {self.fitting.in_words()}; {_SAME}"
-        )
 
     def _accumulate(
         self, model: torch.nn.Module, examples: Sequence[Example], passes: distributed.Passes
@@ -292,8 +257,16 @@ class MathTrainer(CheckpointedTrainer):
         everything = [examples[index] for index in range(len(examples))]
         was_training = self.model.training
         self.model.eval()
+        where = f"the validation after step {self.state.global_step}"
         with torch.no_grad(), self._attention():
-            summed = self._in_memory(everything, self._validation_loss)
+            summed = within_memory(
+                self.fitting,
+                everything,
+                self._validation_loss,
+                model=self.model,
+                where=where,
+                say=self._say,
+            )
         self.model.train(was_training)
         summed = self.accelerator.reduce(summed, reduction="sum")
         loss = float(summed) / supervised_count(everything)
