@@ -12,16 +12,16 @@ before a training, and a model that mixes them is trained on padded rows instead
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from transformers import AttentionInterface
 
 from mathtune.attention.kernels import attention, bias_of
+from mathtune.attention.registration import attention_implementation, register
 from mathtune.config.schema import Recipe
 
 _NAME = "mathtune_padding_free"
@@ -136,7 +136,7 @@ def _window_bias(query: torch.Tensor, window: int | None) -> torch.Tensor | None
     return bias_of(visible.triu(1 - window))
 
 
-AttentionInterface.register(_NAME, _attention)
+register(_NAME, _attention)
 
 
 def _is_flash(implementation: str) -> bool:
@@ -153,13 +153,9 @@ def is_asked(recipe: Recipe) -> bool:
 def attention_within_examples(model: Any) -> Iterator[None]:
     """Let a model attend within the examples of a row, in forward and in backward passes."""
     config = model.config.get_text_config()
-    before = config._attn_implementation
-    if not _is_flash(before):
-        config._attn_implementation = _NAME
-    try:
+    kept = _is_flash(config._attn_implementation)
+    with nullcontext() if kept else attention_implementation(config, _NAME):
         yield
-    finally:
-        config._attn_implementation = before
 
 
 def row_arguments(model: Any, lengths: tuple[int, ...], device: torch.device) -> dict[str, Any]:
