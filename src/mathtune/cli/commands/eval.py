@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mathtune import ranks
-from mathtune.cli.common import print_json, print_outcome, progress_console, run_options
+from mathtune.cli.common import print_json, print_outcome, run_options
 
 if TYPE_CHECKING:
     from mathtune.config.schema import Recipe
@@ -128,7 +128,7 @@ def command(
     if preview:
         print_preview(loaded, as_json=as_json)
         return
-    outcome = pipeline.evaluate(loaded, label, run_dir, progress_console())
+    outcome = pipeline.evaluate(loaded, label, run_dir)
     if not as_json and ranks.is_first():
         print_tables(Path(outcome["run_dir"]))
     print_outcome(outcome, as_json=as_json)
