@@ -26,7 +26,12 @@ if TYPE_CHECKING:  # a report is made without them
     from mathtune.config.identity import Change
     from mathtune.config.schema import Recipe
 
-_HARMLESS = ("checkpoints", "predictions", "manifest.json", "manifest.json.tmp", "recipe.yaml.tmp")
+_PROBLEMS = "problems.jsonl"
+
+_HARMLESS = (
+    *("checkpoints", "predictions", _PROBLEMS),
+    *("manifest.json", "manifest.json.tmp", "recipe.yaml.tmp"),
+)
 """What is made before ``recipe.yaml``, and may be left of a start that was cut off."""
 
 _NAMED = 3
@@ -121,6 +126,32 @@ def default_folder(recipe: Recipe) -> Path:
     return Path("runs") / f"{recipe.name}-{digest}"
 
 
+def keep_problems(folder: Path, text: str) -> Path:
+    """Write problems that were given in Python where a recipe can name them; return their file.
+
+    Args:
+        folder: Of a run that is to be made, or was made of these problems.
+        text: JSON lines.
+
+    Raises:
+        RunError: If the folder was made of other problems, or holds something else.
+        DiskError: If it cannot be written.
+    """
+    path = folder / _PROBLEMS
+    try:
+        _check_ours(folder)
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            raise RunError(
+                f"{path} holds other problems than those given now; choose another run_dir, or "
+                "delete the folder if it is not needed"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+    return path
+
+
 def create(folder: Path, recipe: Recipe, *, command: list[str]) -> Run:
     """Make a run folder, or open it again if it was made by the same recipe.
 
@@ -157,13 +188,17 @@ def _create(folder: Path, recipe: Recipe, command: list[str]) -> Run:
             run.close()
             raise
     except OSError as error:
-        if isinstance(error, DiskError):
-            raise
-        raise DiskError(
-            f"run folder {folder} cannot be written ({error.strerror or error}: {error.filename}); "
-            "choose another --run-dir or free some space"
-        ) from error
+        raise _not_writable(folder, error) from error
     return run
+
+
+def _not_writable(folder: Path, error: OSError) -> DiskError:
+    if isinstance(error, DiskError):
+        return error
+    return DiskError(
+        f"run folder {folder} cannot be written ({error.strerror or error}: {error.filename}); "
+        "choose another --run-dir or free some space"
+    )
 
 
 def _describe(folder: Path, recipe: Recipe, command: list[str]) -> list[Change]:
@@ -269,5 +304,14 @@ def _now() -> str:
 
 
 def command_line() -> list[str]:
-    """Return the command as the user gave it, with the program's short name."""
-    return ["mathtune", *sys.argv[1:]]
+    """Return the command as the user gave it, with the program's short name.
+
+    A script is named with its arguments. An interactive session or a notebook is just ``python``:
+    what its kernel was started with says nothing.
+    """
+    program = Path(sys.argv[0]).name
+    if program in ("mathtune", "__main__.py"):
+        return ["mathtune", *sys.argv[1:]]
+    if program.endswith(".py") and "kernel" not in program:
+        return ["python", program, *sys.argv[1:]]
+    return ["python"]

@@ -11,8 +11,9 @@ import torch
 from rich.console import Console
 
 from command_for_tests import faults_of, jsonl, mathtune, solved
-from mathtune import pipeline
-from mathtune.cli.commands.plan import facts_of, shown
+from mathtune import stages
+from mathtune.cli.commands.plan import shown
+from mathtune.planning.facts import facts_of
 from mathtune.planning.gpu_specs import find_gpu, parse_bytes
 from mathtune.planning.memory_trace import Use
 from mathtune.planning.plan import Plan
@@ -34,7 +35,7 @@ def plan(recipe: str, *overrides: str, memory: int | None = None, **options: obj
         return load(recipe, [*overrides, *further], None, Purpose.PLAN)  # type: ignore[misc]
 
     given = {"device": "RTX 4090", "devices": 1, **options}
-    return pipeline.plan(
+    return stages.plan(
         changed(()),
         memory=memory,
         changed=changed,

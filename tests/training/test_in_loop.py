@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mathtune import config, pipeline
+from mathtune import config, stages
 from mathtune.errors import ValidationInterrupted
 from mathtune.evaluation.in_loop import validation_exact_match
 from mathtune.problems import load
@@ -41,7 +41,7 @@ def test_overfitting_reaches_full_exact_match_and_stops_by_itself(tmp_path):
     splits = load(recipe.data, seed=recipe.seed)
     everything = splits.train.problems
     memorised = Splits(splits.train, splits.train, splits.test)
-    with pipeline.open_run(recipe, tmp_path / "run") as run:
+    with stages.open_run(recipe, tmp_path / "run") as run:
         student = Student.load(recipe)
 
         def exact_match(student, _):

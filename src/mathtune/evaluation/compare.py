@@ -101,6 +101,30 @@ def compare(
     )
 
 
+def predictions_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the predictions files that are meant: of one run folder, those of base and tuned.
+
+    Raises:
+        ConfigError: If the run folder has not both, or one of several paths is a folder.
+    """
+    files = list(paths)
+    if len(files) == 1 and files[0].is_dir():
+        files = [files[0] / "predictions" / f"{label}.jsonl" for label in ("base", "tuned")]
+        missing = [str(path) for path in files if not path.is_file()]
+        if missing:
+            raise ConfigError(
+                f"run folder {paths[0]} has no {' and no '.join(missing)}; finish the run, or give "
+                "two predictions files"
+            )
+    folders = [str(path) for path in files if path.is_dir()]
+    if folders:
+        raise ConfigError(
+            f"{folders[0]} is a folder; give predictions files such as "
+            f"{folders[0]}/predictions/tuned.jsonl"
+        )
+    return files
+
+
 def compare_files(
     paths: Sequence[str | Path],
     *,

@@ -116,6 +116,7 @@ def summary_lines(splits: Splits) -> list[str]:
         f"{name}: {len(found):,} problems"
         + (f" (left out: {listed(found.dropped)})" if found.dropped else "")
         for name, found in named
+        if found.problems or found.dropped
     ]
 
 

@@ -19,6 +19,7 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
 
     Each question stands for itself, prompted exactly as in training and evaluation.
     """
+    from mathtune import stages
     from mathtune.config import as_override
     from mathtune.errors import DataError
     from mathtune.preflight import Purpose, load
@@ -27,12 +28,7 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
     overrides = [as_override(key, value) for key, value in given.items()]
     recipe = load("gsm8k-eval", overrides, None, Purpose.CHAT)
 
-    from mathtune.evaluation.measure import decoding_of
-    from mathtune.training.session import Student
-
-    student = Student.load(recipe)
-    engine, renderer = student.engine(), student.renderer()
-    decoding = decoding_of(recipe.eval, renderer, calculator=calculator)
+    answer = stages.open_chat(recipe, calculator=calculator)
     while True:
         if sys.stdin.isatty():
             click.echo("? ", nl=False)
@@ -43,5 +39,4 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
             raise DataError(f"the question is not UTF-8 ({error}); write it as UTF-8") from error
         if not question:
             return
-        for completion in engine.generate([renderer.prompt(question, "chat")], decoding):
-            click.echo(completion.text.strip())
+        click.echo(answer(question).text.strip())

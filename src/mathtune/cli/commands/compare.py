@@ -42,25 +42,10 @@ def command(
     PATHS are predictions files (the first is what the others are compared with) or one run folder,
     whose base and tuned model are compared.
     """
-    from mathtune.errors import ConfigError
-    from mathtune.evaluation.compare import compare_files
+    from mathtune.evaluation.compare import compare_files, predictions_files
     from mathtune.evaluation.difference import table, type_table
 
-    files = list(paths)
-    if len(files) == 1 and files[0].is_dir():
-        files = [files[0] / "predictions" / f"{label}.jsonl" for label in ("base", "tuned")]
-        missing = [str(path) for path in files if not path.is_file()]
-        if missing:
-            raise ConfigError(
-                f"run folder {paths[0]} has no {' and no '.join(missing)}; finish the run, or give "
-                "two predictions files"
-            )
-    folders = [str(path) for path in files if path.is_dir()]
-    if folders:
-        raise ConfigError(
-            f"{folders[0]} is a folder; give predictions files such as "
-            f"{folders[0]}/predictions/tuned.jsonl"
-        )
+    files = predictions_files(paths)
     comparisons = compare_files(
         files, allow_different=allow_different, confidence=confidence, seed=seed
     )

@@ -136,9 +136,9 @@ def command(
 
 def print_preview(recipe: Recipe, *, as_json: bool) -> None:
     """Print what the recipe's model would be asked."""
-    from mathtune import pipeline
+    from mathtune import stages
 
-    previews = pipeline.preview(recipe)
+    previews = stages.preview(recipe)
     if as_json:
         print_json({"preview": [asdict(preview) for preview in previews]})
         return
