@@ -82,7 +82,7 @@ class EvaluationResult:
     @property
     def predictions(self) -> Path:
         """The headline set's predictions file."""
-        return self.run_dir / self.evaluations[0]["predictions"]
+        return self.run_dir / str(self.evaluations[0]["predictions"])
 
     @property
     def rows(self) -> tuple[Row, ...]:

@@ -7,6 +7,7 @@ are first called (``show_by_default``), unless ``show_progress(False)`` was call
 from __future__ import annotations
 
 import html
+import importlib
 import logging
 import sys
 import time
@@ -149,11 +150,10 @@ class _NotebookBar:
     """A browser that is sent every step falls behind."""
 
     def __init__(self, title: str, total: int, done: int) -> None:
-        from IPython.display import HTML, display  # type: ignore[import-not-found,unused-ignore]
-
-        self._html, self._title, self._total = HTML, title, total
+        shown: Any = importlib.import_module("IPython.display")
+        self._html, self._title, self._total = shown.HTML, title, total
         self._shown_at = self._start = time.monotonic()
-        self._handle = display(HTML(self._text(done, "")), display_id=True)
+        self._handle = shown.display(shown.HTML(self._text(done, "")), display_id=True)
 
     def update(self, done: int, note: str = "") -> None:
         """Move the bar."""
