@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,14 @@ def damaged(path: Path, why: str) -> RunError:
         f"{path} is damaged ({why}); delete it and give the same command again: finished work is "
         "found and kept"
     )
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder; of a link, what it leads to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

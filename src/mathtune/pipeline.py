@@ -1,7 +1,8 @@
 """The story: problems → base measured → training → tuned measured → comparison → report.
 
 Wiring only. Every stage is noted in the run folder's manifest when it is done, so the same command
-after an interruption goes on where it stopped. Of several ranks all compute, and the first writes.
+after an interruption goes on where it stopped; what a stage was made of is checked before its
+output is taken over. Of several ranks all compute, and the first writes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from rich.console import Console
 
 from mathtune import model_files, problems, prompts, ranks, report, runs
 from mathtune.config.schema import FILE_ENDINGS, Recipe, SourceConfig
+from mathtune.errors import DataError
 from mathtune.evaluation.asked import ServedModel, VLLMModel
+from mathtune.evaluation.binding import STAGES, Binding
 from mathtune.evaluation.in_loop import validation_exact_match
 from mathtune.evaluation.measure import (
     Measurable,
@@ -34,27 +37,25 @@ if TYPE_CHECKING:
     from mathtune.training.plan import Plan
 
 
-def open_run(recipe: Recipe, folder: Path | None, console: Console) -> Run:
+def open_run(recipe: Recipe, folder: Path | None) -> Run:
     """Make or reopen the run folder of a recipe."""
-    run = runs.create(folder or runs.default_folder(recipe), recipe, command=runs.command_line())
-    for change in run.changes:
-        console.print(
-            f"going on with {change.key}={change.after_in_words} (before: {change.before_in_words})"
-        )
-    return run
+    return runs.create(folder or runs.default_folder(recipe), recipe, command=runs.command_line())
 
 
-def run(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, Any]:
+def run(
+    recipe: Recipe, folder: Path | None, console: Console, *, fresh: bool = False
+) -> dict[str, Any]:
     """Do everything a recipe asks for; return the headline figures."""
-    with open_run(recipe, folder, console) as run:
-        splits = load_problems(recipe, run, console)
-        results = Results.open(run, recipe.eval, splits.test)
-        if recipe.model.name_or_path and not results.has("base"):  # random weights are no base
-            measure_stage(recipe, "base", splits, run, results, console)
-        if not run.is_trained():
-            train_stage(recipe, splits, run, console)
-        if not results.has("tuned"):
-            measure_stage(recipe, "tuned", splits, run, results, console)
+    with open_run(recipe, folder) as run:
+        splits = load_problems(recipe, console)
+        binding = bind(recipe, run, splits, STAGES, console, fresh=fresh)
+        results = binding.results
+        if recipe.model.name_or_path and not binding.is_done("base"):  # random weights are no base
+            measure_stage("base", binding, console)
+        if not binding.is_done("train"):
+            train_stage(binding, console)
+        if not binding.is_done("tuned"):
+            measure_stage("tuned", binding, console)
         if ranks.is_first():
             if recipe.model.name_or_path:
                 compared = compare_all(run, splits.test, recipe.eval, seed=recipe.seed)
@@ -64,32 +65,55 @@ def run(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, Any]
         return results.headline()
 
 
-def train(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, Any]:
+def train(
+    recipe: Recipe, folder: Path | None, console: Console, *, fresh: bool = False
+) -> dict[str, Any]:
     """Train only; return the run folder and the training figures."""
-    with open_run(recipe, folder, console) as run:
-        splits = load_problems(recipe, run, console)
-        if not run.is_trained():
-            train_stage(recipe, splits, run, console)
+    with open_run(recipe, folder) as run:
+        splits = load_problems(recipe, console)
+        binding = bind(recipe, run, splits, ("train",), console, fresh=fresh)
+        if not binding.is_done("train"):
+            train_stage(binding, console)
         if ranks.is_first():
             report.write(run.folder)
             log_results(recipe, run.folder, console)
         return {"run_dir": str(run.folder), **ranks.from_first(run.manifest)["training"]}
 
 
-def evaluate(recipe: Recipe, label: str, folder: Path | None, console: Console) -> dict[str, Any]:
+def evaluate(
+    recipe: Recipe, label: str, folder: Path | None, console: Console, *, fresh: bool = False
+) -> dict[str, Any]:
     """Measure the recipe's model on its test sets only; return the headline figures."""
-    with open_run(recipe, folder, console) as run:
-        test_sets = problems.load_tests(recipe.data, seed=recipe.seed)
+    with open_run(recipe, folder) as run:
         empty = ProblemSet("none", ())
-        splits = Splits(empty, empty, test_sets)
-        run.note(data=problems.describe(splits))
-        results = Results.open(run, recipe.eval, test_sets)
-        if not results.has(label):
-            measure_stage(recipe, label, splits, run, results, console)
+        splits = Splits(empty, empty, problems.load_tests(recipe.data, seed=recipe.seed))
+        binding = bind(recipe, run, splits, (label,), console, fresh=fresh)
+        if not binding.is_done(label):
+            measure_stage(label, binding, console)
         if ranks.is_first():
             report.write(run.folder)
             log_results(recipe, run.folder, console)
-        return results.headline()
+        return binding.results.headline()
+
+
+def verify(folder: Path, console: Console) -> None:
+    """Refuse to show the results of a run folder of which the inputs are here and have changed.
+
+    What is not on this machine any more is not checked, and said.
+    """
+    if not (folder / "recipe.yaml").is_file():
+        return
+    say = console.print
+    recipe, splits, shots = runs.stored_recipe(folder / "recipe.yaml"), None, ()
+    trains = Run(folder).inputs("train").is_file()
+    try:
+        splits = problems.load_local(recipe.data, seed=recipe.seed, trains=trains)
+        shots = load_shots(recipe) if splits else ()
+        if splits is None:
+            say("the problems are not on this machine, so results are not checked against them")
+    except DataError as error:
+        say(f"results are not checked against their problems: {error.faults[0]}")
+    Binding(Run(folder), recipe, splits, shots, say).verify()
 
 
 def preview(recipe: Recipe) -> list[Preview]:
@@ -168,44 +192,54 @@ def load_shots(recipe: Recipe) -> tuple[Problem, ...]:
     return shots
 
 
-def load_problems(recipe: Recipe, run: Run, console: Console) -> Splits:
-    """Load, check and split the problems, and note what they were."""
+def load_problems(recipe: Recipe, console: Console) -> Splits:
+    """Load, check and split the problems, and say what they are."""
     splits = problems.load(recipe.data, seed=recipe.seed)
-    facts = problems.describe(splits)
-    run.note(data=facts)
     for line in problems.summary_lines(splits):
         console.print(line)
     return splits
 
 
-def train_stage(recipe: Recipe, splits: Splits, run: Run, console: Console) -> None:
+def bind(
+    recipe: Recipe, run: Run, splits: Splits, own: Sequence[str], console: Console, *, fresh: bool
+) -> Binding:
+    """Check what the run folder holds against today's inputs, and note what the problems are."""
+    results = Results.open(run, recipe.eval, splits.test)
+    binding = Binding(run, recipe, splits, load_shots(recipe), console.print, results)
+    binding.check(own, fresh=fresh)
+    run.note(data=problems.describe(splits))
+    return binding
+
+
+def train_stage(binding: Binding, console: Console) -> None:
     """Train and note what came out."""
     from mathtune.training.student import Student
 
-    student = Student.load(recipe, console, splits.train.problems)
+    recipe, splits, run = binding.recipe, binding.splits, binding.run
+    student = Student.load(recipe, console, splits.train.problems, run=run)
     judged = splits.validation.problems[: recipe.train.exact_match_samples]
 
     def exact_match(student: Student, interrupted: Callable[[], bool]) -> float:
         return validation_exact_match(student, judged, recipe.eval, interrupted)
 
+    binding.begin("train")
     result = student.train(splits, run, exact_match if judged else None)
     run.note(training=asdict(result))
-    run.finish_stage("train")
+    binding.finish("train")
 
 
-def measure_stage(
-    recipe: Recipe, label: str, splits: Splits, run: Run, results: Results, console: Console
-) -> None:
+def measure_stage(label: str, binding: Binding, console: Console) -> None:
     """Measure the base or the tuned model and keep its figures and its answer to the example."""
-    shots = load_shots(recipe)
+    recipe, splits, run, shots = binding.recipe, binding.splits, binding.run, binding.shots
     if shots:
         run.note(shots={"source": recipe.prompt.shot_source, "ids": [shot.id for shot in shots]})
     model = load_model(recipe, label, splits, run, console)
+    binding.begin(label)
     evaluations = measure(
         model, label, splits.test, run, recipe.eval, console, seed=recipe.seed, shots=shots
     )
-    results.add(evaluations, answer_example(model, label, recipe.eval, shots=shots))
-    run.finish_stage(label)
+    binding.results.add(evaluations, answer_example(model, label, recipe.eval, shots=shots))
+    binding.finish(label)
 
 
 def load_model(
@@ -225,7 +259,7 @@ def load_model(
     if label == "tuned" and run.is_trained():
         student = Student.load_tuned(recipe, run, console)
     else:
-        base = Student.load(recipe, console)
+        base = Student.load(recipe, console, run=run)
         base.check(splits)  # what would stop training, before hours of measuring
         student = base
     return student

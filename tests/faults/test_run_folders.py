@@ -136,7 +136,9 @@ def changed(recipe: Recipe, **values: object) -> Recipe:
 def test_a_folder_in_use_is_refused(recipe: Recipe, copy: Path) -> None:
     with (
         runs.create(copy, recipe, command=[]),
-        pytest.raises(RunError, match="in use by another mathtune process; wait for it or"),
+        pytest.raises(
+            RunError, match=r"in use by another mathtune process \(pid \d+ on .+\); wait for it or"
+        ),
     ):
         run(recipe, copy)
 
@@ -148,12 +150,12 @@ def test_a_folder_of_another_recipe_is_refused_with_what_differs(
     with pytest.raises(RunError) as caught:
         run(other, copy)
     assert str(caught.value) == (
-        f"run folder {copy} was made by a different recipe, with seed=42 (now 1), "
-        "train.learning_rate=2e-05 (now 0.0003); give the old values to go on, choose another "
-        "--run-dir, or delete the folder if it is not needed"
+        f"run folder {copy}: seed changed from 42 to 1 and train.learning_rate changed from 2e-05 "
+        "to 0.0003 since training began; give --fresh to redo train and tuned, or choose another "
+        "--run-dir"
     )
     assert (copy / "recipe.yaml").read_text() == config.dump(recipe)
-    with pytest.raises(RunError, match=r"\(now .*\) and 1 more; give"):
+    with pytest.raises(RunError, match=r"adapter changed from unset to LoRA, train\.learning_rate"):
         run(changed(other, train__weight_decay=0.1, adapter={"r": 2}), copy)
 
 

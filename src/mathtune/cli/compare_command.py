@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mathtune.cli.common import print_json
+from mathtune.cli.common import print_json, progress_console
 
 
 @click.command("compare")
@@ -42,9 +42,11 @@ def command(
     PATHS are predictions files (the first is what the others are compared with) or one run folder,
     whose base and tuned model are compared.
     """
+    from mathtune import pipeline
     from mathtune.errors import ConfigError
     from mathtune.evaluation.compare import compare_files
     from mathtune.evaluation.comparison import table, type_table
+    from mathtune.evaluation.side_files import check_sides
 
     files = list(paths)
     if len(files) == 1 and files[0].is_dir():
@@ -61,6 +63,10 @@ def command(
             f"{folders[0]} is a folder; give predictions files such as "
             f"{folders[0]}/predictions/tuned.jsonl"
         )
+    check_sides(files)
+    for folder in dict.fromkeys(path.absolute().parent.parent for path in files):
+        if all((folder / name).exists() for name in ("recipe.yaml", "predictions")):
+            pipeline.verify(folder, progress_console())
     comparisons = compare_files(
         files, allow_different=allow_different, confidence=confidence, seed=seed
     )

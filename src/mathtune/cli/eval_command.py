@@ -86,6 +86,7 @@ def command(
     preview: bool,
     label: str,
     run_dir: Path | None,
+    fresh: bool,
     as_json: bool,
 ) -> None:
     """Measure MODEL (a folder, a hub id, an adapter's folder, tiny-base) on a problem set.
@@ -128,7 +129,7 @@ def command(
     if preview:
         print_preview(loaded, as_json=as_json)
         return
-    outcome = pipeline.evaluate(loaded, label, run_dir, progress_console())
+    outcome = pipeline.evaluate(loaded, label, run_dir, progress_console(), fresh=fresh)
     if not as_json and ranks.is_first():
         print_tables(Path(outcome["run_dir"]))
     print_outcome(outcome, as_json=as_json)

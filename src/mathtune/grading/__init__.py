@@ -13,7 +13,11 @@ from mathtune.grading.steps import (
 )
 from mathtune.records import Grade, Outcome
 
+GRADER_VERSION = "2"
+"""Raised whenever a verdict may change; kept with every measurement."""
+
 __all__ = [
+    "GRADER_VERSION",
     "PUBLISHED_GRADERS",
     "CheckedEquation",
     "ErrorKind",

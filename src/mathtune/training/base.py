@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mathtune import hub, model_files
+from mathtune import model_files
 from mathtune.config.schema import ModelConfig
 from mathtune.errors import ModelError
 
@@ -91,7 +91,7 @@ def fingerprint(name: str, revision: str | None = None) -> str | None:
     Returns:
         The fingerprint; None where no safetensors file of the model is on this machine.
     """
-    folder = _folder(name, revision)
+    folder = model_files.local_folder(name, revision)
     found: dict[str, bytes] = {}
     for path in sorted(folder.glob("*.safetensors")) if folder else ():
         with path.open("rb") as file:
@@ -121,17 +121,8 @@ def _lasting(config: ModelConfig) -> tuple[str | None, str | None]:
     folder = Path(model_files.resolve(name))
     if folder.is_dir():
         return str(folder.absolute()), None
-    cached = _folder(name, config.revision)
+    cached = model_files.local_folder(name, config.revision)
     return name, cached.name if cached else config.revision
-
-
-def _folder(name: str, revision: str | None) -> Path | None:
-    """Return where a model's files are; on the hub, the folder of a commit in its cache."""
-    folder = Path(model_files.resolve(name))
-    if folder.is_dir():
-        return folder
-    path = hub.model_file(name, "config.json", revision, cached_only=True)
-    return path.parent if path else None
 
 
 def _write(path: Path, value: Any) -> None:

@@ -104,6 +104,16 @@ def newest_whole(checkpoints: Path) -> tuple[Path | None, list[Path]]:
     return None, damaged
 
 
+def set_aside(folder: Path) -> Path:
+    """Rename a damaged checkpoint to ``damaged-checkpoint-STEP``, or to that with a number."""
+    name, number = folder.with_name("damaged-" + folder.name), 1
+    while name.exists():
+        number += 1
+        name = folder.with_name(f"damaged-{folder.name}-{number}")
+    folder.rename(name)
+    return name
+
+
 def progress_of(folder: Path) -> dict[str, Any]:
     """Return what a checkpoint says of a training besides Transformers' own state."""
     progress: dict[str, Any] = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))

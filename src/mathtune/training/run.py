@@ -75,7 +75,7 @@ def _newest_whole(output: Path, console: Console) -> Path | None:
             return checkpoint
         for folder in damaged:
             console.print(f"{folder.name} is damaged (a crash while saving?) and left aside")
-            folder.rename(folder.with_name("damaged-" + folder.name))
+            checkpoints.set_aside(folder)
 
 
 def _examples_per_step(recipe: Recipe, checkpoint: Path | None, console: Console) -> int:
