@@ -94,13 +94,14 @@ def model_inputs(name: str | None, revision: str | None, hash_of: Hash) -> Input
         tokenizer=_tokenizer(folder),
         template=_template(folder),
     )
-    adapter = config[1]
+    adapter = _read(folder / "adapter_config.json", whole=True)
     if not isinstance(adapter, dict):
         return own
     base = model_inputs(adapter.get("base_model_name_or_path"), adapter.get("revision"), hash_of)
+    under = {**base.weights, "config.json": base.configuration} if base.weights else {}
     return replace(
         own,
-        weights={**own.weights, **{f"base/{file}": each for file, each in base.weights.items()}},
+        weights={**own.weights, **{f"base/{file}": each for file, each in under.items()}},
         tokenizer=own.tokenizer or base.tokenizer,
         template=own.template or base.template,
     )
@@ -134,7 +135,9 @@ def _tokenizer(folder: Path) -> str:
 def _template(folder: Path) -> str:
     """Return the hash of the chat templates, wherever a version of Transformers puts them."""
     config = _read(folder / "tokenizer_config.json", whole=True)
-    found = {"": config.get("chat_template")} if isinstance(config, dict) else {"": None}
+    found: dict[str, Any] = {}
+    if isinstance(config, dict):
+        found[""] = config.get("chat_template")
     for path in sorted([*folder.glob("chat_template*.j*"), *folder.glob("*templates/*.jinja")]):
         found[path.name] = _text(path)
     if not any(found.values()):

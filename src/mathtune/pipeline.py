@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from mathtune.training.plan import Plan
 
 
+NO_PROBLEMS = ProblemSet("none", ())
+
+
 def open_run(recipe: Recipe, folder: Path | None) -> Run:
     """Make or reopen the run folder of a recipe."""
     return runs.create(folder or runs.default_folder(recipe), recipe, command=runs.command_line())
@@ -49,7 +52,6 @@ def run(
     with open_run(recipe, folder) as run:
         splits = load_problems(recipe, console)
         binding = bind(recipe, run, splits, STAGES, console, fresh=fresh)
-        results = binding.results
         if recipe.model.name_or_path and not binding.is_done("base"):  # random weights are no base
             measure_stage("base", binding, console)
         if not binding.is_done("train"):
@@ -59,10 +61,10 @@ def run(
         if ranks.is_first():
             if recipe.model.name_or_path:
                 compared = compare_all(run, splits.test, recipe.eval, seed=recipe.seed)
-                results.add_comparisons(compared)
+                binding.results.add_comparisons(compared)
             report.write(run.folder)
             log_results(recipe, run.folder, console)
-        return results.headline()
+        return binding.results.headline()
 
 
 def train(
@@ -85,8 +87,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure the recipe's model on its test sets only; return the headline figures."""
     with open_run(recipe, folder) as run:
-        empty = ProblemSet("none", ())
-        splits = Splits(empty, empty, problems.load_tests(recipe.data, seed=recipe.seed))
+        splits = Splits(
+            NO_PROBLEMS, NO_PROBLEMS, problems.load_tests(recipe.data, seed=recipe.seed)
+        )
         binding = bind(recipe, run, splits, (label,), console, fresh=fresh)
         if not binding.is_done(label):
             measure_stage(label, binding, console)
@@ -103,17 +106,17 @@ def verify(folder: Path, console: Console) -> None:
     """
     if not (folder / "recipe.yaml").is_file():
         return
-    say = console.print
-    recipe, splits, shots = runs.stored_recipe(folder / "recipe.yaml"), None, ()
-    trains = Run(folder).inputs("train").is_file()
+    run, recipe = Run(folder), runs.stored_recipe(folder / "recipe.yaml")
+    splits, shots = Splits(NO_PROBLEMS, NO_PROBLEMS, ()), tuple[Problem, ...]()
+    trains, why = run.inputs("train").is_file(), "they are not on this machine"
     try:
-        splits = problems.load_local(recipe.data, seed=recipe.seed, trains=trains)
-        shots = load_shots(recipe) if splits else ()
-        if splits is None:
-            say("the problems are not on this machine, so results are not checked against them")
+        if here := problems.load_local(recipe.data, seed=recipe.seed, trains=trains):
+            splits, shots, why = here, load_shots(recipe), ""
     except DataError as error:
-        say(f"results are not checked against their problems: {error.faults[0]}")
-    Binding(Run(folder), recipe, splits, shots, say).verify()
+        why = error.faults[0]
+    if why:
+        console.print(f"the results are not checked against their problems: {why}")
+    Binding(run, recipe, splits, shots, Results.look(run), console.print, writes=False).verify()
 
 
 def preview(recipe: Recipe) -> list[Preview]:
@@ -205,7 +208,7 @@ def bind(
 ) -> Binding:
     """Check what the run folder holds against today's inputs, and note what the problems are."""
     results = Results.open(run, recipe.eval, splits.test)
-    binding = Binding(run, recipe, splits, load_shots(recipe), console.print, results)
+    binding = Binding(run, recipe, splits, load_shots(recipe), results, console.print)
     binding.check(own, fresh=fresh)
     run.note(data=problems.describe(splits))
     return binding

@@ -63,10 +63,10 @@ def command(
             f"{folders[0]} is a folder; give predictions files such as "
             f"{folders[0]}/predictions/tuned.jsonl"
         )
-    check_sides(files)
     for folder in dict.fromkeys(path.absolute().parent.parent for path in files):
         if all((folder / name).exists() for name in ("recipe.yaml", "predictions")):
             pipeline.verify(folder, progress_console())
+    check_sides(files)
     comparisons = compare_files(
         files, allow_different=allow_different, confidence=confidence, seed=seed
     )

@@ -74,12 +74,13 @@ def stage_knobs(recipe: Recipe, stage: str) -> dict[str, Any]:
     free = keys_of_same_result() | {"eval.bootstrap_resamples"}
     if recipe.eval.engine != "openai":  # of a server's model only the name is known
         free |= {"model.name_or_path", "model.revision"}
+    wanted: tuple[str, ...] = ("model.", "prompt.", "eval.")
     if stage == "train":
-        asked = ("eval.max_new_tokens", "eval.stop", "eval.calculator")
         wanted = ("seed", "model.", "adapter", "prompt.style", "prompt.system", "train.")
-        wanted += asked if recipe.train.exact_match_samples else ()
-    else:
-        wanted = ("model.", "prompt.", "eval.", *(("seed",) if recipe.eval.temperature else ()))
+        if recipe.train.exact_match_samples:
+            wanted += ("eval.max_new_tokens", "eval.stop", "eval.calculator")
+    elif recipe.eval.temperature:
+        wanted += ("seed",)
     knobs = {k: v for k, v in _flat(values) if k.startswith(wanted) and k not in free}
     if stage == "train":
         knobs["adapter"] = None if recipe.adapter is None else "LoRA"

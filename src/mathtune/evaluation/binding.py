@@ -42,27 +42,27 @@ class Binding:
     Attributes:
         run: The run folder.
         recipe: As it is asked for now.
-        splits: Today's problems; None where they are not on this machine.
+        splits: Today's problems; empty where they are not on this machine.
         shots: Solved examples in the prompts.
+        results: The figures.
         say: Prints a line.
-        results: The figures; None for a folder that is only looked at.
+        writes: Whether the folder is worked in, or only looked at.
     """
 
     run: Run
     recipe: Recipe
-    splits: Splits | None
+    splits: Splits
     shots: Sequence[Problem]
+    results: Results
     say: Callable[[str], None]
-    results: Results | None = None
+    writes: bool = True
     _redo: dict[str, bool] = field(default_factory=dict)
     """Stages to do again → whether their answers can be kept and only be graded again."""
 
     @cached_property
     def _current(self) -> CurrentInputs:
-        save = self.results is not None
-        return CurrentInputs(
-            self.run, self.recipe, self.splits, self.shots, hashes_of(self.run, self.say, save=save)
-        )
+        hashes = hashes_of(self.run, self.say, save=self.writes)
+        return CurrentInputs(self.run, self.recipe, self.splits, self.shots, hashes)
 
     # --- What a command calls --------------------------------------------------------------------
 
@@ -91,7 +91,7 @@ class Binding:
             return False
         if stage == "train":
             return self.run.is_trained()
-        return self.results is not None and self.run.is_done(stage) and self.results.has(stage)
+        return self.run.is_done(stage) and self.results.has(stage)
 
     def begin(self, stage: str) -> None:
         """Record what a stage is made of, as its model is loaded; clear what it replaces.
@@ -188,7 +188,7 @@ class Binding:
         if stage == "train":
             return found + list(self._replaced_model())
         files = self.run.predictions_of(stage)
-        figures = self.results.data["evaluations"] if self.results else ()
+        figures = self.results.data.get("evaluations", ())
         return found + list(foreign_predictions(files, then, figures))
 
     def _replaced_model(self) -> Iterator[Difference]:
@@ -223,18 +223,20 @@ class Binding:
         elif changed := self._changed(stage):  # as far as only the loaded model shows
             stale = [(stage, each) for each in changed]
             raise RunError(self._refusal(stale, [stage], [stage]))
+        elif self._has_output(stage) and self._record(stage) is None:
+            return  # begun by an earlier version: the rest is of today, but not the whole
         now = self._current.of(stage)
         self.run.inputs(stage).parent.mkdir(exist_ok=True)
         write_json(self.run.inputs(stage), now.to_json())
         self.run.note(inputs={stage: now.in_short()})
-        if stage != "train" and self.splits is not None:
-            sets = self.splits.test
-            for test_set, _, path in prediction_files(self.run, stage, sets, self.recipe.eval):
+        if stage != "train":
+            planned = prediction_files(self.run, stage, self.splits.test, self.recipe.eval)
+            for test_set, _, path in planned:
                 write_side(path, now, test_set.label)
 
     def _finish(self, stage: str) -> None:
         self.run.finish_stage(stage)
-        if stage != "train":
+        if stage != "train" or self._record(stage) is None:
             return
         made = {"made": dict(self._current.model(str(self.run.model)).weights)}
         write_json(self.run.inputs("train"), {**read_json(self.run.inputs("train")), **made})
@@ -250,8 +252,7 @@ class Binding:
             for path in (*self.run.checkpoints.glob("*"), *map(self.run.folder.joinpath, names)):
                 remove(path)
             return
-        if self.results is not None:
-            self.results.drop(stage)
+        self.results.drop(stage)
         if keep_answers:
             for path in self.run.predictions_of(stage):
                 write_rows(path, regrade(whole_rows(path).rows))

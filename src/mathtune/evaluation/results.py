@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mathtune import ranks
@@ -35,12 +36,20 @@ class Results:
             "example": {"question": config.example, "answers": []},
         }
         if path.exists():
-            found = read_json(path, keys=tuple(data))
-            if fault := shape_fault(found):
-                raise damaged(path, fault)
+            found = _whole(path, tuple(data))
             question = {**found["example"], "question": config.example}
             return {**found, "headline": data["headline"], "example": question}
         return data
+
+    @classmethod
+    def look(cls, run: Run) -> Results:
+        """Read what is there, to look at it only; empty where there is nothing.
+
+        Raises:
+            RunError: ``results.json`` is damaged.
+        """
+        path = run.folder / "results.json"
+        return cls(run, _whole(path, ()) if path.exists() else {})
 
     def has(self, model: str) -> bool:
         """Return whether a model's figures are here and the predictions behind them as well."""
@@ -93,6 +102,13 @@ class Results:
     def _save(self) -> None:
         if ranks.is_first():
             write_json(self.run.folder / "results.json", self.data)
+
+
+def _whole(path: Path, keys: Sequence[str]) -> dict[str, Any]:
+    data = read_json(path, keys=keys)
+    if fault := shape_fault(data):
+        raise damaged(path, fault)
+    return data
 
 
 def shape_fault(data: Mapping[str, Any]) -> str | None:

@@ -23,14 +23,14 @@ class CurrentInputs:
     Attributes:
         run: The run folder.
         recipe: As it is asked for.
-        splits: The problems; None where they are not here.
+        splits: The problems; empty where they are not here.
         shots: Solved examples in the prompts.
         hashes: Of files with weights.
     """
 
     run: Run
     recipe: Recipe
-    splits: Splits | None
+    splits: Splits
     shots: Sequence[Problem]
     hashes: FileHashes
 
@@ -57,8 +57,7 @@ class CurrentInputs:
     @cached_property
     def questions(self) -> Mapping[str, str]:
         """Fingerprint of a problem → its question."""
-        splits = self.splits
-        sets = (splits.train, splits.validation, *splits.test) if splits else ()
+        sets = (self.splits.train, self.splits.validation, *self.splits.test)
         return {problem_fingerprint(p): p.question for each in sets for p in each.problems}
 
     def _model_of(self, stage: str) -> Inputs:
@@ -72,7 +71,7 @@ class CurrentInputs:
 
     @cached_property
     def _train(self) -> dict[str, list[str]]:
-        if self.splits is None or not self.splits.train.problems:
+        if not self.splits.train.problems:
             return {}
         return {
             "training problems": _fingerprints(self.splits.train),
@@ -81,8 +80,7 @@ class CurrentInputs:
 
     @cached_property
     def _test(self) -> dict[str, list[str]]:
-        sets = self.splits.test if self.splits else ()
-        return {test_set_name(each.label): _fingerprints(each) for each in sets}
+        return {test_set_name(each.label): _fingerprints(each) for each in self.splits.test}
 
 
 def test_set_name(label: str) -> str:
