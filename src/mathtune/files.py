@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -66,7 +67,8 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only file system says so even of no file
+            aside.unlink()
         raise DiskError(
             f"{path} could not be written ({error.strerror or error}); what was saved before is "
             "whole: free some space or mend the permissions, and give the same command again"
