@@ -7,18 +7,16 @@ output is taken over. Of several ranks all compute, and the first writes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from mathtune import model_files, problems, prompts, ranks, report, runs
+from mathtune import problems, prompts, ranks, report, runs
+from mathtune.binding import STAGES, Binding
 from mathtune.config.schema import FILE_ENDINGS, Recipe, SourceConfig
 from mathtune.errors import DataError
-from mathtune.evaluation.asked import ServedModel, VLLMModel
-from mathtune.evaluation.binding import STAGES, Binding
 from mathtune.evaluation.in_loop import validation_exact_match
 from mathtune.evaluation.measure import (
     Measurable,
@@ -29,12 +27,16 @@ from mathtune.evaluation.measure import (
 )
 from mathtune.evaluation.preview import Preview, preview_set
 from mathtune.evaluation.results import Results
+from mathtune.models import files as model_files
+from mathtune.models.remote import ServedModel, VLLMModel
 from mathtune.records import Problem, ProblemSet, Splits
 from mathtune.runs import Run
-from mathtune.training.trackers import log_results
+from mathtune.tracking.setup import log_results
 
 if TYPE_CHECKING:
-    from mathtune.training.plan import Plan
+    from mathtune.planning.plan import Plan
+
+log = logging.getLogger(__name__)
 
 
 NO_PROBLEMS = ProblemSet("none", ())
@@ -45,61 +47,57 @@ def open_run(recipe: Recipe, folder: Path | None) -> Run:
     return runs.create(folder or runs.default_folder(recipe), recipe, command=runs.command_line())
 
 
-def run(
-    recipe: Recipe, folder: Path | None, console: Console, *, fresh: bool = False
-) -> dict[str, Any]:
+def run(recipe: Recipe, folder: Path | None, *, fresh: bool = False) -> dict[str, Any]:
     """Do everything a recipe asks for; return the headline figures."""
     with open_run(recipe, folder) as run:
-        splits = load_problems(recipe, console)
-        binding = bind(recipe, run, splits, STAGES, console, fresh=fresh)
+        splits = load_problems(recipe)
+        binding = bind(recipe, run, splits, STAGES, fresh=fresh)
         if recipe.model.name_or_path and not binding.is_done("base"):  # random weights are no base
-            measure_stage("base", binding, console)
+            measure_stage("base", binding)
         if not binding.is_done("train"):
-            train_stage(binding, console)
+            train_stage(binding)
         if not binding.is_done("tuned"):
-            measure_stage("tuned", binding, console)
+            measure_stage("tuned", binding)
         if ranks.is_first():
             if recipe.model.name_or_path:
                 compared = compare_all(run, splits.test, recipe.eval, seed=recipe.seed)
                 binding.results.add_comparisons(compared)
             report.write(run.folder)
-            log_results(recipe, run.folder, console)
+            log_results(recipe, run.folder)
         return binding.results.headline()
 
 
-def train(
-    recipe: Recipe, folder: Path | None, console: Console, *, fresh: bool = False
-) -> dict[str, Any]:
+def train(recipe: Recipe, folder: Path | None, *, fresh: bool = False) -> dict[str, Any]:
     """Train only; return the run folder and the training figures."""
     with open_run(recipe, folder) as run:
-        splits = load_problems(recipe, console)
-        binding = bind(recipe, run, splits, ("train",), console, fresh=fresh)
+        splits = load_problems(recipe)
+        binding = bind(recipe, run, splits, ("train",), fresh=fresh)
         if not binding.is_done("train"):
-            train_stage(binding, console)
+            train_stage(binding)
         if ranks.is_first():
             report.write(run.folder)
-            log_results(recipe, run.folder, console)
+            log_results(recipe, run.folder)
         return {"run_dir": str(run.folder), **ranks.from_first(run.manifest)["training"]}
 
 
 def evaluate(
-    recipe: Recipe, label: str, folder: Path | None, console: Console, *, fresh: bool = False
+    recipe: Recipe, label: str, folder: Path | None, *, fresh: bool = False
 ) -> dict[str, Any]:
     """Measure the recipe's model on its test sets only; return the headline figures."""
     with open_run(recipe, folder) as run:
         splits = Splits(
             NO_PROBLEMS, NO_PROBLEMS, problems.load_tests(recipe.data, seed=recipe.seed)
         )
-        binding = bind(recipe, run, splits, (label,), console, fresh=fresh)
+        binding = bind(recipe, run, splits, (label,), fresh=fresh)
         if not binding.is_done(label):
-            measure_stage(label, binding, console)
+            measure_stage(label, binding)
         if ranks.is_first():
             report.write(run.folder)
-            log_results(recipe, run.folder, console)
+            log_results(recipe, run.folder)
         return binding.results.headline()
 
 
-def verify(folder: Path, console: Console) -> None:
+def verify(folder: Path) -> None:
     """Refuse to show the results of a run folder of which the inputs are here and have changed.
 
     What is not on this machine any more is not checked, and said.
@@ -115,8 +113,8 @@ def verify(folder: Path, console: Console) -> None:
     except DataError as error:
         why = error.faults[0]
     if why:
-        console.print(f"the results are not checked against their problems: {why}")
-    Binding(run, recipe, splits, shots, Results.look(run), console.print, writes=False).verify()
+        log.info(f"the results are not checked against their problems: {why}")
+    Binding(run, recipe, splits, shots, Results.look(run), writes=False).verify()
 
 
 def preview(recipe: Recipe) -> list[Preview]:
@@ -126,7 +124,7 @@ def preview(recipe: Recipe) -> list[Preview]:
     if recipe.eval.engine == "openai":
         renderer, context = prompts.TextRenderer(style, system=system, shots=shots), None
     else:
-        from mathtune.training.model import load_tokenizer
+        from mathtune.models.loading import load_tokenizer
 
         name, revision = recipe.model.name_or_path or "", recipe.model.revision
         tokenizer = load_tokenizer(name, revision, trust=recipe.model.trust_remote_code)
@@ -145,10 +143,9 @@ def plan(
     memory: int | None,
     devices: int,
     changed: Callable[[Sequence[str]], Recipe],
-    console: Console,
 ) -> Plan:
     """Return what training a recipe will take, from configurations and what data are here."""
-    from mathtune.training.plan import find_device, make_plan
+    from mathtune.planning.plan import find_device, make_plan
 
     found = find_device(device, memory)
     here, elsewhere = problems.local_training(recipe.data, seed=recipe.seed)
@@ -160,14 +157,14 @@ def plan(
         memory or found.memory,
         devices=devices,
         changed=changed,
-        say=console.print,
+        say=log.info,
     )
 
 
-def merge(recipe: Recipe, output: Path, dtype: str, console: Console) -> dict[str, Any]:
+def merge(recipe: Recipe, output: Path, dtype: str) -> dict[str, Any]:
     """Merge the adapter that the recipe names into its base, checked on the first test set."""
-    from mathtune.training.merge import check_output, merge_adapter
-    from mathtune.training.model import load_tokenizer
+    from mathtune.models.loading import load_tokenizer
+    from mathtune.models.merge import check_output, merge_adapter
 
     check_output(output)
     adapter = Path(recipe.model.name_or_path or "")
@@ -177,7 +174,7 @@ def merge(recipe: Recipe, output: Path, dtype: str, console: Console) -> dict[st
     )
     asked = [renderer.prompt(problem.question, problem.id) for problem in test_set.problems]
     decoding = decoding_of(recipe.eval, renderer, calculator=False)
-    return asdict(merge_adapter(recipe.model, output, asked, decoding, console, dtype))
+    return asdict(merge_adapter(recipe.model, output, asked, decoding, dtype))
 
 
 def load_shots(recipe: Recipe) -> tuple[Problem, ...]:
@@ -195,31 +192,29 @@ def load_shots(recipe: Recipe) -> tuple[Problem, ...]:
     return shots
 
 
-def load_problems(recipe: Recipe, console: Console) -> Splits:
+def load_problems(recipe: Recipe) -> Splits:
     """Load, check and split the problems, and say what they are."""
     splits = problems.load(recipe.data, seed=recipe.seed)
     for line in problems.summary_lines(splits):
-        console.print(line)
+        log.info(line)
     return splits
 
 
-def bind(
-    recipe: Recipe, run: Run, splits: Splits, own: Sequence[str], console: Console, *, fresh: bool
-) -> Binding:
+def bind(recipe: Recipe, run: Run, splits: Splits, own: Sequence[str], *, fresh: bool) -> Binding:
     """Check what the run folder holds against today's inputs, and note what the problems are."""
     results = Results.open(run, recipe.eval, splits.test)
-    binding = Binding(run, recipe, splits, load_shots(recipe), results, console.print)
+    binding = Binding(run, recipe, splits, load_shots(recipe), results)
     binding.check(own, fresh=fresh)
     run.note(data=problems.describe(splits))
     return binding
 
 
-def train_stage(binding: Binding, console: Console) -> None:
+def train_stage(binding: Binding) -> None:
     """Train and note what came out."""
-    from mathtune.training.student import Student
+    from mathtune.training.session import Student
 
     recipe, splits, run = binding.recipe, binding.splits, binding.run
-    student = Student.load(recipe, console, splits.train.problems, run=run)
+    student = Student.load(recipe, splits.train.problems, run=run)
     judged = splits.validation.problems[: recipe.train.exact_match_samples]
 
     def exact_match(student: Student, interrupted: Callable[[], bool]) -> float:
@@ -231,38 +226,36 @@ def train_stage(binding: Binding, console: Console) -> None:
     binding.finish("train")
 
 
-def measure_stage(label: str, binding: Binding, console: Console) -> None:
+def measure_stage(label: str, binding: Binding) -> None:
     """Measure the base or the tuned model and keep its figures and its answer to the example."""
     recipe, splits, run, shots = binding.recipe, binding.splits, binding.run, binding.shots
     if shots:
         run.note(shots={"source": recipe.prompt.shot_source, "ids": [shot.id for shot in shots]})
-    model = load_model(recipe, label, splits, run, console)
+    model = load_model(recipe, label, splits, run)
     binding.begin(label)
     evaluations = measure(
-        model, label, splits.test, run, recipe.eval, console, seed=recipe.seed, shots=shots
+        model, label, splits.test, run, recipe.eval, seed=recipe.seed, shots=shots
     )
     binding.results.add(evaluations, answer_example(model, label, recipe.eval, shots=shots))
     binding.finish(label)
 
 
-def load_model(
-    recipe: Recipe, label: str, splits: Splits, run: Run, console: Console
-) -> Measurable:
+def load_model(recipe: Recipe, label: str, splits: Splits, run: Run) -> Measurable:
     """Return the model to measure, with the engine that the recipe names."""
     if recipe.eval.engine == "openai":
         return ServedModel(recipe)
     if recipe.eval.engine == "vllm":
-        from mathtune.training.model import load_tokenizer
+        from mathtune.models.loading import load_tokenizer
 
         name, revision = recipe.model.name_or_path or "", recipe.model.revision
         return VLLMModel(recipe, load_tokenizer(name, revision))
-    from mathtune.training.student import Student
+    from mathtune.training.session import Student
 
     student: Measurable
     if label == "tuned" and run.is_trained():
-        student = Student.load_tuned(recipe, run, console)
+        student = Student.load_tuned(recipe, run)
     else:
-        base = Student.load(recipe, console, run=run)
+        base = Student.load(recipe, run=run)
         base.check(splits)  # what would stop training, before hours of measuring
         student = base
     return student

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -12,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from rich.console import Console
 
 from command_for_tests import jsonl, solved
+from log_for_tests import logged
 from mathtune import config, pipeline, runs
 from mathtune.cli.main import cli
 from mathtune.config.schema import Recipe
@@ -33,8 +32,8 @@ SHAPELESS = b'{"headline": {}, "evaluations": 3, "comparisons": [], "example": {
 
 
 def run(recipe: Recipe, folder: Path) -> tuple[dict, str]:
-    said = io.StringIO()
-    return pipeline.run(recipe, folder, Console(file=said)), said.getvalue()
+    with logged() as said:
+        return pipeline.run(recipe, folder), said.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +169,7 @@ def test_the_type_of_the_weights_is_kept_whatever_the_timing_says_later(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ratios = iter([1.6, 0.1, 0.1])
-    monkeypatch.setattr("mathtune.training.device._bf16_time_ratio", lambda: next(ratios))
+    monkeypatch.setattr("mathtune.models.compute._bf16_time_ratio", lambda: next(ratios))
     _, said = run(recipe, tmp_path / "run")
     assert said.count("CPU: float32, because bf16 is slow on this processor") == 3
     shutil.rmtree(tmp_path / "run" / "model")

@@ -1,0 +1,141 @@
+"""Which processor computes, and in which type: picked from what it really does well."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mathtune import ranks
+from mathtune.storage import damaged, read_json, write_json
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Where and how a model computes, with the reason for the report.
+
+    Attributes:
+        device: ``cuda``, ``mps`` or ``cpu``.
+        name: Name of the processor for people.
+        dtype: Type of the weights that are held.
+        autocast_bf16: Train in bf16 over float32 weights.
+        reason: Why this type, as it goes on after its name and a comma.
+    """
+
+    device: str
+    name: str
+    dtype: torch.dtype
+    autocast_bf16: bool
+    reason: str
+
+
+def pick_compute(
+    dtype: str = "auto", *, trains_all_weights: bool = False, kept: Path | None = None
+) -> Compute:
+    """Pick device and dtype; ``dtype`` other than ``auto`` is taken as given.
+
+    bf16 counts as fast on a GPU only from compute capability 8.0 on (a T4 emulates it), and on a
+    CPU only where a measured matrix product says so: without AMX or working AVX-512-BF16 kernels
+    bf16 is 50 to 200 times slower than float32, whatever the processor's flags promise.
+
+    Args:
+        dtype: As the recipe has it.
+        trains_all_weights: No adapter.
+        kept: File that keeps what was picked, for the same pick next time, on any machine.
+    """
+    before = ranks.from_first(lambda: _kept(kept)) if kept is not None and dtype == "auto" else None
+    if before is not None:
+        on_gpu = torch.cuda.is_available()
+        name = torch.cuda.get_device_name() if on_gpu else "CPU"
+        held, autocast, reason = before["dtype"], before["autocast_bf16"], before["reason"]
+        return Compute("cuda" if on_gpu else "cpu", name, getattr(torch, held), autocast, reason)
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+        native = torch.cuda.get_device_capability() >= (8, 0)
+        picked = gpu_compute(name, dtype, native_bf16=native, trains_all_weights=trains_all_weights)
+    else:
+        picked = cpu_compute(dtype)
+    if kept is not None and dtype == "auto" and ranks.is_first():
+        kept.parent.mkdir(exist_ok=True)
+        held = str(picked.dtype).removeprefix("torch.")
+        facts = {"dtype": held, "autocast_bf16": picked.autocast_bf16, "reason": picked.reason}
+        write_json(kept, facts)
+    return picked
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    """Return what was picked before.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    if not path.is_file():
+        return None
+    facts = read_json(path, keys=("dtype", "autocast_bf16", "reason"))
+    if facts["dtype"] not in ("float32", "bfloat16"):
+        raise damaged(path, f"dtype is {facts['dtype']!r}")
+    return facts
+
+
+def gpu_compute(name: str, dtype: str, *, native_bf16: bool, trains_all_weights: bool) -> Compute:
+    """Return how a GPU of this name computes; it need not be in this machine."""
+    if dtype != "auto":
+        return Compute("cuda", name, getattr(torch, dtype), False, "as asked")
+    if not native_bf16:
+        reason = f"because {name} only emulates bf16"
+        return Compute("cuda", name, torch.float32, False, reason)
+    if trains_all_weights:
+        reason = "computed in bf16, in whose weights small updates would be lost"
+        return Compute("cuda", name, torch.float32, True, reason)
+    reason = f"which {name} computes natively"
+    return Compute("cuda", name, torch.bfloat16, False, reason)
+
+
+def cpu_compute(dtype: str = "auto") -> Compute:
+    """Return how this machine's CPU computes."""
+    if dtype != "auto":
+        return Compute("cpu", "CPU", getattr(torch, dtype), False, "as asked")
+    if ranks.from_first(_bf16_time_ratio) < 0.5:
+        reason = "computed in bf16, which is fast on this processor"
+        return Compute("cpu", "CPU", torch.float32, True, reason)
+    reason = "because bf16 is slow on this processor"
+    return Compute("cpu", "CPU", torch.float32, False, reason)
+
+
+def matmul_rate(device: str, dtype: torch.dtype, size: int = 0, seconds: float = 0.3) -> float:
+    """Return the FLOP/s of a product of square matrices here, the best of those that fit the time.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        dtype: Type of the factors.
+        size: Rows; default: 1,024 on a CPU, 8,192 on a GPU, so that all of it is busy.
+        seconds: How long to measure.
+    """
+    size = size or (8192 if device == "cuda" else 1024)
+    left = torch.ones(size, size, dtype=dtype, device=device)
+    best, end = math.inf, time.perf_counter() + seconds
+    while time.perf_counter() < end or best == math.inf:
+        start = time.perf_counter()
+        _ = (left @ left)[0, 0].item()  # waits for a GPU
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def _bf16_time_ratio(size: int = 256) -> float:
+    """Time of a bf16 matrix product over that of a float32 one (best of ten, against noise)."""
+
+    def seconds(dtype: torch.dtype) -> float:
+        left = torch.ones(size, size, dtype=dtype)
+        left @ left
+        times = []
+        for _ in range(10):
+            start = time.perf_counter()
+            left @ left
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    return seconds(torch.bfloat16) / seconds(torch.float32)
