@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from command_for_tests import jsonl, solved
@@ -247,6 +249,37 @@ def test_a_run_its_report_and_its_comparison_refuse_what_changed(
             outputs(folder)["model/model.safetensors"] != before["model/model.safetensors"]
         )
         assert trained_again == (change is weights)  # only what is concerned
+
+
+NAMES: dict[Change, str] = {
+    one_row_more: "the test problems of",
+    one_gold: "the test problems of",
+    weights: "the weights of",
+    tokenizer: "the tokenizer of",
+    template: "the chat template of",
+    knob: "eval.max_new_tokens changed from 2 to 3",
+}
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sets(st.sampled_from(list(NAMES))))
+def test_whatever_changes_together_is_named_in_one_sentence(
+    origin: World, made: dict[str, Path], picked: set[Change]
+) -> None:
+    saved = origin.folder.with_name("before")
+    shutil.rmtree(saved, ignore_errors=True)
+    shutil.copytree(origin.folder, saved)
+    before = outputs(made["eval"])
+    try:
+        more = [each for change in NAMES if change in picked for each in change(origin, "eval")]
+        result = origin.call("eval", made["eval"], *more)
+    finally:
+        shutil.rmtree(origin.folder)
+        saved.rename(origin.folder)
+    said = refusal(result) if picked else accepted(result)
+    for name in NAMES.values():
+        assert (name in said) == any(NAMES[change] == name for change in picked), said
+    assert outputs(made["eval"]) == before
 
 
 # --- Unfinished stages ----------------------------------------------------------------------------

@@ -293,6 +293,8 @@ def test_a_recipe_of_another_version_is_told_from_damage(recipe: Recipe, copy: P
     stored.write_text(stored.read_text().replace("  optim:", "  optimiser_of_old:"))
     with pytest.raises(RunError, match=r"of another version .* train\.optimiser_of_old"):
         run(recipe, copy)
+    result = CliRunner().invoke(cli, ["report", str(copy)])
+    assert result.exit_code == 0 and "not checked against their inputs" in result.stderr
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ _TOKENIZER_FILES = (
     "special_tokens_map.json",
     "tokenizer_config.json",
 )
+_FAST_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 _CONFIGURATION_FILES = ("config.json", "adapter_config.json", "generation_config.json")
 _VOLATILE = (
     *("transformers_version", "_name_or_path", "peft_version", "base_model_name_or_path"),
@@ -124,7 +125,9 @@ def _weight_files(folder: Path) -> list[Path]:
 
 def _tokenizer(folder: Path) -> str:
     found = {}
-    for name in _TOKENIZER_FILES:
+    # With a tokenizer.json nobody reads the others, which may come into the hub's cache later.
+    fast = (folder / "tokenizer.json").is_file()
+    for name in _FAST_TOKENIZER_FILES if fast else _TOKENIZER_FILES:
         if (path := folder / name).is_file():
             # Of the one file that also holds the template, what is said; of large ones, the bytes.
             config = name == "tokenizer_config.json"
