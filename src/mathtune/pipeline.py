@@ -110,9 +110,10 @@ def verify(folder: Path) -> None:
         log.info(f"the results are not checked against their inputs: {error}")
         return
     splits, shots = Splits(NO_PROBLEMS, NO_PROBLEMS, ()), tuple[Problem, ...]()
+    drawn = recipe.prompt.shots > 0 and recipe.prompt.shot_source == prompts.TRAIN
     trains, why = run.inputs("train").is_file(), "they are not on this machine"
     try:
-        if here := problems.load_local(recipe.data, seed=recipe.seed, trains=trains):
+        if here := problems.load_local(recipe.data, seed=recipe.seed, trains=trains or drawn):
             splits, shots, why = here, load_shots(recipe), ""
     except DataError as error:
         why = error.faults[0]

@@ -349,6 +349,17 @@ def test_fresh_over_unchanged_inputs_redoes_nothing(world: World, copies: dict[s
     assert outputs(copies["run"]) == before
 
 
+def test_other_solved_examples_are_named(world: World, tmp_path: Path) -> None:
+    shots = jsonl(world.folder / "shots.jsonl", [solved(40, "keys"), solved(41, "keys")])
+    asked = ["--shots", "1", f"data.train={shots}", "data.contamination=report"]
+    accepted(world.call("eval", tmp_path / "run", *asked))
+    accepted(world.call("report", tmp_path / "run"))
+    jsonl(shots, [solved(42, "keys"), solved(43, "keys")])
+    for command, more in (("eval", asked), ("report", [])):
+        said = refusal(world.call(command, tmp_path / "run", *more))
+        assert "the solved examples in the prompts changed since base was measured; give" in said
+
+
 # --- Outputs that are not of the run --------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """Grading: is the final answer right, what do the published graders say, which step slipped."""
 
 from mathtune.grading.extract import gold_from_answer
-from mathtune.grading.grade import grade
+from mathtune.grading.grade import GRADER_VERSION, grade
 from mathtune.grading.published import PUBLISHED_GRADERS, published_grades
 from mathtune.grading.steps import (
     CheckedEquation,
@@ -12,9 +12,6 @@ from mathtune.grading.steps import (
     classify,
 )
 from mathtune.records import Grade, Outcome
-
-GRADER_VERSION = "2"
-"""Raised whenever a verdict may change; kept with every measurement."""
 
 __all__ = [
     "GRADER_VERSION",

@@ -24,6 +24,9 @@ from mathtune.grading.extract import candidates, cut_next_question, grade_no_ans
 from mathtune.grading.numbers import Number, read_number
 from mathtune.records import Grade, Outcome
 
+GRADER_VERSION = "2"
+"""Changes whenever a verdict may change; saved results name the version that graded them."""
+
 
 def grade(completion: str, gold: str | Fraction, *, finished: bool = True) -> Grade:
     """Grade one completion against the gold answer.
