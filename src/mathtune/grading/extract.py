@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mathtune.grading.numbers import WINDOW, Kind, Number, numbers_between
+from mathtune.grading.numbers import WINDOW, Kind, Number, number_alone, numbers_between
 from mathtune.grading.values import expression_in, kind_by_context, negated, read_value
 
 
@@ -31,7 +31,7 @@ class Candidate(NamedTuple):
     end: int
 
 
-_LINE_MARKUP = re.compile(r"(?:[\s*_:=~`]|\\[\[(](?![0-9])|\$\$|<(?:b|strong|u)>)*")
+_LINE_MARKUP = re.compile(r"(?:[\s*_:~`]|[=-]>|→|=|\\[\[(](?![0-9])|\$\$|<(?:b|strong|u)>)*")
 _LEADING_DASH = re.compile(r"[-−] (?=[0-9.$\\])")
 _TAIL = 10_000
 _DIGIT = re.compile(r"[0-9]")
@@ -49,7 +49,8 @@ _DENIAL_VERB = r"can(?:not|['’]t|\ not)|could\ not|does\ not|doesn['’]t"
 _ANSWER = {
     word: re.compile(
         rf"""{word} {plural}? [*_"')\]]* (?: \s? [*_]* (?: : | = )
-           | (?i: \s (?: is | are | was | would\ be | will\ be ) \b | (?= \s (?: {_DENIAL_VERB} ) \b ) )
+           | (?i: \s (?: is | are | was | would\ be | will\ be ) \b )
+           | (?i: (?= \s (?: {_DENIAL_VERB} ) \b ) )
            | [ ]? \n )""",
         re.VERBOSE,
     )
@@ -57,8 +58,9 @@ _ANSWER = {
 }
 # Words that are an answer after "the answer is", which may also begin a remark ("… is correct").
 _DENIAL = re.compile(
-    rf"""(?: {_DENIAL_VERB} | not\ (?:possible|enough|determin|known|given|defined|solvable)
-      | impossible | un(?:defined|determined|known|solvable) | indeterminate | in(?:finit|sufficient)
+    rf"""(?: (?:that\ )? (?:there\ (?:is|are)|it\ is|it|we|one) \ )?
+        (?: {_DENIAL_VERB} | not\ (?:possible|enough|determin|known|given|defined|solvable)
+      | impossible | un(?:defined|determined|known|solvable) | indeterminate | infinit | insufficient
       | no\ (?:[a-z]+\ )?solutions? | none\b | nothing\b | no\ answer )""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -158,6 +160,9 @@ def _boxed(text: str) -> Candidate | None:
 
 
 def _box(text: str, start: int) -> Candidate:
+    number = number_alone(text, start + len("\\boxed{"), "}")
+    if number is not None and text.startswith("{", start + len("\\boxed")):
+        return Candidate("boxed", number.text, number, number.end + 1)
     content, end = _braced(text, start + len("\\boxed"))
     number = read_value(_joined_dash(content))
     if number is None and content:
@@ -235,6 +240,9 @@ def _after_marker(method: str, text: str, start: int, words: str = "any") -> Can
     digit: else the words are a solution, and its last number says more than its first. A line
     without a number is an answer in words, unless the text goes on to numbers.
     """
+    alone = number_alone(text, start, "\n")
+    if alone is not None:
+        return Candidate(method, alone.text, alone, alone.end)
     markup = _LINE_MARKUP.match(text, start)
     begin = markup.end() if markup else start
     line = text[begin : begin + WINDOW].split("\n", 1)[0].strip()
@@ -281,7 +289,15 @@ def _are_answer(text: str, line: str, end: int, words: str) -> bool:
 
 # "The answer is …" followed by one of these is a remark on the answer.
 _REMARKS = frozenset(
-    ["correct", "right", "wrong", "incorrect", "reasonable", "sensible", "confirmed", "verified", "clear", "complete", "consistent", "accurate", "valid", "good", "fine", "ok", "okay", "final", "unique", "simple", "obvious", "easy", "in", "not", "found", "obtained", "given", "provided", "as", "based", "therefore", "thus", "rounded", "expected", "shown", "above", "below", "here", "derived", "calculated", "computed", "determined", "reached", "positive", "negative", "greater", "less", "more", "between", "a", "an", "the", "that", "this", "what", "how", "when", "if", "because", "also", "indeed", "already", "now", "simply", "just", "only", "still", "same", "exact", "approximate", "done", "helpful", "useful", "written", "stated", "presented", "supported", "by", "from", "to", "for", "at", "on", "of"]
+    (
+        "correct right wrong incorrect reasonable sensible confirmed verified clear complete "
+        "consistent accurate valid good fine ok okay final unique simple obvious easy in not found "
+        "obtained given provided as based therefore thus rounded expected shown above below here "
+        "derived calculated computed determined reached positive negative greater less more between "
+        "a an the that this what how when if because also indeed already now simply just only still "
+        "same exact approximate done helpful useful written stated presented supported by from to "
+        "for at on of"
+    ).split()
 )
 
 
@@ -306,7 +322,11 @@ def _is_filler(gap: str) -> bool:
 # --- The last number -----------------------------------------------------------------------------
 
 _LAST_DIGIT = re.compile(r".*[0-9½⅓⅔¼¾]", re.DOTALL)
-_OR = re.compile(r"[0-9][ ]?(?:(?!or\b)[A-Za-z%]{1,20}[ ]){0,2}or[ ]\$?\Z", re.IGNORECASE)
+_OR = re.compile(
+    r"(?: [0-9][ ]?(?:(?!or\b)[A-Za-z%]{1,20}[ ]){0,2}or | between[ ]\$?[0-9.,]+[ ](?:[a-z]+[ ])?and )"
+    r"[ ]\$?\Z",
+    re.VERBOSE,
+)
 
 
 def find_last_number(text: str) -> Number | None:

@@ -81,7 +81,7 @@ _NUMBER = re.compile(
     (?P<rest>                                        # what makes it something else than a number
         (?: [{_MINUS}:/,.~] \\? [$]? [0-9]+ )+       # 12:30  5/6/2024  1,2  1.2.3  10-12
       | {_SPACE}? (?: \^ (?! \s? \{{? \s? \\circ ) | [π√{_SUPERSCRIPT}] | _ (?= [0-9{{] )
-                  | \\(?: sqrt | pi | cdot | times | div | over(?:line)? | pm | mp )\b | ± )
+                  | \\(?: sqrt | pi | cdot | times | div | over(?:line)? | pm | mp )\b | ± | \+/- )
       | {_SPACE}? (?: [+×÷·/x] | \* (?! \* ) | {_SPACE} [-−–] ) {_SPACE}? (?= [0-9($\\] )   # 3 + 4
       | {_SPACE} (?: minus | plus | times | divided\ by | multiplied\ by ) {_SPACE} (?= [0-9($\\] )
       | \( (?: [0-9.]+ \) | (?= [a-z] \s? [-+*/^)] ) )                                # 2(3)  2(x+1)
@@ -90,6 +90,9 @@ _NUMBER = re.compile(
     )?
     """,
     re.VERBOSE,
+)
+_ALONE = re.compile(
+    r"[ *:]{0,9}(?P<text>\\?\$?(?P<digits>-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,50})))\.?[*$ ]{0,9}"
 )
 # What may follow the number in a gold answer: a full stop, a closing dollar sign, units.
 _UNIT = re.compile(
@@ -152,6 +155,15 @@ def find_number(text: str, start: int = 0) -> Number | None:
     """Find the first number of a text within ``WINDOW`` characters from ``start``."""
     match = _NUMBER.search(text, start, start + WINDOW)
     return None if match is None else _read(match)
+
+
+def number_alone(text: str, start: int, end_mark: str) -> Number | None:
+    """Read an integer that stands alone up to a mark or the end of the text; the usual case, fast."""
+    match = _ALONE.match(text, start, start + MAX_LENGTH)
+    if match is None or not (match.end() == len(text) or text[match.end()] == end_mark):
+        return None
+    value = Fraction(int(match["digits"].replace(",", "")))
+    return Number(match["text"], value, False, 0, match.start("text"), match.end())
 
 
 def number_at(text: str, start: int) -> Number | None:

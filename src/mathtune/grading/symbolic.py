@@ -37,7 +37,7 @@ MAX_LENGTH = 400
 
 _INLINE_MATH = re.compile(r"(?<!\\)\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _COMMAND = re.compile(r"\\(?:text|mathrm|mathbf|operatorname)\s?\{[^{}]*\}|\\[A-Za-z]+")
-_TEXT = re.compile(r"\\(?:text|mathrm|mathbf)\s?\{([^{}]*)\}")
+_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s?\{([^{}]*)\}")
 _LAYOUT = re.compile(r"\\left|\\right|\\[,;!]|[\s$]")
 _WORD = re.compile(r"[A-Za-z]{3,}")
 _WORDS = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ,.'-]+")
@@ -45,13 +45,16 @@ _FUNCTIONS = frozenset({"sqrt", "sin", "cos", "tan", "log", "exp", "pi"})
 _TAIL = 2000
 _LETTER_GOLD = re.compile(r"\(?([A-E])\)?\.?")
 _OPTION = r"(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\b[\s:*]{0,4}"
-_LETTER = re.compile(
-    rf"[\s(*:$]*(?:{_OPTION})?[(\[*$]{{0,3}}(?P<letter>[A-E])(?=[)\].,:;*$}}\s]|\Z)(?!\s+[a-z]+\b(?<!because)(?<!since))"
+_NAMED = (
+    r"[(\[*$]{0,3}(?:(?P<letter>[A-E])|(?<=\()(?P<small>[a-e])(?=\)))"
+    r"(?![A-Za-z0-9'])(?<!A(?=\s+(?!because|since|as\b|is\b)[a-z]))"
 )
+_LETTER = re.compile(rf"[\s(*:$]*(?:{_OPTION})?{_NAMED}")
 _MARKED_LETTER = re.compile(
-    rf"(?:nswer|ption|hoice)s?\b[\s*:_]{{0,6}}(?:(?:is|should be|would be|must be)\b[\s*:_]{{0,6}})?"
-    rf"(?:{_OPTION})?[(\[*$]{{0,3}}(?P<letter>[A-E])(?![A-Za-z0-9'])"
+    r"(?:nswer|ption|hoice)s?\b[\s*:_]{0,6}(?:(?:is|should be|would be|must be)\b[\s*:_]{0,6})?"
+    rf"(?:{_OPTION})?{_NAMED}"
 )
+_ONLY_LETTER = re.compile(rf"\W*(?:{_OPTION})?{_NAMED}\W*")
 _RAISED = {"²": "^{2}", "³": "^{3}", "⁴": "^{4}", "⁵": "^{5}", "⁶": "^{6}", "π": "\\pi "}
 _ROOT = re.compile(r"(?:√|\bsqrt)\s?\(?([0-9.]+)\)?")
 
@@ -124,13 +127,14 @@ def _grade_letter(text: str, gold: str, marked: Candidate | None) -> Grade | Non
     """Compare with the letter of an option: ``Option B``, ``(B)``, ``B.``, ``B) 18 apples``."""
     found = _LETTER.match(_TEXT.sub(r"\1", marked.text)) if marked else None
     if found is None and not (marked and marked.method in ("answer_tag", "boxed", "hash")):
-        for found in _MARKED_LETTER.finditer(text[-_TAIL:]):  # noqa: B007 - the last one counts
-            pass
+        named = list(_MARKED_LETTER.finditer(text[-_TAIL:]))
+        found = named[-1] if named else _ONLY_LETTER.fullmatch(text[-_TAIL:])
     if found:
-        outcome = Outcome.CORRECT if found["letter"] == gold else Outcome.WRONG
+        letter = (found["letter"] or found["small"]).upper()
+        outcome = Outcome.CORRECT if letter == gold else Outcome.WRONG
         verb = "is" if outcome is Outcome.CORRECT else "is not"
-        reason = f"option {found['letter']} {verb} the gold answer {gold}"
-        return Grade(outcome, found["letter"], None, "symbolic", reason)
+        reason = f"option {letter} {verb} the gold answer {gold}"
+        return Grade(outcome, letter, None, "symbolic", reason)
     if marked is None:
         return None
     shown = _shown(marked.text)

@@ -32,22 +32,34 @@ _RAISED = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _RELATED = re.compile(
-    r"""(?: (?: [A-Za-z0-9)}$] [ ]? | \A [\s$]* ) (?: [<>] =? | != ) | [≤≥≠≮≯]
+    r"""(?: [A-Za-z0-9)}$] [ ]? (?: [<>] =? | != ) | [≤≥≠≮≯]
           | \\(?: ne | neq | lt | gt | leq? | geq? | leqslant | geqslant )
           | (?<![A-Za-z]) (?: not | isn['’]t ) ) [\s${(\\]* \Z""",
     re.VERBOSE,
 )
+_RELATED_AT_START = re.compile(r"[\s${]*(?:[<>]=?|!=)[\s${(\\]*\Z")
+_RELATED_BEHIND = re.compile(
+    r"\s*(?:<(?![/|<]|[A-Za-z]{2})=?|>(?!>)=?|[≤≥≠]|!=|\\(?:lt|gt|leq?|geq?|neq?|leqslant|geqslant)\b)"
+    r"\s*\\?[A-Za-z]"
+)
 _TAG_END = re.compile(r"<[A-Za-z/][^<>]{0,60}>\s*\Z")
-_OPERATED = re.compile(r"(?:(?<![A-Za-z0-9'\\])[A-Za-z]|[)}²])[ ]?[-−+*/×·^][ ]?\Z")
+_OPERATED = re.compile(
+    r"(?:(?:(?<![A-Za-z'\\])[A-Za-z]|[)}²])[ ]?[+*/×·^][ ]?|(?<![A-Za-z'\\])[a-z][ ]?[-−][ ]?"
+    r"|(?<![A-Za-z'\\])[A-Za-z]\()\Z"
+)
+_ABSOLUTE = re.compile(r"[\s$]*\|[^|\n]{1,40}\|")
 _PLUS_MINUS = re.compile(r"(?:±|\\pm|\\mp|\+/-)[\s${(]*\Z")
 _MINUS_WORD = re.compile(r"(?<![A-Za-z])(?:minus|negative)[ ]\$?\Z", re.IGNORECASE)
-_HARMLESS = re.compile(r"[\s*(:`\"“'\[]*(?:\\[(\[])?[\s$]*\Z")
+# Nothing, a line's beginning or a word before the number, which is the usual case.
+_PLAIN_WORD = re.compile(
+    r"(?:\A|\n|(?<![<>!])=[ ]?|[:.,][ ]?|(?<![A-Za-z\\])(?!not\b|or\b|log\b|ln\b|sqrt\b)[A-Za-z]{2,} )\$?\Z"
+)
 
 
 def kind_by_context(text: str, start: int) -> Kind:
     """Tell what the characters before a number make of it: ``x > 5``, ``√5``, ``x + 5``, ``±5``."""
     before = text[max(0, start - 80) : start]
-    if not before or _HARMLESS.match(before):
+    if _PLAIN_WORD.search(before):
         return Kind.NUMBER
     if _RELATED.search(before) and not _TAG_END.search(before):
         return Kind.RELATION
@@ -86,6 +98,10 @@ def read_value(text: str) -> Number | None:
     number = _through_equations(text, first)
     if number is first:
         kind = kind_by_context(text, first.start)
+        if _RELATED_AT_START.match(text[: first.start]) or _RELATED_BEHIND.match(text, first.end):
+            kind = Kind.RELATION
+        elif _ABSOLUTE.match(text):
+            kind = Kind.EXPRESSION
         if kind is not Kind.NUMBER:
             return _last_side(text, first) or _no_value(text, first, kind)
         number = negated(first, text)
@@ -104,7 +120,7 @@ def _spoken(text: str) -> Number | None:
     return Number(said, spoken.value, spoken.percent, 0, spoken.start, spoken.end)
 
 
-_ARITHMETIC = re.compile(r"[-−+*/×÷·^().,\s0-9$%]*\Z")
+_ARITHMETIC = re.compile(r"[-−+*/×÷·().,\s0-9$%]*\Z")
 _FORMULA = re.compile(
     r"\\[A-Za-z]+|[\^_√π²³⁰-⁹]|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|\b(?:sqrt|log|ln)\b"
 )
@@ -143,7 +159,7 @@ def expression_in(text: str, number: Number) -> str:
 
 
 _RELATION = re.compile(
-    r"[<>≤≥≠]|\\(?:ne|neq|lt|gt|leq?|geq?)\b|=|\\pm|±|\\times\s?10\s?\^|[eE][+-]?[0-9]"
+    r"[<>≤≥≠]|\\(?:ne|neq|lt|gt|leq?|geq?)\b|=|\\pm|±|\\times\s?10\s?\^|[eE][+-]?[0-9]|[0-9]_"
 )
 
 
@@ -165,7 +181,7 @@ _CALCULATION = re.compile(
     rf"(?: [-−–0-9\s.,{_CURRENCY}%+*/x×÷·()] | \\(?:times|cdot|div|%|\$) ){{1,{WINDOW}}}\Z",
     re.VERBOSE,
 )
-_OPERATOR = re.compile(r"[+*/×÷·]|\s[-−–x]\s|\\(?:times|cdot|div)\b")
+_OPERATOR = re.compile(r"[+*/×÷·]|\s(?:minus|plus|times)\s|\s[-−–x]\s|\\(?:times|cdot|div)\b")
 _WORD = re.compile(r"(?<!\\)[A-Za-z]+")
 _FRAME = re.compile(r"[\s*\\(${]*(?=[-−0-9.+$€£¥₹\\])")
 _MATH_ONLY = re.compile(r"(?:\\[A-Za-z]+|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|[^A-Za-z\n])*\Z")
@@ -195,7 +211,8 @@ def _is_calculation(side: str) -> bool:
         return True
     if "\n" in side or not _OPERATOR.search(side):
         return False
-    return all(word.lower() not in FUNCTION_WORDS for word in _WORD.findall(side))
+    words = {word.lower() for word in _WORD.findall(side)}
+    return not words & (FUNCTION_WORDS - {"times"})
 
 
 def _last_side(text: str, first: Number) -> Number | None:
