@@ -27,9 +27,14 @@ from typing import NamedTuple
 
 from mathtune.arithmetic import ExpressionError, evaluate
 from mathtune.grading.equations import Equation, find_equations
+from mathtune.grading.units import Unit, unit_of
 from mathtune.grading.visible import cut_next_question, without_thoughts
 from mathtune.records import Grade, Outcome
 
+_NOISE = re.compile(r"\.[0-9]{12}")  # binary floats printed: 0.1 + 0.2 = 0.30000000000000004
+_NOISE_SIZE = Fraction(1, 10**12)
+_SYMBOL = re.compile(r"[$¢]|[A-Za-z]+")
+_SUM = re.compile(r"[0-9a-z)] ?[-+−–] ?[0-9(.$]", re.IGNORECASE)
 _NUMBER = re.compile(r"(?:- ?)?[0-9,]*(?:\.(?P<decimals>[0-9]+))?(?P<percent> ?\\?%)?")
 
 
@@ -102,7 +107,7 @@ def check_steps(text: str) -> StepReport:
     carried: dict[str, Fraction] = {}  # a rounded result as written -> what it was rounded from
     for equation in find_equations(text):
         result = _check(equation, carried)
-        if result is None:
+        if result is None or (result.verdict is Verdict.WRONG and _mixes_units(result, equation, text)):
             unread += 1
         else:
             checked.append(result)
@@ -160,13 +165,42 @@ def _check(equation: Equation, carried: Mapping[str, Fraction]) -> CheckedEquati
             if value == right.value:
                 return result(value, right, Verdict.EXACT)
     divides = "/" in equation.left[0] or "÷" in equation.left[0] or "\\div" in equation.left[0]
+    noisy = any(map(_NOISE.search, (*equation.left, *equation.right)))
     if carried and (value_before := _carried_on(equation.left[0], carried)) is not None:
         values.append(value_before)
     for value in values:
         for right in stated:
-            if value == right.value or _is_rounded(value, right, divides=divides):
+            if value == right.value or _is_rounded(value, right, divides=divides, noisy=noisy):
                 return result(value, right, Verdict.ROUNDED)
     return result(values[0], stated[0], Verdict.WRONG)
+
+
+def _mixes_units(checked: CheckedEquation, equation: Equation, text: str) -> bool:
+    """Tell whether an equation is only false because its units are left out.
+
+    Either a sum mixes units of one quantity (``1 hour + 20 minutes``), or the result is stated in
+    another unit than the left side (``25 cents * 4 = $1``) and is right in that one.
+    """
+    if equation.annotation:
+        return False
+    left, _, right = text[max(0, equation.start - 2) : equation.end].partition("=")
+    units = _units(left)
+    if not units:
+        return False
+    if _SUM.search(left) and len({unit[0] for unit in units}) < len(units):
+        return True
+    return any(
+        there[0] == here[0]
+        and there[1] != here[1]
+        and abs(checked.exact * here[1] / there[1] - checked.stated) * 100 <= abs(checked.stated)
+        for here in units
+        for there in _units(f"{right} {equation.unit}")
+    )
+
+
+def _units(text: str) -> set[Unit]:
+    found = (unit_of(symbol) for symbol in _SYMBOL.findall(text))
+    return {unit for unit in found if unit is not None}
 
 
 def _left_values(equation: Equation) -> Iterator[Fraction]:
@@ -198,8 +232,10 @@ def _stated_values(equation: Equation) -> Iterator[_Stated]:
                 yield _Stated(value / 100, decimals + 2)
 
 
-def _is_rounded(exact: Fraction, stated: _Stated, *, divides: bool) -> bool:
+def _is_rounded(exact: Fraction, stated: _Stated, *, divides: bool, noisy: bool) -> bool:
     """Tell whether the stated number is the exact one, rounded or cut off where its digits end."""
+    if abs(exact - stated.value) <= _NOISE_SIZE * max(1, abs(exact)):
+        return noisy
     if stated.decimals is None:
         return False
     scale = 10**stated.decimals

@@ -11,7 +11,7 @@ from fractions import Fraction
 _QUANTITIES: tuple[dict[str, str | int], ...] = (
     {"second sec s": 1, "minute min": 60, "hour hr h": 3_600, "day": 86_400, "week": 604_800},
     {"month": 1, "year yr": 12, "decade": 120, "century centurie": 1_200},
-    {"cent penny pennie ¢": 1, "nickel": 5, "dime": 10, "dollar usd buck $": 100},
+    {"cent penny pennie ¢": 1, "nickel": 5, "dime": 10, "quarter": 25, "dollar usd buck $": 100},
     {"inch inche": 1, "foot feet ft": 12, "yard yd": 36, "mile mi": 63_360},
     {"millimeter millimetre mm": 1, "centimeter centimetre cm": 10, "meter metre m": 1_000}
     | {"kilometer kilometre km": 1_000_000},
