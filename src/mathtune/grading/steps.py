@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from mathtune.arithmetic import ExpressionError, evaluate
+from mathtune.arithmetic import MAX_LENGTH, ExpressionError, evaluate
 from mathtune.grading.equations import Equation, find_equations
 from mathtune.grading.units import Unit, unit_of
-from mathtune.grading.visible import cut_next_question, without_thoughts
+from mathtune.grading.visible import cut_next_question, find_visible, without_thoughts
 from mathtune.records import Grade, Outcome
 
 _NOISE = re.compile(r"\.[0-9]{12}")  # binary floats printed: 0.1 + 0.2 = 0.30000000000000004
@@ -100,10 +100,23 @@ class ErrorKind(enum.Enum):
     """No single plain number was given for an answer."""
 
 
+MAX_TEXT = 100_000
+"""Characters of a solution that are checked, some 25,000 tokens; what lies behind counts as unread."""
+
+
 def check_steps(text: str) -> StepReport:
-    """Check every equation that a solution states, in time linear in its length."""
+    """Check every equation that a solution states, in time linear in its length.
+
+    A thought is left out: what was tried there and dropped is not stated.
+    """
     checked: list[CheckedEquation] = []
+    visible = find_visible(text)
+    if visible.start or visible.end < len(text):  # blanks keep every place where it was
+        text = " " * visible.start + text[visible.start : visible.end]
     unread = 0
+    if len(text) - visible.start > MAX_TEXT:
+        unread = text.count("=", visible.start + MAX_TEXT)
+        text = text[: visible.start + MAX_TEXT]
     carried: dict[str, Fraction] = {}  # a rounded result as written -> what it was rounded from
     for equation in find_equations(text):
         result = _check(equation, carried)
@@ -144,9 +157,8 @@ class _Stated(NamedTuple):
 
 
 def _check(equation: Equation, carried: Mapping[str, Fraction]) -> CheckedEquation | None:
-    values = list(_left_values(equation))
-    stated = list(_stated_values(equation))
-    if not values or not stated:
+    first = next(_left_values(equation), None)
+    if first is None:
         return None
 
     def result(exact: Fraction, right: _Stated, verdict: Verdict) -> CheckedEquation:
@@ -160,7 +172,14 @@ def _check(equation: Equation, carried: Mapping[str, Fraction]) -> CheckedEquati
             equation.annotation,
         )
 
-    for value in values:
+    for right in _stated_values(equation):  # most hold as they are read first
+        if first == right.value:
+            return result(first, right, Verdict.EXACT)
+    values = list(_left_values(equation))
+    stated = list(_stated_values(equation))
+    if not stated:
+        return None
+    for value in values[1:]:
         for right in stated:
             if value == right.value:
                 return result(value, right, Verdict.EXACT)
@@ -183,8 +202,9 @@ def _mixes_units(checked: CheckedEquation, equation: Equation, text: str) -> boo
     """
     if equation.annotation:
         return False
-    left, _, right = text[max(0, equation.start - 2) : equation.end].partition("=")
-    units = _units(left)
+    left, _, right = text[equation.start : equation.end].partition("=")
+    sign = text[max(0, equation.start - 1) : equation.start]  # the dollar sign before ``$1 + …``
+    units = _units(sign + left if sign in ("$", "¢") else left)
     if not units:
         return False
     if _SUM.search(left) and len({unit[0] for unit in units}) < len(units):
@@ -256,6 +276,8 @@ def _carried_on(expression: str, carried: Mapping[str, Fraction]) -> Fraction | 
 
 
 def _value(expression: str) -> Fraction | None:
+    if expression.isdecimal() and expression.isascii() and len(expression) <= MAX_LENGTH:
+        return Fraction(int(expression))
     try:
         return evaluate(expression)
     except ExpressionError:
