@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import NamedTuple
 
 from mathtune.grading.numbers import WINDOW, Kind, Number, number_alone, numbers_between
@@ -89,25 +90,25 @@ def candidates(text: str) -> Iterator[Candidate]:
 
 def first_answer_end(text: str) -> int:
     """Find where the first marked answer ends; the text's length where there is none."""
-    ends = [len(text)]
-    for mark, read in (("\\boxed", _box), ("####", _after_hash), ("<answer>", _in_tag)):
-        start = text.find(mark)
+    end = len(text)
+    for mark, read in (("####", _after_hash), ("\\boxed", _box), ("<answer>", _in_tag)):
+        start = text.find(mark, 0, end)
         for _ in range(_TRIES):
             if start < 0:
                 break
             candidate = read(text, start)
             if _is_value(candidate):
-                ends.append(candidate.end)
+                end = min(end, candidate.end)
                 break
-            start = text.find(mark, start + len(mark))
+            start = text.find(mark, start + len(mark), end)
     for word, pattern in _ANSWER.items():
         if word in text:
-            for _, marker in zip(range(_TRIES), pattern.finditer(text), strict=False):
+            for _, marker in zip(range(_TRIES), pattern.finditer(text, 0, end), strict=False):
                 candidate = _after_marker("answer_is", text, marker.end())
                 if _is_value(candidate):
-                    ends.append(candidate.end)
+                    end = min(end, candidate.end)
                     break
-    return min(ends)
+    return end
 
 
 def _is_value(candidate: Candidate) -> bool:
@@ -162,7 +163,7 @@ def _boxed(text: str) -> Candidate | None:
 def _box(text: str, start: int) -> Candidate:
     number = number_alone(text, start + len("\\boxed{"), "}")
     if number is not None and text.startswith("{", start + len("\\boxed")):
-        return Candidate("boxed", number.text, number, number.end + 1)
+        return Candidate("boxed", text[number.start : number.end].strip(), number, number.end + 1)
     content, end = _braced(text, start + len("\\boxed"))
     number = read_value(_joined_dash(content))
     if number is None and content:
@@ -242,7 +243,7 @@ def _after_marker(method: str, text: str, start: int, words: str = "any") -> Can
     """
     alone = number_alone(text, start, "\n")
     if alone is not None:
-        return Candidate(method, alone.text, alone, alone.end)
+        return Candidate(method, text[alone.start : alone.end].strip(), alone, alone.end)
     markup = _LINE_MARKUP.match(text, start)
     begin = markup.end() if markup else start
     line = text[begin : begin + WINDOW].split("\n", 1)[0].strip()
@@ -329,11 +330,25 @@ _OR = re.compile(
 )
 
 
+# A word, a whole number, and another word or the end: the usual case, read without more ado.
+_PLAIN_LAST = re.compile(
+    r"""(?<![A-Za-z\\]) (?!(?:and|ln|log|minus|negative|not|or|sqrt|between|from|to)[ ]) [A-Za-z]{2,} [ ]
+    (?P<text> \\?\$? (?P<digits> [0-9]{1,3}(?:,[0-9]{3})+ | [0-9]{1,50} ) )
+    (?= \.? \**(?: \s*\Z | [ ] (?!hundred|[tmb]r?illion|thousand|lakh|crore|minus|plus|times|divided
+        |multiplied|per) [A-Za-z]{2,} ) )""",
+    re.VERBOSE,
+)
+
+
 def find_last_number(text: str) -> Number | None:
     """Find the last number of ``text``, in time linear in its length."""
     last_digit = _LAST_DIGIT.match(text)
     if last_digit is None:
         return None
+    plain = _PLAIN_LAST.search(text, max(0, last_digit.end() - 30))
+    if plain and plain.end() == last_digit.end():
+        value = Fraction(int(plain["digits"].replace(",", "")))
+        return Number(plain["text"], value, False, 0, plain.start("text"), plain.end())
     # Back over five words, for ``3 1/2``, ``1.8 x 10^3`` and ``1 234 567``; none holds a line break.
     end = last_digit.end()
     floor = max(0, end - WINDOW // 2)

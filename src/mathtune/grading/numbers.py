@@ -92,7 +92,11 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _ALONE = re.compile(
-    r"[ *:]{0,9}(?P<text>\\?\$?(?P<digits>-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,50})))\.?[*$ ]{0,9}"
+    r"""[ *:]{0,9} (?P<text> \\?\$? (?P<digits> -? (?: [0-9]{1,3}(?:,[0-9]{3})+ | [0-9]{1,50} ) ) )
+    (?: [ ] (?! hundred | [mb]illion | trillion | thousand | lakh | crore | minus | plus | times
+              | divided | multiplied | per[ ]?cent ) [A-Za-z]{2,} [A-Za-z ,.;:!()'’*-]* )?
+    \.? [*$ ]{0,9}""",
+    re.VERBOSE,
 )
 # What may follow the number in a gold answer: a full stop, a closing dollar sign, units.
 _UNIT = re.compile(
@@ -158,7 +162,7 @@ def find_number(text: str, start: int = 0) -> Number | None:
 
 
 def number_alone(text: str, start: int, end_mark: str) -> Number | None:
-    """Read an integer that stands alone up to a mark or the end of the text; the usual case, fast."""
+    """Read an integer with nothing but words up to a mark or the text's end: the usual case, fast."""
     match = _ALONE.match(text, start, start + MAX_LENGTH)
     if match is None or not (match.end() == len(text) or text[match.end()] == end_mark):
         return None
