@@ -63,13 +63,14 @@ FORMATS: dict[str, Callable[[str, str], str]] = {
     "last number": lambda text, gold: text.split("####")[0] + f"So it is {gold} in all.",
 }
 
+
 def _steps(text: str) -> list[str]:
     """The solution's lines without calculator annotations, which only GSM8K itself has."""
     return re.sub(r"<<[^<>]*>>", "", text.split("####")[0]).strip().splitlines()
 
 
 def _latex(text: str, gold: str) -> str:
-    """Qwen2.5-Math and its like: numbered steps, display formulas, a box; about 1,000 characters."""
+    """Qwen2.5-Math and its like: numbered steps, display formulas, a box at the end."""
     steps = "\n\n".join(
         f"{number}. **Work out step {number}:**\n   {line}\n   \\[\n   \\text{{Total}} = {number} "
         f"\\times {len(line)} = {number * len(line)} \\text{{ dollars}}\n   \\]"
@@ -105,7 +106,8 @@ SHAPES: dict[str, Callable[[str, str], str]] = {
     "Markdown (Llama 3 Instruct)": _markdown,
     "thought, LaTeX and box (R1)": _thinking,
     "annotations and invented question (base model)": lambda text, gold: (
-        f"{text}\n\nQuestion: Tom has 5 apples and eats 2. How many are left?\nAnswer: 5 - 2 = 3\n#### 3"
+        f"{text}\n\nQuestion: Tom has 5 apples and eats 2. How many are left?"
+        "\nAnswer: 5 - 2 = 3\n#### 3"
     ),
     "last number (Abel without a mark)": lambda text, gold: (
         "\n".join(_steps(text)) + f"\nSo she makes ${gold} every day at the farmers' market."

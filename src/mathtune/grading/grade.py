@@ -9,10 +9,10 @@ One function serves evaluation, sample filtering and rewards. Its rules, in orde
    marked place without an answer is passed over; words there are an answer.
 3. What is marked is read whole (``values``). Two values, a relation, a range, a time or an
    unevaluated sum are an answer, and never right; roots, powers and the like go to math-verify.
-4. Numbers are compared exactly. Where the gold is written with decimals, an answer that rounds to it
-   at as many (halves away from zero) is equal too: ``"18.0"`` takes 17.96, ``"18"`` does not. Twelve
-   or more decimals are float noise and compared at twelve. A percentage stands for either of its
-   values.
+4. Numbers are compared exactly. Where the gold is written with decimals, an answer that rounds to
+   it at as many (halves away from zero) is equal too: ``"18.0"`` takes 17.96, ``"18"`` does not.
+   Twelve or more decimals are float noise and compared at twelve. A percentage stands for either of
+   its values.
 5. A gold answer that is no number is compared as text, then by math-verify in a process of its own
    (``symbolic``).
 6. No answer at all is ``NO_ANSWER``; a completion that hit the token limit and marks no answer is

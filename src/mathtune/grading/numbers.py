@@ -1,9 +1,10 @@
 r"""Numbers as people and models write them, read exactly.
 
-Understood are a sign before or after a currency sign (``-$5``, ``$-5``, ``-(5)``), digits grouped by
-commas, ``{,}``, thin or plain spaces, apostrophes or underscores, decimals (``.5``, ``18.``), ``3/4``,
-``3 1/2``, ``2 and 3/4``, ``2½``, ``\frac{1}{2}``, ``{1 \over 2}``, ``0.\overline{3}``, ``1.8e1``,
-``1.8 \times 10^1``, ``1.5 million``, the Unicode minus, a full hour (``4:00``) and a percentage.
+Understood are a sign before or after a currency sign (``-$5``, ``$-5``, ``-(5)``), digits grouped
+by commas, ``{,}``, thin or plain spaces, apostrophes or underscores, decimals (``.5``, ``18.``),
+``3/4``, ``3 1/2``, ``2 and 3/4``, ``2½``, ``\frac{1}{2}``, ``{1 \over 2}``, ``0.\overline{3}``,
+``1.8e1``, ``1.8 \times 10^1``, ``1.5 million``, the Unicode minus, a full hour (``4:00``) and
+a percentage.
 
 What only begins like a number is not one: a range (``10-12``), a time (``12:30``), a date
 (``5/6/2024``), a list (``1,2``), an unevaluated expression (``3 + 4``, ``2\sqrt{3}``, ``2x``). Such
@@ -61,7 +62,8 @@ _NUMBER = re.compile(
             \{{ \s? (?P<bottom> {_DECIMAL} ) \s? \}}
           | (?P<top_digit> [0-9] ) \s? (?P<bottom_digit> [0-9] ) )
       | \{{ \s? (?P<over_top> {_DECIMAL} ) \s? \\over \s? (?P<over_bottom> {_DECIMAL} ) \s? \}}
-      | (?P<before_period> [0-9]* \. [0-9]* ) \\(?:overline|bar|dot) \s? \{{ (?P<period> [0-9]+ ) \}}
+      | (?P<before_period> [0-9]* \. [0-9]* )
+        \\(?:overline|bar|dot) \s? \{{ (?P<period> [0-9]+ ) \}}
       | (?P<vulgar> (?: [0-9]+ {_SPACE}? )? [{_VULGAR}] )
       |
         (?P<number> {_DECIMAL} )
@@ -79,14 +81,15 @@ _NUMBER = re.compile(
              | (?<=[0-9])(?: k | M | (?(currency) [KmBb] | k ) ) (?! [0-9A-Za-z^] ) )?
     (?P<percent> (?: {_SPACE} | \\, )? (?: \\?% | per{_SPACE}?cent\b ) )?
     (?P<rest>                                        # what makes it something else than a number
-        (?: [{_MINUS}:/,.~] \\? [$]? [0-9]+ )+       # 12:30  5/6/2024  1,2  1.2.3  10-12
+        (?: (?: [{_MINUS}:/,.~] | \{{:\}} ) \\? [$]? [0-9]+ )+    # 12:30  5/6/2024  1,2  10-12
       | {_SPACE}? (?: \^ (?! \s? \{{? \s? \\circ ) | [π√{_SUPERSCRIPT}] | _ (?= [0-9{{] )
                   | \\(?: sqrt | pi | cdot | times | div | over(?:line)? | pm | mp )\b | ± | \+/- )
       | {_SPACE}? (?: [+×÷·/x] | \* (?! \* ) | {_SPACE} [-−–] ) {_SPACE}? (?= [0-9($\\] )   # 3 + 4
+      | {_SPACE}? [+*×·{_MINUS}] {_SPACE}? [b-z] (?! ['’A-Za-z] | \.[A-Za-z] )           # 5 + x
       | {_SPACE} (?: minus | plus | times | divided\ by | multiplied\ by ) {_SPACE} (?= [0-9($\\] )
       | \( (?: [0-9.]+ \) | (?= [a-z] \s? [-+*/^)] ) )                                # 2(3)  2(x+1)
       | (?: [a-fi-kn-rt-zABDEG-IO-UX-Z] | (?: {_SPACE} | \\[,;] ) [b-fi-kn-rt-z] )    # 2x
-        (?! ['’A-Za-z] | \.[A-Za-z] )
+        (?! ['’A-Za-z] | \.[A-Za-z] | -[A-Za-z]{{2}} )
     )?
     """,
     re.VERBOSE,
@@ -162,7 +165,7 @@ def find_number(text: str, start: int = 0) -> Number | None:
 
 
 def number_alone(text: str, start: int, end_mark: str) -> Number | None:
-    """Read an integer with nothing but words up to a mark or the text's end: the usual case, fast."""
+    """Read an integer with only words up to a mark or the text's end: the usual case, fast."""
     match = _ALONE.match(text, start, start + MAX_LENGTH)
     if match is None or not (match.end() == len(text) or text[match.end()] == end_mark):
         return None
@@ -184,7 +187,7 @@ def numbers_between(text: str, start: int, end: int) -> Iterator[Number]:
 def read_number(text: str) -> Number | None:
     """Read a text that is one number with at most words and punctuation after it, else None.
 
-    ``"18 dollars"`` and ``"$5.00"`` are; ``"2x"``, ``"(3, 4)"``, ``"5 or 7"`` and ``"x = 5"`` are not.
+    ``"18 dollars"`` and ``"$5.00"`` are; ``"2x"``, ``"(3, 4)"``, ``"5 or 7"``, ``"x = 5"`` are not.
     """
     if text.isdecimal() and text.isascii() and len(text) <= MAX_LENGTH:
         return Number(text, Fraction(int(text)), False, 0, 0, len(text))
@@ -254,7 +257,8 @@ def _fraction(match: re.Match[str]) -> Fraction | None:
     if match["period"]:
         whole, _, fixed = match["before_period"].partition(".")
         head, period = int((whole + fixed) or "0"), match["period"]
-        return (head + Fraction(int(period), 10 ** len(period) - 1)) / 10 ** len(fixed)
+        tail = Fraction(int(period), int("9" * len(period)))
+        return (head + tail) / Fraction(int("1" + "0" * len(fixed)))
     top = match["top"] or match["top_digit"] or match["over_top"]
     return _mixed(
         match["whole"], top, match["bottom"] or match["bottom_digit"] or match["over_bottom"]
@@ -262,7 +266,7 @@ def _fraction(match: re.Match[str]) -> Fraction | None:
 
 
 def _scale(text: str) -> int:
-    """Value of ``million``, ``\\text{ million}``, ``k``."""
+    """Value of a word or letter such as ``million``, ``k``."""
     return _SCALES[re.sub(r"\\text|[^a-z]", "", text.lower()).removesuffix("s")]
 
 

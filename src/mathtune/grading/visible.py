@@ -117,7 +117,8 @@ _BLANK = " \n\t#*"
 _MAX_UNMARKED = 20
 _SENTENCE = 200
 _RESTATES = re.compile(
-    r"\b(?:let me|let us|let['’]s|understand\w*|read\w*|given|solution|solve|problem|question|facts|step)\b",
+    r"\b(?:let me|let us|let['’]s|understand\w*|read\w*|given|solution|solve|problem"
+    r"|question|facts|step)\b",
     re.IGNORECASE,
 )
 _BARE_QUESTION = re.compile(r"[ *]*[^0-9\n?]{0,200}\?")
@@ -148,7 +149,7 @@ def cut_next_question(text: str) -> tuple[str, bool]:
 
 
 def _unmarked_end(text: str, signs: list[re.Pattern[str]], before: int) -> int:
-    """Find the first sign before ``before`` that follows an answer without a mark, or a turn's end."""
+    """Find the first sign before ``before`` behind an answer without a mark, or a turn's end."""
     end = len(text)
     for sign in signs:
         for count, match in enumerate(sign.finditer(text, 0, min(before, end))):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 
-from mathtune.grading.number_words import find_spoken
 from mathtune.grading.numbers import (
     WINDOW,
     Kind,
@@ -20,7 +19,8 @@ from mathtune.grading.numbers import (
     find_number,
     number_at,
 )
-from mathtune.grading.several import FUNCTION_WORDS, has_another
+from mathtune.grading.reading.number_words import find_spoken
+from mathtune.grading.reading.several import FUNCTION_WORDS, has_another
 
 _CURRENCY = "$€£¥₹"
 
@@ -39,7 +39,8 @@ _RELATED = re.compile(
 )
 _RELATED_AT_START = re.compile(r"[\s${]*(?:[<>]=?|!=)[\s${(\\]*\Z")
 _RELATED_BEHIND = re.compile(
-    r"\s*(?:<(?![/|<]|[A-Za-z]{2})=?|>(?!>)=?|[≤≥≠]|!=|\\(?:lt|gt|leq?|geq?|neq?|leqslant|geqslant)\b)"
+    r"\s*(?:<(?![/|<]|[A-Za-z]{2})=?|>(?!>)=?|[≤≥≠]|!="
+    r"|\\(?:lt|gt|leq?|geq?|neq?|leqslant|geqslant)\b)"
     r"\s*\\?[A-Za-z]"
 )
 _TAG_END = re.compile(r"<[A-Za-z/][^<>]{0,60}>\s*\Z")
@@ -49,10 +50,15 @@ _OPERATED = re.compile(
 )
 _ABSOLUTE = re.compile(r"[\s$]*\|[^|\n]{1,40}\|")
 _PLUS_MINUS = re.compile(r"(?:±|\\pm|\\mp|\+/-)[\s${(]*\Z")
-_MINUS_WORD = re.compile(r"(?<![A-Za-z])(?:minus|negative)[ ]\$?\Z", re.IGNORECASE)
+_MINUS_WORD = re.compile(
+    r"(?:(?:\A|[=:#*(\n]|\b(?:is|was|be|equals|to|of|about|answer|exactly))\s*minus"
+    r"|(?<![A-Za-z])negative)[ ]\$?\Z",
+    re.IGNORECASE,
+)
 # Nothing, a line's beginning or a word before the number, which is the usual case.
 _PLAIN_WORD = re.compile(
-    r"(?:\A|\n|(?<![<>!])=[ ]?|[:.,][ ]?|(?<![A-Za-z\\])(?!not\b|or\b|log\b|ln\b|sqrt\b)[A-Za-z]{2,} )\$?\Z"
+    r"(?:\A|\n|(?<![<>!])=[ ]?|[:.,][ ]?"
+    r"|(?<![A-Za-z\\])(?!not\b|or\b|log\b|ln\b|sqrt\b|minus\b|negative\b)[A-Za-z]{2,} )\$?\Z"
 )
 
 
@@ -107,9 +113,15 @@ def read_value(text: str) -> Number | None:
         number = negated(first, text)
     if number.value is None:
         return _last_side(text, first) or _no_value(text, number, Kind.OTHER)
-    if _DIGIT.search(text, number.end) and has_another(text, number):
+    if _DIGIT.search(text, number.end) and has_another(
+        text, number, in_prose=_in_prose(text, first)
+    ):
         return _no_value(text, number, Kind.SEVERAL)
     return number if number.start == first.start else number._replace(start=first.start)
+
+
+def _in_prose(text: str, number: Number) -> bool:
+    return len(_LONG_WORD.findall(_TEXT_COMMAND.sub(" ", text[: number.start]))) > 2
 
 
 def _spoken(text: str) -> Number | None:
@@ -142,9 +154,9 @@ def _no_value(text: str, number: Number, kind: Kind) -> Number:
 
 
 def expression_in(text: str, number: Number) -> str:
-    """Give the formula that a number is part of, as LaTeX; empty where it is mere arithmetic.
+    r"""Give the formula that a number is part of, as LaTeX; empty where it is mere arithmetic.
 
-    Unevaluated sums are no answer, but ``\\sqrt{16}``, ``10^2`` and ``2x + 3`` are for math-verify.
+    Unevaluated sums are no answer, but ``\sqrt{16}``, ``10^2`` and ``2x + 3`` are for math-verify.
     """
     formula = text.strip(" .*")
     for inline in _INLINE.finditer(text):
@@ -165,7 +177,7 @@ _RELATION = re.compile(
 
 def _without_operators(formula: str) -> str:
     return re.sub(
-        r"\\(?:times|cdot|div|left|right|text|[,;! ])|(?<=[0-9) ])[x×](?=[ 0-9(])", " ", formula
+        r"\\(?:times|cdot|div|left|right|text|[,;! ])|(?<=[0-9) ])[x×](?=\s?[0-9(])", " ", formula
     )
 
 
@@ -176,6 +188,8 @@ def _shown(text: str) -> str:
 
 # --- Equations -----------------------------------------------------------------------------------
 
+_JOINS = re.compile(r"[-−–+*/×÷·^]")
+_UNKNOWN = re.compile(r"(?<![A-Za-z\\])[b-z](?![A-Za-z])")
 _EQUALS = re.compile(r"=|≈|\\approx")
 _CALCULATION = re.compile(
     rf"(?: [-−–0-9\s.,{_CURRENCY}%+*/x×÷·()] | \\(?:times|cdot|div|%|\$) ){{1,{WINDOW}}}\Z",
@@ -201,7 +215,9 @@ def _through_equations(text: str, first: Number) -> Number:
         number = following
         position = following.start
     if number.value is None and first.value is not None:
-        return first  # ``18 = 9 * 2``
+        head, _, tail = text[first.end :].partition("=")
+        if not _JOINS.search(head) and not _UNKNOWN.search(_without_operators(tail)):
+            return first  # ``18 = 9 * 2``, not ``26 = 5 + 3x``
     return number
 
 
@@ -216,7 +232,7 @@ def _is_calculation(side: str) -> bool:
 
 
 def _last_side(text: str, first: Number) -> Number | None:
-    """Read ``\\log_2 8 = 3`` and ``2^3 = 8`` by what stands behind the last equals sign."""
+    r"""Read ``\log_2 8 = 3`` and ``2^3 = 8`` by what stands behind the last equals sign."""
     head, equals, tail = text.rpartition("=")
     if (
         not equals

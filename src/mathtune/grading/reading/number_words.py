@@ -39,8 +39,9 @@ _SPOKEN = re.compile(
     (?: (?P<tens> {"|".join(_TENS)} ) (?: [ -] (?P<ones> {"|".join(_SMALL[1:10])} ) )?
       | (?:a|one) [ -] (?P<hundred> hundred ) | (?P<small> {"|".join(_SMALL)} ) ) (?![A-Za-z])
     (?P<half> [ ]and[ ]a[ ]half\b )? (?P<percent> [ ]per[ ]?cent\b )?
-    (?P<more> [ -] (?: hundred | thousand | million | billion | dozen | hal(?:f|ves) | thirds? | quarters?
-      | fourths? | (?:and|or|to) [ -] (?: a | [0-9] | {"|".join(_SMALL + _TENS)} ) | of ) \b | -[a-z] )?""",
+    (?P<more> [ -] (?: hundred | thousand | million | billion | dozen | hal(?:f|ves) | thirds?
+      | quarters? | [a-z]{2, 5}ths? | of
+      | (?:and|or|to) [ -] (?: a | [0-9] | {"|".join(_SMALL + _TENS)} ) ) \b | -[a-z] )?""",
     re.VERBOSE | re.IGNORECASE,
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-_QUANTITIES: tuple[dict[str, str | int], ...] = (
+_QUANTITIES: tuple[dict[str, int], ...] = (
     {"second sec s": 1, "minute min": 60, "hour hr h": 3_600, "day": 86_400, "week": 604_800},
     {"month": 1, "year yr": 12, "decade": 120, "century centurie": 1_200},
     {"cent penny pennie ¢": 1, "nickel": 5, "dime": 10, "quarter": 25, "dollar usd buck $": 100},
