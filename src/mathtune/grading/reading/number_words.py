@@ -40,7 +40,7 @@ _SPOKEN = re.compile(
       | (?:a|one) [ -] (?P<hundred> hundred ) | (?P<small> {"|".join(_SMALL)} ) ) (?![A-Za-z])
     (?P<half> [ ]and[ ]a[ ]half\b )? (?P<percent> [ ]per[ ]?cent\b )?
     (?P<more> [ -] (?: hundred | thousand | million | billion | dozen | hal(?:f|ves) | thirds?
-      | quarters? | [a-z]{2, 5}ths? | of
+      | quarters? | [a-z]{{2,5}}ths? | of
       | (?:and|or|to) [ -] (?: a | [0-9] | {"|".join(_SMALL + _TENS)} ) ) \b | -[a-z] )?""",
     re.VERBOSE | re.IGNORECASE,
 )

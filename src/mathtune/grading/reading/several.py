@@ -30,11 +30,13 @@ _JOINED = re.compile(
     \s* (?P<name> [A-Za-z]\w{0,12} \s*=\s* )? (?= [-−\\$€£¥₹.0-9] )""",
     re.VERBOSE,
 )
-_VERB_WORDS = """
+# Behind the unit these make a clause or a rate of it.
+_CLAUSE_WORDS = """
+    each per apiece
     are can could did do does had has have is make makes must need needs remain should was were
     will would
 """
-_VERBS = frozenset(_VERB_WORDS.split())
+_CLAUSE = frozenset(_CLAUSE_WORDS.split())
 _AFTER = re.compile(r"[ -]{0,2}(?P<word>[A-Za-z]+)?(?:[ ]+(?P<second>[A-Za-z]+))?")
 _SPACING = re.compile(
     r"\\(?:quad|qquad|[,;!: ])|~(?![0-9])|\\text\s?\{|[{}]|\*\*|(?<=[0-9A-Za-z])\$(?![0-9])"
@@ -74,7 +76,7 @@ def has_another(text: str, number: Number, *, in_prose: bool) -> bool:
             return False  # ``18, 9 * 2 = 18``
         second = (after and after["second"]) or ""
         if join in ("", ";", "and", "&") and (
-            word.lower() in FUNCTION_WORDS or second.lower() in _VERBS or (in_prose and not join)
+            word.lower() in FUNCTION_WORDS or second.lower() in _CLAUSE or (in_prose and not join)
         ):
             return False  # ``18 eggs, 3 of them broken``, ``18 eggs and 3 hens are left``
         if join in ("-", "–", "—") and unit and unit[0].lower() != word.lower():
