@@ -156,8 +156,9 @@ def gold_from_answer(answer: str) -> str:
         if candidate.method in ("answer_tag", "boxed", "hash"):
             if candidate.text:
                 return candidate.text
-        elif candidate.number is not None:
-            return candidate.number.text
+        elif candidate.number is not None and candidate.number.kind is not Kind.WORDS:
+            is_number = candidate.number.kind is Kind.NUMBER or candidate.method == "last_number"
+            return candidate.number.text if is_number else candidate.text.strip(" .*")
     shown = answer if len(answer) <= 60 else answer[:59] + "…"
     raise DataError(
         f"the gold solution {shown!r} states no final answer; "

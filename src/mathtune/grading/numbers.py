@@ -108,7 +108,10 @@ _UNIT = re.compile(
     re.VERBOSE,
 )
 _NOT_DIGITS = re.compile(r"[^0-9.]")
-_OTHER_DIGITS = re.compile("[\u0660-\u0669\u06f0-\u06f9\u0966-\u096f\u09e6-\u09ef\uff05-\uff19]")
+_OTHER_DIGITS = re.compile("[\u0660-\u0669\u06f0-\u06f9\u0966-\u096f\u09e6-\u09ef\uff10-\uff19]")
+_ASCII = {
+    zero + digit: str(digit) for zero in (0x660, 0x6F0, 0x966, 0x9E6, 0xFF10) for digit in range(10)
+} | {0xFF05: "%", 0xFF0C: ",", 0xFF0D: "-", 0xFF0E: "."}
 
 
 class Kind(enum.Enum):
@@ -148,14 +151,9 @@ class Number(NamedTuple):
 
 def ascii_digits(text: str) -> str:
     """Write full-width, Arabic-Indic, Devanagari and Bengali digits as 0-9, one for one."""
-    if text.isascii():
+    if text.isascii() or not _OTHER_DIGITS.search(text):
         return text
-    return _OTHER_DIGITS.sub(_ascii, text)
-
-
-def _ascii(match: re.Match[str]) -> str:
-    value = unicodedata.decimal(match[0], None)
-    return unicodedata.normalize("NFKC", match[0]) if value is None else str(value)
+    return text.translate(_ASCII)
 
 
 def find_number(text: str, start: int = 0) -> Number | None:
