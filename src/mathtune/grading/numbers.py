@@ -85,6 +85,7 @@ _NUMBER = re.compile(
       | {_SPACE}? (?: \^ (?! \s? \{{? \s? \\circ ) | [π√{_SUPERSCRIPT}] | _ (?= [0-9{{] )
                   | \\(?: sqrt | pi | cdot | times | div | over(?:line)? | pm | mp )\b | ± | \+/- )
       | {_SPACE}? (?: [+×÷·/x] | \* (?! \* ) | {_SPACE} [-−–] ) {_SPACE}? (?= [0-9($\\] )   # 3 + 4
+      | {_SPACE} : {_SPACE} (?= [0-9] )                                               # 3 : 2
       | {_SPACE}? [+*×·{_MINUS}] {_SPACE}? [b-z] (?! ['’A-Za-z] | \.[A-Za-z] )           # 5 + x
       | {_SPACE} (?: minus | plus | times | divided\ by | multiplied\ by ) {_SPACE} (?= [0-9($\\] )
       | \( (?: [0-9.]+ \) | (?= [a-z] \s? [-+*/^)] ) )                                # 2(3)  2(x+1)

@@ -38,9 +38,7 @@ _CLAUSE_WORDS = """
 """
 _CLAUSE = frozenset(_CLAUSE_WORDS.split())
 _AFTER = re.compile(r"[ -]{0,2}(?P<word>[A-Za-z]+)?(?:[ ]+(?P<second>[A-Za-z]+))?")
-_SPACING = re.compile(
-    r"\\(?:quad|qquad|[,;!: ])|~(?![0-9])|\\text\s?\{|[{}]|\*\*|(?<=[0-9A-Za-z])\$(?![0-9])"
-)
+_SPACING = re.compile(r"\\(?:quad|qquad|[,;!: ])|~(?![0-9])|\\text\s?\{|[{}]|\*\*|\$(?![0-9.-])")
 _BARE_NUMBER = re.compile(r"\s+[0-9][0-9.,]*\s*(?:[.;)]?\s*\Z)")
 _OPERATORS = re.compile(r"\s*(?:[+*/×÷^=]|[-−]\s|\\(?:times|cdot|div)|x\s?[0-9])")
 

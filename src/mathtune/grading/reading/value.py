@@ -50,6 +50,7 @@ _OPERATED = re.compile(
 )
 _ABSOLUTE = re.compile(r"[\s$]*\|[^|\n]{1,40}\|")
 _MATRIX = re.compile(r"\\begin\{(?:[pbvBV]?matrix|cases|array)")
+_INTERVAL = re.compile(r"\\infty\b|∞|\\in\b")
 _PLUS_MINUS = re.compile(r"(?:±|\\pm|\\mp|\+/-)[\s${(]*\Z")
 _MINUS_WORD = re.compile(
     r"(?:(?:\A|[=:#*(\n]|\b(?:is|was|be|equals|to|of|about|answer|exactly))\s*minus"
@@ -109,7 +110,7 @@ def read_value(text: str) -> Number | None:
             kind = Kind.RELATION
         elif _ABSOLUTE.match(text):
             kind = Kind.EXPRESSION
-        elif _MATRIX.search(text, 0, first.start):
+        elif _MATRIX.search(text, 0, first.start) or _INTERVAL.search(text):
             kind = Kind.SEVERAL
         if kind is not Kind.NUMBER:
             return _last_side(text, first) or _no_value(text, first, kind)
