@@ -83,6 +83,8 @@ def evaluate(recipe: Recipe, label: str, folder: Path | None, console: Console) 
         empty = ProblemSet("none", ())
         splits = Splits(empty, empty, test_sets)
         run.note(data=problems.describe(splits))
+        for line in problems.read_as_lines(test_sets):
+            console.print(line, markup=False)
         results = Results.open(run, recipe.eval, test_sets)
         if not results.has(label):
             measure_stage(recipe, label, splits, run, results, console)
@@ -174,7 +176,7 @@ def load_problems(recipe: Recipe, run: Run, console: Console) -> Splits:
     facts = problems.describe(splits)
     run.note(data=facts)
     for line in problems.summary_lines(splits):
-        console.print(line)
+        console.print(line, markup=False)
     return splits
 
 
@@ -183,7 +185,8 @@ def train_stage(recipe: Recipe, splits: Splits, run: Run, console: Console) -> N
     from mathtune.training.student import Student
 
     student = Student.load(recipe, console, splits.train.problems)
-    judged = splits.validation.problems[: recipe.train.exact_match_samples]
+    gradable = [problem for problem in splits.validation.problems if problem.gold]
+    judged = gradable[: recipe.train.exact_match_samples]
 
     def exact_match(student: Student, interrupted: Callable[[], bool]) -> float:
         return validation_exact_match(student, judged, recipe.eval, interrupted)
