@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mathtune.config.schema import FILE_ENDINGS
 from mathtune.errors import DataError
-from mathtune.problems.files import data_files, read_rows
+from mathtune.problems.files import ENDINGS, data_files, read_rows
 from mathtune.problems.gold import Faults
 
 
