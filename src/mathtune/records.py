@@ -133,7 +133,8 @@ class Grade:
         outcome: The verdict.
         extracted: The text taken for the final answer, or None.
         value: It as an exact number, or None where it is not one.
-        method: How it was found: ``boxed``, ``hash``, ``answer_is``, ``last_number``, ``symbolic``.
+        method: How it was found: ``answer_tag``, ``boxed``, ``hash``, ``answer_is``, ``last_number``,
+            ``symbolic``.
         reason: One short sentence a person can read.
     """
 

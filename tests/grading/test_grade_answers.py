@@ -235,7 +235,7 @@ def test_a_question_repeated_before_the_answer_is_not_a_next_one(beginning: str)
         ("I do not know.", True, NO_ANSWER),
         ("####", True, NO_ANSWER),
         ("\\boxed{}", True, NO_ANSWER),
-        ("The answer is eighteen.", True, NO_ANSWER),
+        ("The answer is eighteen.", True, CORRECT),
         ("", False, TRUNCATED),
         ("First I add", False, TRUNCATED),
         ("16 - 3 = 13 and", False, TRUNCATED),  # an intermediate result is no answer

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from mathtune.arithmetic import ExpressionError, evaluate
 from mathtune.grading.equations import Equation, find_equations
-from mathtune.grading.extract import cut_next_question
+from mathtune.grading.visible import cut_next_question, without_thoughts
 from mathtune.records import Grade, Outcome
 
 _NUMBER = re.compile(r"(?:- ?)?[0-9,]*(?:\.(?P<decimals>[0-9]+))?(?P<percent> ?\\?%)?")
@@ -127,7 +127,7 @@ def classify(grade: Grade, completion: str) -> ErrorKind:
         return ErrorKind.NONE
     if grade.outcome is not Outcome.WRONG or (grade.value is None and grade.method != "symbolic"):
         return ErrorKind.FORMAT
-    text, _ = cut_next_question(completion)
+    text, _ = cut_next_question(without_thoughts(completion))
     return ErrorKind.ARITHMETIC if check_steps(text).wrong else ErrorKind.REASONING
 
 
