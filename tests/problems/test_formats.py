@@ -155,6 +155,22 @@ def test_a_sure_gold_in_declared_prose_is_taken_and_counted(jsonl: Write) -> Non
     assert "not used for exact match" in " ".join(tested.dropped)
 
 
+def test_the_final_answer_of_a_solution_with_a_thought_stands_behind_it(jsonl: Write) -> None:
+    """The thoughts say "The answer is 99? no"; what follows them is prose."""
+    path = CASES / "data-thinking.jsonl"
+    assert "final answer only in free prose: 6" in message(path)
+    for role in (Role.TRAIN, Role.TEST):
+        loaded = read(path, role, prose=True)
+        assert [p.gold for p in loaded.problems] == ["12", "20", "30", "42", "56", "72"]
+    rows = [{"question": "q", "answer": "<think>\n#### 99\n</think>\nIt is so.\n#### 12"}]
+    rows += [{"question": "r", "answer": "<think>\nSo \\boxed{99}.\n</think>\n12"}]
+    loaded = read(jsonl("a.jsonl", rows))
+    assert [problem.gold for problem in loaded.problems] == ["12", "12"]
+    assert loaded.problems[0].answer == rows[0]["answer"]  # the thought is trained on
+    open_ended = [{"question": "q", "answer": "<think>\n#### 99"}]
+    assert "no final answer: 1" in message(jsonl("b.jsonl", open_ended))
+
+
 def test_a_solution_in_the_column_of_final_answers_is_prose_too(jsonl: Write) -> None:
     row = {"question": "q", "gold": "So Nora has 12 pens in 3 of her boxes, which is all."}
     assert "final answer only in free prose: 1" in message(jsonl("a.jsonl", [row]))

@@ -10,9 +10,9 @@ import enum
 import re
 from typing import NamedTuple
 
-from mathtune.grading.extract import gold_from_answer
-from mathtune.grading.grade import grade
+from mathtune.grading.grade import gold_from_answer, grade
 from mathtune.grading.numbers import read_number
+from mathtune.grading.visible import without_thoughts
 
 _SHORT = 40  # characters; a longer text without a marked answer is a solution in prose
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")  # LaTeX commands left out
@@ -69,12 +69,12 @@ def _has_digit(text: str) -> bool:
 
 
 def stated_gold(answer: str) -> StatedGold:
-    """Return the final answer of a gold solution, and how it is stated there.
+    """Return the final answer of a gold solution, and how it is stated behind its thought.
 
     Raises:
         DataError: It states none (``gold_from_answer``).
     """
-    answer = answer.strip()
+    answer = without_thoughts(answer).strip()
     if not is_marked(answer):
         if read_number(answer) is not None:
             return StatedGold(answer, Stated.ALONE)
