@@ -511,3 +511,15 @@ def test_a_table_of_a_million_columns_is_refused_in_a_short_sentence(tmp_path: P
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({f"c{i}": i for i in range(100_000)}))
     assert "and 99,980 more" in message(path)
+
+
+def test_a_file_of_nothing_but_faults_is_not_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mathtune.problems import gold
+
+    monkeypatch.setattr(gold, "ENOUGH", 100)
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"question": "q", "answer": "#### 1"}\n' + "{}\n" * 500)
+    text = message(path)
+    assert "has at least 100 rows that cannot be used (no column 'question': 100" in text

@@ -94,6 +94,9 @@ _REMEDIES = {
 }
 """What to do about a reason; about others it is to repair or remove the rows."""
 
+ENOUGH = 100_000
+"""Faults after which a file that is refused anyway is read no further."""
+
 _PLACES = 3
 _REASONS = 6
 
@@ -129,9 +132,14 @@ class Faults:
             found.append(f"and for {others:,} other reasons")
         total = self.counts.total()
         raise DataError(
-            f"{source} has {total:,} {'row' if total == 1 else 'rows'} that cannot be used "
+            f"{source} has {'at least ' if total >= ENOUGH else ''}{total:,} "
+            f"{'row' if total == 1 else 'rows'} that cannot be used "
             f"({'; '.join(found)}). {self.remedy()}"
         )
+
+    def are_enough(self) -> bool:
+        """Tell whether there is no point in looking for more."""
+        return self.counts.total() >= ENOUGH
 
     def remedy(self) -> str:
         """Return what to do about the reasons that were counted."""

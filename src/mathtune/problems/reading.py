@@ -88,16 +88,16 @@ class Reading:
         found: list[Problem] = []
         faults, noted = Faults(), Counter[str]()
         for row in rows:
-            if row.fault:
-                faults.add(row.fault, row.place, row.detail, damaged=True)
-                continue
             try:
-                problem = self._problem(row, noted)
+                if row.fault:
+                    faults.add(row.fault, row.place, row.detail, damaged=True)
+                elif (problem := self._problem(row, noted)) is not None:
+                    found.append(problem)
+                    continue
             except CellFault as fault:
                 faults.add(str(fault), row.place)
-                continue
-            if problem is not None:
-                found.append(problem)
+            if faults.are_enough() and (self.bad_rows is BadRows.REFUSE or faults.damaged):
+                break
         if self.bad_rows is BadRows.REFUSE or faults.damaged:
             faults.refuse(self.label)
         dropped = faults.dropped() + noted

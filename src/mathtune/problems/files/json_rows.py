@@ -141,6 +141,8 @@ class _Values:
                 raise self._broken(self._at, _what(error)) from error
             if end == len(self._text) and self._more(_CHUNK):  # 12 may be the beginning of 123
                 continue
+            if end - self._at > MAX_ROW:
+                raise too_long(self._path, self._line)
             self._advance(end)
             return value
 
