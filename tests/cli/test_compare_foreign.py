@@ -34,6 +34,7 @@ def compare(*arguments: object) -> Result:
 
 
 def figures(*arguments: object) -> tuple[dict[str, Any], str]:
+    """Compare; return the figures and what was said of the files."""
     result = compare(*arguments, "--json")
     return json.loads(result.stdout.splitlines()[-1]), result.stderr
 
@@ -126,7 +127,9 @@ def test_gold_answers_are_taken_from_the_other_file(tmp_path: Path) -> None:
         compare(bare, bare)
 
 
-def test_a_question_that_the_other_file_does_not_ask_is_left_out_and_said(tmp_path: Path) -> None:
+def test_a_question_that_the_other_file_does_not_ask_is_left_out_and_said(
+    tmp_path: Path,
+) -> None:
     bare = outputs(tmp_path / "bare.jsonl", answer=None)
     rows = [json.loads(line) for line in bare.read_text().splitlines()]
     rows[3]["question"] = "Something else?"
@@ -149,7 +152,9 @@ def test_gold_answers_are_compared_as_numbers(tmp_path: Path) -> None:
         compare(one, two)
 
 
-def test_files_without_questions_are_paired_by_their_ids_and_it_is_said(tmp_path: Path) -> None:
+def test_files_without_questions_are_paired_by_their_ids_and_it_is_said(
+    tmp_path: Path,
+) -> None:
     rows = [{"id": f"x{i}", "completion": str(i), "gold": i} for i in range(5)]
     one, two = write(tmp_path / "a.jsonl", rows), write(tmp_path / "b.jsonl", rows[::-1])
     found, said = figures(one, two)
@@ -163,8 +168,7 @@ def test_gold_answers_from_prose_are_said(tmp_path: Path) -> None:
         {"question": "r", "completion": "12", "answer": "So Nora has 12 pens in 3 boxes."},
     ]
     path = write(tmp_path / "a.jsonl", rows)
-    for command in (["compare", str(path), str(path)], ["grade", str(path)]):
-        said = CliRunner().invoke(cli, command).stderr
+    for said in (figures(path, path)[1], CliRunner().invoke(cli, ["grade", str(path)]).stderr):
         assert "2 gold answers taken from free prose" in said
         assert "1 of them are the last of several numbers and unsure: lines 2" in said
 

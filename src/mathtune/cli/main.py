@@ -42,7 +42,7 @@ class LazyGroup(click.Group):
         """Import and return a command."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"mathtune.cli.{cmd_name}_command")
+        module = importlib.import_module(f"mathtune.cli.commands.{cmd_name}")
         command: click.Command = module.command
         return command
 
@@ -69,6 +69,9 @@ def cli() -> None:
 
     Start with: mathtune run demo
     """
+    from mathtune.cli.progress_display import show_progress  # Rich would slow --help down
+
+    show_progress()
 
 
 def main() -> None:

@@ -6,13 +6,13 @@ The exact McNemar test decides; a seeded paired bootstrap says how large the dif
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mathtune.errors import ConfigError, DataError, did_you_mean
-from mathtune.evaluation.comparison import Comparison, Difference, Pair
-from mathtune.evaluation.sides import known_decoding, read_sides, same_gold, same_prompt
+from mathtune.evaluation.difference import Comparison, Difference, Pair
+from mathtune.evaluation.regrade.sides import known_decoding, read_sides, same_gold, same_prompt
 from mathtune.evaluation.statistics import (
     bootstrap_counts,
     holm,
@@ -109,7 +109,6 @@ def compare_files(
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
-    say: Callable[[str], object] = lambda line: None,
 ) -> tuple[Comparison, ...]:
     """Compare each file after the first with the first, p-values adjusted for their number (Holm).
 
@@ -121,7 +120,6 @@ def compare_files(
         confidence: Of the intervals.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
-        say: Takes a line on what is not known of the files, or was left out of them.
     """
     if len(paths) < 2:
         raise ConfigError(
@@ -131,7 +129,7 @@ def compare_files(
         labels = _names(paths)
     if len(labels) != len(paths):
         raise ConfigError(f"{len(labels)} labels given for {len(paths)} files; give one a file")
-    files = read_sides([Path(path) for path in paths], say)
+    files = read_sides([Path(path) for path in paths])
     first, *others = files
     comparisons = [
         compare(
