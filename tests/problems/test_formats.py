@@ -513,6 +513,17 @@ def test_a_table_of_a_million_columns_is_refused_in_a_short_sentence(tmp_path: P
     assert "and 99,980 more" in message(path)
 
 
+def test_control_characters_of_a_file_never_reach_the_terminal(tmp_path: Path) -> None:
+    evil = "\x1b[2J\u202e"
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"question": "q", "answer": "#### 1", evil: 1}))
+    assert "not used: \\x1b[2J\\u202e" in read(path).read_as
+    path.write_text(json.dumps({evil: 1}))
+    assert "Columns there: \\x1b[2J\\u202e." in message(path)
+    path.write_text('{"question": "q", "answer": "#### 1"}\n' + evil + "\n")
+    assert evil not in message(path) and "\\x1b[2J" in message(path)
+
+
 def test_a_file_of_nothing_but_faults_is_not_read_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,7 +87,7 @@ _REMEDIES = {
     "final answer without a number": _MARK,
     "final answer only in free prose": (
         f"{_MARK}; to take the last number of each solution instead, declare the source with "
-        "prose: true"
+        "prose: true, as in data.test=[{path: FILE, prose: true}]"
     ),
     "a conversation of several turns": "write each question with its solution as a row of its own",
     "not UTF-8": "save the file as UTF-8",

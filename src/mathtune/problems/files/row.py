@@ -26,9 +26,10 @@ class Row(NamedTuple):
 
 
 def excerpt(text: str, length: int = 60) -> str:
-    """Return the beginning of a text on one line."""
+    """Return the beginning of a text on one line; what a terminal would obey is escaped."""
     text = " ".join(text[: 4 * length].split())
-    return text if len(text) <= length else f"{text[:length]}…"
+    text = text if len(text) <= length else f"{text[:length]}…"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def listed(names: list[str], shown: int = 20) -> str:
