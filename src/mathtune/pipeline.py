@@ -85,9 +85,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure the recipe's model on its test sets only; return the headline figures."""
     with open_run(recipe, folder) as run:
-        splits = Splits(
-            NO_PROBLEMS, NO_PROBLEMS, problems.load_tests(recipe.data, seed=recipe.seed)
-        )
+        test_sets = problems.load_tests(recipe.data, seed=recipe.seed)
+        for line in problems.read_as_lines(test_sets):
+            log.info(line)
+        splits = Splits(NO_PROBLEMS, NO_PROBLEMS, test_sets)
         binding = bind(recipe, run, splits, (label,), fresh=fresh)
         if not binding.is_done(label):
             measure_stage(label, binding)
@@ -220,7 +221,8 @@ def train_stage(binding: Binding) -> None:
 
     recipe, splits, run = binding.recipe, binding.splits, binding.run
     student = Student.load(recipe, splits.train.problems, run=run)
-    judged = splits.validation.problems[: recipe.train.exact_match_samples]
+    gradable = [problem for problem in splits.validation.problems if problem.gold]
+    judged = gradable[: recipe.train.exact_match_samples]
 
     def exact_match(student: Student, interrupted: Callable[[], bool]) -> float:
         return validation_exact_match(student, judged, recipe.eval, interrupted)
