@@ -29,6 +29,13 @@ def why_unreachable() -> str | None:
     return None
 
 
+def has_token() -> bool:
+    """Return whether there is a token for the hub, in the environment or from ``hf auth login``."""
+    from huggingface_hub import get_token
+
+    return get_token() is not None
+
+
 def model_file(name: str, file: str, revision: str | None, *, cached_only: bool) -> Path | None:
     """Return the path of one file of a model on the hub, fetched if it is not in the cache.
 

