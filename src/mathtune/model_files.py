@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mathtune import hub
+from mathtune import hub, weight_files
 from mathtune.errors import ModelError, did_you_mean
 
 TINY_BASE = "tiny-base"
@@ -27,8 +27,11 @@ _TOKENIZERS = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
+_PICKLED = (
+    "a pickle, which can run code when it is opened; convert it to safetensors where you trust it "
+    "(save_pretrained of Transformers or PEFT writes safetensors)"
+)
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len")
-_HEADER_LIMIT = 100 * 2**20  # the longest header that safetensors itself reads
 
 
 def resolve(name: str) -> str:
@@ -153,77 +156,80 @@ def parameter_count(name: str) -> int | None:
 
 
 def _numbers_in(path: Path) -> int:
-    """Add up the shapes in the header of a safetensors file.
-
-    Raises:
-        ModelError: If it is no such file, or not all of it is there.
-    """
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, _HEADER_LIMIT)))
-        header.pop("__metadata__", None)
-        whole = 8 + length + max((t["data_offsets"][1] for t in header.values()), default=0)
-        size = path.stat().st_size
-        numbers: int = sum(math.prod(tensor["shape"]) for tensor in header.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"{path} is no safetensors file; save or download the model again"
-        ) from error
-    if size < whole:
-        raise ModelError(
-            f"{path} has {size:,} of its {whole:,} bytes; save or download the model again"
-        )
-    return numbers
+    """Add up the shapes in the header of a safetensors file; see ``weight_files.read_header``."""
+    header = weight_files.read_header(path)
+    return sum(math.prod(tensor["shape"]) for tensor in header.values())
 
 
 def _base_of_adapter(folder: Path) -> tuple[str, str | None] | None:
     path = folder / "adapter_config.json"
     if not path.is_file():
         return None
-    if not (folder / "adapter_model.safetensors").is_file():
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        if (folder / "adapter_model.bin").is_file():
+            raise ModelError(
+                f"adapter folder {str(folder)!r} holds no adapter_model.safetensors, only "
+                f"adapter_model.bin, {_PICKLED}"
+            )
         raise ModelError(
             f"adapter folder {str(folder)!r} holds no adapter_model.safetensors; train or save it "
             "again"
         )
+    weight_files.read_header(weights)
     return _base_in(path)
 
 
 def _base_in(path: Path) -> tuple[str, str | None]:
     """Return the model that an ``adapter_config.json`` names, and its revision."""
     adapter = read_json(path)
-    base = adapter.get("base_model_name_or_path")
-    if not isinstance(base, str):
+    if (kind := adapter.get("peft_type")) not in (None, "LORA"):
+        raise ModelError(
+            f"{path} is of an adapter of the type {kind}, and only LoRA adapters (rsLoRA, DoRA and "
+            "PiSSA are some) are loaded; merge it into its base with PEFT and give the merged model"
+        )
+    base, revision = adapter.get("base_model_name_or_path"), adapter.get("revision")
+    if not isinstance(base, str) or not isinstance(revision, str | None):
         raise ModelError(
             f"{path} has no base_model_name_or_path; add the model that it was trained on"
         )
-    return base, adapter.get("revision")
+    if (Path(resolve(base)) / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{path} names {base!r} as its base, which is an adapter itself; merge that one into "
+            "its base first (mathtune merge) and name the folder that it writes"
+        )
+    return base, revision
 
 
 def _check_complete(name: str, folder: Path) -> None:
     """Raise ModelError, naming all that is missing, if a folder cannot be loaded from."""
     if (folder / "recipe.yaml").is_file() and not (folder / "config.json").is_file():
         raise ModelError(f"model {name!r} is a run folder; give the model in it, {folder}/model")
-    missing = []
+    missing, faults = [], []
     if not (folder / "config.json").is_file():
         missing.append("config.json")
+    index = folder / weight_files.INDEX
     if not any(folder.glob("*.safetensors")):
         pickled = next(folder.glob("*.bin"), None)
-        only = f" (only {pickled.name}, which can run code when it is opened)" if pickled else ""
-        missing.append(f"*.safetensors{only}")
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        parts = set(read_json(index).get("weight_map", {}).values())
-        missing += sorted(part for part in parts if not (folder / part).is_file())
+        missing.append("*.safetensors" + (f" (only {pickled.name}, {_PICKLED})" if pickled else ""))
+    elif not index.is_file() and not (folder / weight_files.WEIGHTS).is_file():
+        missing.append(f"{weight_files.WEIGHTS} or {weight_files.INDEX}")
     if not any((folder / file).is_file() for file in _TOKENIZERS):
         missing.append("tokenizer.json")
-    for weights in folder.glob("*.safetensors"):
-        _numbers_in(weights)  # raises where a download or a copy was cut off
     if missing:
-        raise ModelError(
+        faults.append(
             f"model folder {name!r} holds no {' and no '.join(missing)}; give a folder written by "
             "save_pretrained of both the model and its tokenizer"
         )
+    for weights in sorted(folder.glob("*.safetensors")):
+        try:
+            weight_files.read_header(weights)
+        except ModelError as error:
+            faults += error.faults
+    if index.is_file() and not faults:
+        faults += weight_files.index_faults(folder, read_json(index).get("weight_map"))
+    if faults:
+        raise ModelError(faults)
 
 
 def check_is_there(name: str) -> None:

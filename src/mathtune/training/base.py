@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mathtune import hub, model_files
+from mathtune import hub, model_files, weight_files
 from mathtune.config.schema import ModelConfig
 from mathtune.errors import ModelError
 
@@ -91,13 +91,12 @@ def fingerprint(name: str, revision: str | None = None) -> str | None:
     Returns:
         The fingerprint; None where no safetensors file of the model is on this machine.
     """
-    folder = _folder(name, revision)
+    folder = folder_of(name, revision)
     found: dict[str, bytes] = {}
     for path in sorted(folder.glob("*.safetensors")) if folder else ():
         with path.open("rb") as file:
+            header = weight_files.read_header(path)
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
             for tensor, facts in header.items():
                 start, end = facts["data_offsets"]
                 digest = hashlib.sha256(json.dumps([facts["dtype"], facts["shape"]]).encode())
@@ -121,11 +120,11 @@ def _lasting(config: ModelConfig) -> tuple[str | None, str | None]:
     folder = Path(model_files.resolve(name))
     if folder.is_dir():
         return str(folder.absolute()), None
-    cached = _folder(name, config.revision)
+    cached = folder_of(name, config.revision)
     return name, cached.name if cached else config.revision
 
 
-def _folder(name: str, revision: str | None) -> Path | None:
+def folder_of(name: str, revision: str | None) -> Path | None:
     """Return where a model's files are; on the hub, the folder of a commit in its cache."""
     folder = Path(model_files.resolve(name))
     if folder.is_dir():

@@ -13,13 +13,19 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from mathtune import hub
+from mathtune import foreign_code, hub
 from mathtune.config.schema import AdapterConfig, ModelConfig
 from mathtune.errors import ModelError
 from mathtune.model_files import check_is_there, read_config, resolve
 from mathtune.training.adapters import add_adapter
-from mathtune.training.base import base_of
+from mathtune.training.base import base_of, folder_of
 from mathtune.training.device import Compute
+from mathtune.training.model_checks import (
+    adapter_shapes_fault,
+    check_adapter,
+    check_finite,
+    check_loading,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,9 @@ def load_model(config: ModelConfig, compute: Compute) -> Any:
     if config.from_config is not None:
         raise ModelError("model.from_config has no saved weights to load; name a saved model")
     name = config.name_or_path or ""
-    read_config(name, config.revision)  # what is missing is told better than by Transformers
+    saved = read_config(name, config.revision)  # tells better than Transformers what is missing
+    if not config.trust_remote_code and (faults := list(foreign_code.faults(name, saved or {}))):
+        raise ModelError(faults)
     folder = Path(resolve(name))
     if (folder / "adapter_config.json").is_file():
         return _with_adapter(load_model(base_of(folder, config), compute), folder)
@@ -98,11 +106,11 @@ def load_model(config: ModelConfig, compute: Compute) -> Any:
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise ModelError(_why_not("model", name, error)) from error
     except RuntimeError as error:
-        if "mismatched" not in str(error):
+        if "automatic conversion of the weights" not in str(error):
             raise
         raise ModelError(
-            f"model {name!r} has weights of other shapes than its config.json says; save or "
-            "download the model again"
+            f"the tensors of model {name!r} do not fit together as its architecture needs them: "
+            "some are missing or of another shape; save or download the model again"
         ) from error
 
 
@@ -115,7 +123,7 @@ def _from_pretrained(path: str, config: ModelConfig, compute: Compute) -> Any:
             bnb_4bit_use_double_quant=config.bnb_4bit_use_double_quant,
             bnb_4bit_compute_dtype=compute.dtype,
         )
-    model = AutoModelForCausalLM.from_pretrained(
+    model, info = AutoModelForCausalLM.from_pretrained(
         path,
         revision=config.revision,
         dtype=compute.dtype,
@@ -125,7 +133,11 @@ def _from_pretrained(path: str, config: ModelConfig, compute: Compute) -> Any:
         trust_remote_code=config.trust_remote_code,
         use_safetensors=True,
         local_files_only=_out_of_reach(path),
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # refused by check_loading, with names and shapes
     )
+    check_loading(path, model, info)
+    check_finite(path, model, folder_of(path, config.revision))
     for module in model.modules():
         # bitsandbytes repacks 4-bit weights on CPUs with AVX512-BF16 at the first forward in
         # evaluation mode, with scales rounded to bf16 and for good: validation would change what is
@@ -139,9 +151,12 @@ def _with_adapter(base: Any, folder: Path) -> Any:
     from peft import PeftModel
 
     try:
-        return PeftModel.from_pretrained(base, str(folder))
+        adapted = PeftModel.from_pretrained(base, str(folder))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ModelError(_why_not("adapter", str(folder), error)) from error
+        shapes = adapter_shapes_fault(folder, error)
+        raise ModelError(shapes or _why_not("adapter", str(folder), error)) from error
+    check_adapter(folder, adapted)
+    return adapted
 
 
 def build_from_config(config: ModelConfig, tokenizer: Any, compute: Compute, seed: int) -> Any:
@@ -224,6 +239,10 @@ def _why_not(what: str, name: str, error: Exception) -> str:
     first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
     if _out_of_reach(name):
         return hub.out_of_reach(name, hub.why_unreachable() or first)
+    if "trust_remote_code" in text:
+        return (
+            f"the {what} of {name!r} needs code of its own (auto_map), which {foreign_code.REFUSED}"
+        )
     if any(word in text for word in ("attn_implementation", "FlashAttention", "`kernels`")):
         remedy = "set model.attn_implementation=sdpa"
     elif Path(resolve(name)).is_dir():
