@@ -73,10 +73,22 @@ def base_of(folder: Path, config: ModelConfig) -> ModelConfig:
         if found is not None and found != trained_on:
             raise ModelError(
                 f"base model {name!r} has changed since adapter {str(folder)!r} was trained on it "
-                f"(fingerprint {found}, then {trained_on}); put the base of then back, or train "
+                f"(fingerprint {found}, then {trained_on}); restore the original base, or train "
                 "the adapter again"
             )
     return ModelConfig.model_validate({**config.model_dump(), **changes})
+
+
+def base_note(name: str) -> str | None:
+    """Return a line on an adapter's base and whether it is sure to be the right one, else None."""
+    folder = Path(model_files.resolve(name))
+    if not (folder / "adapter_config.json").is_file():
+        return None
+    base = model_files.read_json(folder / "adapter_config.json")["base_model_name_or_path"]
+    known = recorded(folder).get("fingerprint")
+    if known is None:
+        return f"adapter on {base}; no {BASE} says whether it was trained on these very weights"
+    return f"adapter on {base}, whose weights are those that it was trained on ({known})"
 
 
 def recorded(folder: Path) -> dict[str, Any]:

@@ -32,6 +32,7 @@ _PICKLED = (
     "a pickle, which can run code when it is opened; convert it to safetensors where you trust it "
     "(save_pretrained of Transformers or PEFT writes safetensors)"
 )
+_OF_AN_ADAPTER = ("base.json", "quantization.json")  # see base_fingerprint.py
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len")
 
 
@@ -80,7 +81,10 @@ def read_config(
         return read_json(path)
     path = hub.model_file(name, "adapter_config.json", revision, cached_only=cached_only)
     if path is not None:
-        return read_config(*_base_in(path), cached_only=cached_only, weights=weights)
+        base = _base_in(path)
+        if is_adapter(*base, cached_only=cached_only):
+            raise _adapter_on_adapter(path, base[0])
+        return read_config(*base, cached_only=cached_only, weights=weights)
     if cached_only:
         return None
     raise ModelError(
@@ -108,6 +112,23 @@ def is_adapter(name: str, revision: str | None = None, *, cached_only: bool = Fa
         return False
     adapter = hub.model_file(name, "adapter_config.json", revision, cached_only=cached_only)
     return adapter is not None
+
+
+def adapter_folder(name: str, revision: str | None = None) -> Path | None:
+    """Return the folder of an adapter, fetched if it is on the hub; None for a whole model.
+
+    Raises:
+        ModelError: There is no such model, or the adapter has no safetensors.
+    """
+    folder = Path(resolve(name))
+    if not folder.is_dir():
+        if not is_adapter(name, revision):
+            return None
+        files = ("adapter_config.json", "adapter_model.safetensors", *_OF_AN_ADAPTER)
+        found = [hub.model_file(name, file, revision, cached_only=False) for file in files]
+        assert found[0] is not None  # is_adapter has seen it
+        folder = found[0].parent
+    return folder if _base_of_adapter(folder) is not None else None
 
 
 def find_adapter(source: Path) -> tuple[Path, Path | None]:
@@ -156,6 +177,18 @@ def parameter_count(name: str) -> int | None:
     return sum(map(_numbers_in, files)) if files else None
 
 
+def in_words(name: str) -> str:
+    """Return a model's name with its size and its base, for a line before it is loaded."""
+    folder = Path(resolve(name))
+    count = parameter_count(name)
+    if not folder.is_dir() or count is None:
+        return name
+    words = f"{name} ({count:,} parameters"
+    if (base := _base_of_adapter(folder)) is not None:
+        words += f", an adapter on {base[0]}"
+    return words + ")"
+
+
 def _numbers_in(path: Path) -> int:
     """Add up the shapes in the header of a safetensors file; see ``weight_files.read_header``."""
     header = weight_files.read_header(path)
@@ -195,11 +228,15 @@ def _base_in(path: Path) -> tuple[str, str | None]:
             f"{path} has no base_model_name_or_path; add the model that it was trained on"
         )
     if (Path(resolve(base)) / "adapter_config.json").is_file():
-        raise ModelError(
-            f"{path} names {base!r} as its base, which is an adapter itself; merge that one into "
-            "its base first (mathtune merge) and name the folder that it writes"
-        )
+        raise _adapter_on_adapter(path, base)
     return base, revision
+
+
+def _adapter_on_adapter(path: Path, base: str) -> ModelError:
+    return ModelError(
+        f"{path} names {base!r} as its base, which is an adapter itself; merge that one into its "
+        "base first (mathtune merge) and name the folder that it writes"
+    )
 
 
 def _check_complete(name: str, folder: Path) -> None:

@@ -19,10 +19,11 @@ from mathtune.config.schema import AdapterConfig, ModelConfig
 from mathtune.errors import ModelError
 from mathtune.models.adapters import add_adapter
 from mathtune.models.base_fingerprint import base_of, folder_of
+from mathtune.models.before_loading import UNTRUSTED, code_faults
 from mathtune.models.compute import Compute
-from mathtune.models.files import check_is_there, read_config, resolve
+from mathtune.models.files import adapter_folder, check_is_there, read_config, resolve
 from mathtune.models.weight_checks import (
-    adapter_shapes_fault,
+    adapter_fault,
     check_adapter,
     check_finite,
     check_loading,
@@ -68,6 +69,8 @@ def quiet_libraries() -> None:
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
+    # weight_checks.py refuses such an adapter.
+    warnings.filterwarnings("ignore", message="Found missing adapter keys")
     # training/run.py says this in a line of its own.
     warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")
 
@@ -100,15 +103,15 @@ def load_model(config: ModelConfig, compute: Compute) -> Any:
         raise ModelError("model.from_config has no saved weights to load; name a saved model")
     name = config.name_or_path or ""
     saved = read_config(name, config.revision)  # tells better than Transformers what is missing
-    if not config.trust_remote_code and (
-        faults := list(before_loading.code_faults(name, saved or {}))
-    ):
+    faults = [] if config.trust_remote_code else list(code_faults(name, saved or {}))
+    if faults:
         raise ModelError(faults)
-    folder = Path(resolve(name))
-    if (folder / "adapter_config.json").is_file():
+    if (folder := adapter_folder(name, config.revision)) is not None:
         return _with_adapter(load_model(base_of(folder, config), compute), folder)
     try:
         return _from_pretrained(resolve(name), config, compute)
+    except ModelError:
+        raise
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise ModelError(_why_not("model", name, error)) from error
     except RuntimeError as error:
@@ -159,8 +162,8 @@ def _with_adapter(base: Any, folder: Path) -> Any:
     try:
         adapted = PeftModel.from_pretrained(base, str(folder))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        shapes = adapter_shapes_fault(folder, error)
-        raise ModelError(shapes or _why_not("adapter", str(folder), error)) from error
+        known = adapter_fault(folder, error)
+        raise ModelError(known or _why_not("adapter", str(folder), error)) from error
     check_adapter(folder, adapted)
     return adapted
 
@@ -246,9 +249,11 @@ def _why_not(what: str, name: str, error: Exception) -> str:
     if _out_of_reach(name):
         return hub.out_of_reach(name, hub.why_unreachable() or first)
     if "trust_remote_code" in text:
-        return f"the {what} of {name!r} needs code of its own (auto_map), which {before_loading.UNTRUSTED}"
+        return f"the {what} of {name!r} needs code of its own (auto_map), which {UNTRUSTED}"
     if any(word in text for word in ("attn_implementation", "FlashAttention", "`kernels`")):
         remedy = "set model.attn_implementation=sdpa"
+    elif what == "adapter":
+        remedy = "save it again with PEFT, or train it again"
     elif Path(resolve(name)).is_dir():
         remedy = "check that the folder holds config.json, model.safetensors and tokenizer.json"
     elif "gated" in text or "401" in text or "403" in text:

@@ -134,10 +134,7 @@ def check_adapter(folder: Path, model: Any) -> None:
     missing = [key for key in loaded.missing_keys if marked.search(key)]
     faults = []
     if missing:
-        faults.append(
-            f"adapter {str(folder)!r} lacks {first_few(missing, 'tensor')} that its "
-            "adapter_config.json says, which would be as if never trained; save or train it again"
-        )
+        faults.append(_lacking(folder, missing))
     if loaded.unexpected_keys:
         faults.append(
             f"adapter {str(folder)!r} holds {first_few(loaded.unexpected_keys, 'tensor')} that "
@@ -153,8 +150,10 @@ def check_adapter(folder: Path, model: Any) -> None:
         raise ModelError(faults)
 
 
-def adapter_shapes_fault(folder: Path, error: Exception) -> str | None:
-    """Return which tensors of an adapter do not fit its base, from PEFT's error; else None."""
+def adapter_fault(folder: Path, error: Exception) -> str | None:
+    """Return which tensors of an adapter PEFT has stumbled over; None if over something else."""
+    if isinstance(error, KeyError) and isinstance(error.args[0], str):  # of a module saved whole
+        return _lacking(folder, error.args)
     found: Iterable[tuple[str, str, str]] = re.findall(
         r"size mismatch for (\S+): copying a param with shape torch\.Size\((\[[\d, ]*\])\) from "
         r"checkpoint, the shape in current model is torch\.Size\((\[[\d, ]*\])\)",
@@ -166,6 +165,13 @@ def adapter_shapes_fault(folder: Path, error: Exception) -> str | None:
     return (
         f"adapter {str(folder)!r} is of other shapes than its base: {first_few(shapes, 'tensor')}; "
         "give it the base that it was trained on"
+    )
+
+
+def _lacking(folder: Path, names: Iterable[str]) -> str:
+    return (
+        f"adapter {str(folder)!r} lacks {first_few(names, 'tensor')} that its adapter_config.json "
+        "says, which would be as if never trained; save or train it again"
     )
 
 

@@ -172,11 +172,11 @@ def _leaves_open(text: str) -> bool:
 
 
 def _lost(solution: str, completion: str) -> str:
-    """Return the longest run of lines of a solution that is not in what was rendered."""
-    at = next((n for n in range(len(solution), 0, -1) if solution[:n] in completion), 0)
-    rest = solution[at:]
-    end = next((n for n in range(len(rest)) if rest[n:] in completion), len(rest))
-    return rest[:end]
+    """Return what is left of a solution without the end and the beginning that were rendered."""
+    end = next((n for n in range(len(solution)) if solution[n:] in completion), len(solution))
+    rest = solution[:end]
+    begin = next((n for n in range(len(rest) - 1, 1, -1) if rest[:n] in completion), 0)
+    return rest[begin:]
 
 
 def _difference(prompt: str, whole: str) -> str:

@@ -15,6 +15,7 @@ from mathtune.errors import ModelError
 from mathtune.generation.engine import Engine
 from mathtune.models import adapters
 from mathtune.models import loading as models
+from mathtune.models.base_fingerprint import base_note
 from mathtune.models.compute import Compute, pick_compute
 from mathtune.models.train_tokenizer import train_tokenizer
 from mathtune.models.weight_checks import check_vocabulary, embedding_rows
@@ -67,6 +68,8 @@ class Student:
             Renderer(tokenizer, recipe.prompt.style, system=recipe.prompt.system)  # it can render
             model = models.load_model(recipe.model, compute)
             check_vocabulary(name, tokenizer, model)
+            if (note := base_note(name)) is not None:
+                console.print(note)
         return cls(recipe, model, tokenizer, compute, console)
 
     @classmethod
@@ -185,6 +188,11 @@ class Student:
             recipe.train.overlong,
             "validation",
         )
+        if unknown := renderer.unknown(train_examples):
+            self.console.print(
+                f"{unknown} training examples hold characters that the tokenizer does not know "
+                f"({self.tokenizer.unk_token} in their place)"
+            )
         for what, count in (("training", too_long), ("validation", too_long_to_judge)):
             if count:
                 self.console.print(

@@ -23,6 +23,7 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
     """
     from mathtune.config import as_override
     from mathtune.errors import DataError
+    from mathtune.models import files
     from mathtune.preflight import Purpose, load
 
     given = {"model": model, "prompt.style": style, "eval.max_new_tokens": max_new_tokens}
@@ -32,7 +33,9 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
     from mathtune.evaluation.measure import decoding_of
     from mathtune.training.session import Student
 
-    student = Student.load(recipe, progress_console())
+    console = progress_console()
+    console.print(f"loading {files.in_words(model)}")
+    student = Student.load(recipe, console)
     engine, renderer = student.engine(), student.renderer()
     decoding = decoding_of(recipe.eval, renderer, calculator=calculator)
     while True:
