@@ -15,6 +15,7 @@ from mathtune.config.schema import ModelConfig
 from mathtune.errors import ModelError
 from mathtune.models import files as model_files
 from mathtune.models import weight_files
+from mathtune.models.before_loading import adapter_folder
 
 BASE = "base.json"
 QUANTIZATION = "quantization.json"
@@ -79,10 +80,10 @@ def base_of(folder: Path, config: ModelConfig) -> ModelConfig:
     return ModelConfig.model_validate({**config.model_dump(), **changes})
 
 
-def base_note(name: str) -> str | None:
+def base_note(name: str, revision: str | None = None) -> str | None:
     """Return a line on an adapter's base and whether it is sure to be the right one, else None."""
-    folder = Path(model_files.resolve(name))
-    if not (folder / "adapter_config.json").is_file():
+    folder = adapter_folder(name, revision)
+    if folder is None:
         return None
     base = model_files.read_json(folder / "adapter_config.json")["base_model_name_or_path"]
     known = recorded(folder).get("fingerprint")

@@ -11,12 +11,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mathtune import hub
 from mathtune.config.schema import Recipe
 from mathtune.errors import ModelError
-from mathtune.models.files import resolve
-from mathtune.models.weight_files import tokenizer_fault
+from mathtune.models.files import base_of_adapter, is_adapter, resolve
+from mathtune.models.weight_files import INDEX, PICKLED, WEIGHTS, tokenizer_fault
 from mathtune.prompts import CHAT, ChatTemplate
 
+ADAPTER_FILES = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "base.json",  # this and the next only of adapters that mathtune has trained
+    "quantization.json",
+)
 UNTRUSTED = (
     "is not run unasked; read that code and set model.trust_remote_code=true, or choose a model "
     "that Transformers knows"
@@ -91,3 +98,45 @@ def _kernels(config: Mapping[str, Any], within: str = "") -> Iterator[tuple[str,
             yield from _kernels(value, setting)
         elif setting and isinstance(value, str) and "/" in value:
             yield setting, value
+
+
+def adapter_folder(name: str, revision: str | None = None) -> Path | None:
+    """Return the folder of an adapter, fetched if it is on the hub; None for a whole model.
+
+    Raises:
+        ModelError: There is no such model, or the adapter has no safetensors.
+    """
+    folder = Path(resolve(name))
+    if not folder.is_dir():
+        if not is_adapter(name, revision):
+            return None
+        config, weights, *_ = _fetched(name, revision, *ADAPTER_FILES)
+        if weights is None or config is None:
+            raise ModelError(_lacking(name, ADAPTER_FILES[1]))
+        folder = config.parent
+    return folder if base_of_adapter(folder) is not None else None
+
+
+def check_safetensors(name: str, revision: str | None = None) -> None:
+    """Raise ModelError if a whole model on the hub has no safetensors.
+
+    Transformers would ask a service on the hub to convert it.
+    """
+    if not Path(resolve(name)).is_dir() and not any(_fetched(name, revision, INDEX, WEIGHTS)):
+        raise ModelError(_lacking(name, WEIGHTS))
+
+
+def _fetched(name: str, revision: str | None, *files: str) -> Iterator[Path | None]:
+    """Yield the path of each file of a model on the hub, from its cache if that is all there is."""
+    cached_only = hub.why_unreachable() is not None
+    for file in files:
+        yield hub.model_file(name, file, revision, cached_only=cached_only)
+
+
+def _lacking(name: str, file: str) -> str:
+    if (why := hub.why_unreachable()) is not None:
+        return hub.out_of_reach(name, why)
+    return (
+        f"model {name!r} on the hub holds no {file}; weights in another form there may be "
+        f"{PICKLED}, and give its folder"
+    )

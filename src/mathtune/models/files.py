@@ -28,11 +28,6 @@ _TOKENIZERS = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
-_PICKLED = (
-    "a pickle, which can run code when it is opened; convert it to safetensors where you trust it "
-    "(save_pretrained of Transformers or PEFT writes safetensors)"
-)
-_OF_AN_ADAPTER = ("base.json", "quantization.json")  # see base_fingerprint.py
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len")
 
 
@@ -67,7 +62,7 @@ def read_config(
     check_is_there(name)
     folder = Path(resolve(name))
     if folder.is_dir():
-        base = _base_of_adapter(folder)
+        base = base_of_adapter(folder)
         if base is None:
             if weights or not (folder / "config.json").is_file():
                 _check_complete(name, folder)
@@ -114,23 +109,6 @@ def is_adapter(name: str, revision: str | None = None, *, cached_only: bool = Fa
     return adapter is not None
 
 
-def adapter_folder(name: str, revision: str | None = None) -> Path | None:
-    """Return the folder of an adapter, fetched if it is on the hub; None for a whole model.
-
-    Raises:
-        ModelError: There is no such model, or the adapter has no safetensors.
-    """
-    folder = Path(resolve(name))
-    if not folder.is_dir():
-        if not is_adapter(name, revision):
-            return None
-        files = ("adapter_config.json", "adapter_model.safetensors", *_OF_AN_ADAPTER)
-        found = [hub.model_file(name, file, revision, cached_only=False) for file in files]
-        assert found[0] is not None  # is_adapter has seen it
-        folder = found[0].parent
-    return folder if _base_of_adapter(folder) is not None else None
-
-
 def find_adapter(source: Path) -> tuple[Path, Path | None]:
     """Return an adapter's folder and the recipe of the run that it comes from, if any.
 
@@ -155,7 +133,7 @@ def find_adapter(source: Path) -> tuple[Path, Path | None]:
             f"{adapter} is no adapter, as it holds no adapter_config.json; give the folder of an "
             "adapter or of a run"
         )
-    _base_of_adapter(adapter)  # its weights are there
+    base_of_adapter(adapter)  # its weights are there
     recipe = run / "recipe.yaml"
     return adapter, recipe if recipe.is_file() and adapter.name == "model" else None
 
@@ -184,7 +162,7 @@ def in_words(name: str) -> str:
     if not folder.is_dir() or count is None:
         return name
     words = f"{name} ({count:,} parameters"
-    if (base := _base_of_adapter(folder)) is not None:
+    if (base := base_of_adapter(folder)) is not None:
         words += f", an adapter on {base[0]}"
     return words + ")"
 
@@ -195,7 +173,12 @@ def _numbers_in(path: Path) -> int:
     return sum(math.prod(tensor["shape"]) for tensor in header.values())
 
 
-def _base_of_adapter(folder: Path) -> tuple[str, str | None] | None:
+def base_of_adapter(folder: Path) -> tuple[str, str | None] | None:
+    """Return the base that an adapter's folder names, and its revision; None for a whole model.
+
+    Raises:
+        ModelError: It is no LoRA adapter, lacks its weights or its base, or these are damaged.
+    """
     path = folder / "adapter_config.json"
     if not path.is_file():
         return None
@@ -204,7 +187,7 @@ def _base_of_adapter(folder: Path) -> tuple[str, str | None] | None:
         if (folder / "adapter_model.bin").is_file():
             raise ModelError(
                 f"adapter folder {str(folder)!r} holds no adapter_model.safetensors, only "
-                f"adapter_model.bin, {_PICKLED}"
+                f"adapter_model.bin, {weight_files.PICKLED}"
             )
         raise ModelError(
             f"adapter folder {str(folder)!r} holds no adapter_model.safetensors; train or save it "
@@ -249,7 +232,9 @@ def _check_complete(name: str, folder: Path) -> None:
     index = folder / weight_files.INDEX
     if not any(folder.glob("*.safetensors")):
         pickled = next(folder.glob("*.bin"), None)
-        missing.append("*.safetensors" + (f" (only {pickled.name}, {_PICKLED})" if pickled else ""))
+        missing.append(
+            "*.safetensors" + (f" (only {pickled.name}, {weight_files.PICKLED})" if pickled else "")
+        )
     elif not index.is_file() and not (folder / weight_files.WEIGHTS).is_file():
         missing.append(f"{weight_files.WEIGHTS} or {weight_files.INDEX}")
     if not any((folder / file).is_file() for file in _TOKENIZERS):

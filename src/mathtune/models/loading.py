@@ -19,9 +19,14 @@ from mathtune.config.schema import AdapterConfig, ModelConfig
 from mathtune.errors import ModelError
 from mathtune.models.adapters import add_adapter
 from mathtune.models.base_fingerprint import base_of, folder_of
-from mathtune.models.before_loading import UNTRUSTED, code_faults
+from mathtune.models.before_loading import (
+    UNTRUSTED,
+    adapter_folder,
+    check_safetensors,
+    code_faults,
+)
 from mathtune.models.compute import Compute
-from mathtune.models.files import adapter_folder, check_is_there, read_config, resolve
+from mathtune.models.files import check_is_there, read_config, resolve
 from mathtune.models.weight_checks import (
     adapter_fault,
     check_adapter,
@@ -108,6 +113,7 @@ def load_model(config: ModelConfig, compute: Compute) -> Any:
         raise ModelError(faults)
     if (folder := adapter_folder(name, config.revision)) is not None:
         return _with_adapter(load_model(base_of(folder, config), compute), folder)
+    check_safetensors(name, config.revision)
     try:
         return _from_pretrained(resolve(name), config, compute)
     except ModelError:

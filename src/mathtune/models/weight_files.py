@@ -18,6 +18,11 @@ from mathtune.errors import ModelError
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
 
+PICKLED = (
+    "a pickle, which can run code when it is opened; convert it to safetensors where you trust it "
+    "(save_pretrained of Transformers or PEFT writes safetensors)"
+)
+
 _HEADER_LIMIT = 100 * 2**20  # the longest header that safetensors itself reads
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8,
@@ -40,7 +45,13 @@ def read_header(path: Path) -> Header:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
+            start = file.read(8)
+            if start == b"version " and size < 1024:
+                raise ModelError(
+                    f"{path} is a pointer of Git LFS, not the weights themselves; run git lfs pull "
+                    f"in its repository, or {again}"
+                )
+            length = int.from_bytes(start, "little")
             if size < 8 or length > min(size - 8, _HEADER_LIMIT):
                 raise ModelError(
                     f"{path} is no safetensors file: its header would be {length:,} bytes long and "

@@ -68,7 +68,7 @@ class Student:
             Renderer(tokenizer, recipe.prompt.style, system=recipe.prompt.system)  # it can render
             model = models.load_model(recipe.model, compute)
             check_vocabulary(name, tokenizer, model)
-            if (note := base_note(name)) is not None:
+            if (note := base_note(name, recipe.model.revision)) is not None:
                 console.print(note)
         return cls(recipe, model, tokenizer, compute, console)
 
