@@ -147,6 +147,23 @@ def test_rotary_buffers_may_be_there(whole: Path, changed) -> None:
     )
 
 
+@pytest.mark.parametrize("architecture", ["gpt2", "gpt_bigcode"])
+def test_masks_of_older_versions_may_be_there(architecture: str, tmp_path: Path, changed) -> None:
+    folder, _ = saved_model(tmp_path / "model", architecture)
+    masks = {f"transformer.h.{n}.attn.bias": torch.ones(1, 1, 9, 9).tril() for n in range(2)}
+    scalars = {f"transformer.h.{n}.attn.masked_bias": torch.tensor(-1e4) for n in range(2)}
+    older = changed(lambda w: {**w, **masks, **scalars}, folder)
+    assert torch.equal(logits(load(older)), logits(load(folder)))
+
+
+def test_a_bias_is_no_mask(tmp_path: Path, changed) -> None:
+    folder, _ = saved_model(tmp_path / "model", "gpt_bigcode")
+    name = "transformer.h.0.attn.bias"
+    assert f"holds 1 tensor ({name}) that" in refusal(
+        changed(lambda w: {**w, name: torch.ones(9)}, folder)
+    )
+
+
 def test_an_expert_that_is_missing(tmp_path: Path, changed) -> None:
     folder, _ = saved_model(tmp_path / "mixtral", "mixtral")
     message = refusal(

@@ -151,8 +151,9 @@ def _from_pretrained(path: str, config: ModelConfig, compute: Compute) -> Any:
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # refused by check_loading, with names and shapes
     )
-    check_loading(config.name_or_path or path, model, info)
-    check_finite(config.name_or_path or path, model, folder_of(path, config.revision))
+    name, folder = config.name_or_path or path, folder_of(path, config.revision)
+    check_loading(name, model, info, folder)
+    check_finite(name, model, folder)
     for module in model.modules():
         # bitsandbytes repacks 4-bit weights on CPUs with AVX512-BF16 at the first forward in
         # evaluation mode, with scales rounded to bf16 and for good: validation would change what is

@@ -18,20 +18,27 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mathtune.errors import ModelError
-from mathtune.models.weight_files import first_few, vocabulary_fault
+from mathtune.models.weight_files import first_few, read_header, vocabulary_fault
 
 _AGAIN = "save or download the model again"
 
 
-def check_loading(name: str, model: Any, info: Mapping[str, Any]) -> None:
+_BUFFERS = re.compile(r"\.(masked_bias|causal_mask|position_ids|inv_freq|rotary_emb\.\w+)$")
+_MASKS = re.compile(r"\.(attn|attention)\.bias$")
+"""What checkpoints of older versions hold besides weights; a model makes these itself."""
+
+
+def check_loading(name: str, model: Any, info: Mapping[str, Any], folder: Path | None) -> None:
     """Raise ModelError if weights of a model are not those of its files.
 
     Args:
         name: The model.
         model: As ``from_pretrained`` made it.
         info: Its ``output_loading_info``: missing, unexpected and mismatched keys.
+        folder: Its files.
     """
-    missing, unexpected = set(info["missing_keys"]), set(info["unexpected_keys"])
+    missing = set(info["missing_keys"])
+    unexpected = _weights_among(info["unexpected_keys"], folder)
     mismatched = {key: (tuple(saved), tuple(own)) for key, saved, own in info["mismatched_keys"]}
     missing -= mismatched.keys()
     if missing and (prefix := _prefix(missing, unexpected)):
@@ -64,6 +71,20 @@ def check_loading(name: str, model: Any, info: Mapping[str, Any]) -> None:
         )
     if faults:
         raise ModelError(faults)
+
+
+def _weights_among(unexpected: Iterable[str], folder: Path | None) -> set[str]:
+    """Return the names that are not of buffers, which are known by name or as masks by shape."""
+    left = {name for name in unexpected if not _BUFFERS.search(name)}
+    if folder is not None and any(map(_MASKS.search, left)):
+        shapes = {
+            name: facts["shape"]
+            for path in folder.glob("*.safetensors")
+            for name, facts in read_header(path).items()
+        }
+        masks = (name for name in left if _MASKS.search(name))
+        left -= {name for name in masks if len(shapes.get(name, ())) == 4}  # [1, 1, length, length]
+    return left
 
 
 def _prefix(missing: set[str], unexpected: set[str]) -> str | None:
