@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from hub_server import HubServer
 from mathtune import config
@@ -153,7 +151,6 @@ def trained(
         train_examples=EXAMPLES,
         validation_examples=EXAMPLES[:4],
         run_dir=run_dir,
-        console=Console(file=io.StringIO()),
         exact_match=None if at_validation is None else lambda _: at_validation(),
     )
     return model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -12,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
 
+from log_for_tests import logged
 from mathtune import config
 from mathtune.errors import DiskError, TrainingStopped, ValidationInterrupted
 from mathtune.models import loading as models
@@ -66,18 +65,17 @@ def run(
     }
     recipe = config.load("smollm2-135m-gsm8k", [f"{k}={v}" for k, v in settings.items()])
     folder.mkdir(exist_ok=True)
-    said = io.StringIO()
-    result = train(
-        recipe,
-        model=student or model(),
-        tokenizer=TOKENIZER,
-        compute=FLOAT32,
-        train_examples=TRAIN,
-        validation_examples=validation,
-        run_dir=folder,
-        console=Console(file=said, width=10_000),
-        exact_match=exact_match,
-    )
+    with logged() as said:
+        result = train(
+            recipe,
+            model=student or model(),
+            tokenizer=TOKENIZER,
+            compute=FLOAT32,
+            train_examples=TRAIN,
+            validation_examples=validation,
+            run_dir=folder,
+            exact_match=exact_match,
+        )
     return result, said.getvalue()
 
 
@@ -413,7 +411,6 @@ def test_qlora_with_an_8_bit_optimiser_goes_on_exactly(tmp_path):
             train_examples=TRAIN,
             validation_examples=VALIDATION,
             run_dir=folder,
-            console=Console(file=io.StringIO()),
         )
 
     qlora(tmp_path / "whole")

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from transformers import TrainerCallback
 from transformers.integrations import get_reporting_integration_callbacks
 
@@ -27,11 +26,10 @@ class Tracker(TrainerCallback):
         name: Its Transformers name.
         recipe: The recipe.
         run_dir: Run folder.
-        console: Where a failure is said.
     """
 
-    def __init__(self, name: str, recipe: Recipe, run_dir: Path, console: Console) -> None:
-        self._name, self._recipe, self._run_dir, self._console = name, recipe, run_dir, console
+    def __init__(self, name: str, recipe: Recipe, run_dir: Path) -> None:
+        self._name, self._recipe, self._run_dir = name, recipe, run_dir
         self._kept = Kept(run_dir, name)
         self._inner: TrainerCallback | None = None
         self._in_a_row = 0
@@ -70,7 +68,7 @@ class Tracker(TrainerCallback):
 
     def _begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._name == "wandb":
-            wandb_run.begin(self._recipe, self._run_dir, self._console)
+            wandb_run.begin(self._recipe, self._run_dir)
         inner = get_reporting_integration_callbacks([self._name])[0]()
         args = copy.copy(args)
         args.eval_on_start = True  # the same at each start: MLflow's parameters may not change
@@ -90,16 +88,13 @@ class Tracker(TrainerCallback):
     def _guard(self, call: Any, *args: Any, **kwargs: Any) -> None:
         if self._in_a_row >= GIVE_UP:
             return
-        console = Console(quiet=True) if self._said else self._console
-        if attempt(self._name, self._kept, console, lambda: call(*args, **kwargs)):
+        if attempt(self._name, self._kept, lambda: call(*args, **kwargs), quiet=self._said):
             self._in_a_row = 0
         else:
             self._in_a_row += 1
             self._said = True
 
 
-def tracker_callbacks(
-    names: Sequence[str], recipe: Recipe, run_dir: Path, console: Console
-) -> list[Tracker]:
+def tracker_callbacks(names: Sequence[str], recipe: Recipe, run_dir: Path) -> list[Tracker]:
     """Return a callback for each tracker."""
-    return [Tracker(name, recipe, run_dir, console) for name in names]
+    return [Tracker(name, recipe, run_dir) for name in names]

@@ -6,8 +6,6 @@ import sys
 
 import click
 
-from mathtune.cli.common import progress_console
-
 
 @click.command("chat")
 @click.argument("model")
@@ -29,13 +27,12 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
     given = {"model": model, "prompt.style": style, "eval.max_new_tokens": max_new_tokens}
     overrides = [as_override(key, value) for key, value in given.items()]
     recipe = load("gsm8k-eval", overrides, None, Purpose.CHAT)
+    click.echo(f"loading {files.in_words(model)}", err=True)  # importing torch takes seconds too
 
     from mathtune.evaluation.measure import decoding_of
     from mathtune.training.session import Student
 
-    console = progress_console()
-    console.print(f"loading {files.in_words(model)}")
-    student = Student.load(recipe, console)
+    student = Student.load(recipe)
     engine, renderer = student.engine(), student.renderer()
     decoding = decoding_of(recipe.eval, renderer, calculator=calculator)
     while True:

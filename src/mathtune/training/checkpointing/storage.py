@@ -26,7 +26,7 @@ def step_of(folder: Path) -> int:
 
 def newest_whole(checkpoints: Path) -> tuple[Path | None, list[Path]]:
     """Return the newest whole checkpoint and the damaged ones that are newer than it."""
-    damaged = []
+    damaged: list[Path] = []
     folders = [path for path in checkpoints.glob("checkpoint-*") if step_of(path) >= 0]
     for folder in sorted(folders, key=step_of, reverse=True):
         if is_whole(folder):
