@@ -140,8 +140,11 @@ def _read(file: Path) -> Any:
 def _save(file: Path, folder: Path, dtype: str) -> None:
     """Let Transformers dequantise a file, and save model and tokenizer as it would its own."""
     import torch
+    import transformers
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     place = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     try:
         tokenizer = AutoTokenizer.from_pretrained(**place)
