@@ -7,8 +7,10 @@ and appears only when it is whole.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
+import io
 import json
 import logging
 import os
@@ -147,10 +149,11 @@ def _save(file: Path, folder: Path, dtype: str) -> None:
     transformers.utils.logging.disable_progress_bar()
     place = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(**place)
-        model, found = AutoModelForCausalLM.from_pretrained(
-            **place, dtype=getattr(torch, dtype), output_loading_info=True
-        )
+        with contextlib.redirect_stderr(io.StringIO()):  # a bar that no setting switches off
+            tokenizer = AutoTokenizer.from_pretrained(**place)
+            model, found = AutoModelForCausalLM.from_pretrained(
+                **place, dtype=getattr(torch, dtype), output_loading_info=True
+            )
     except (ValueError, KeyError, TypeError, RuntimeError, ImportError, OSError) as error:
         raise ModelError(
             f"{str(file)!r} cannot be read by Transformers ({_first_line(error)}); give the "
