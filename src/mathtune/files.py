@@ -10,6 +10,7 @@ from typing import Any
 
 from mathtune import ranks
 from mathtune.errors import DiskError, RunError
+from mathtune.redaction import redact
 
 
 def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text aside and move it into place.
+    """Write text aside and move it into place, secrets blanked.
 
     Raises:
         DiskError: If it could not be written; a file that stood there before is untouched.
@@ -51,8 +52,9 @@ def write_text(path: Path, text: str) -> None:
     number = str(ranks.rank() or "")  # ranks may write the same file
     aside = path.with_name(f"{path.name}.tmp{number}")
     try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
+        # A lone surrogate, which a server can send, has no UTF-8 form; JSON reads the escape back.
+        with aside.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(redact(text))
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from mathtune.cli.common import progress_console
+from mathtune.cli.common import echo, progress_console
 
 
 @click.command("chat")
@@ -37,7 +37,7 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
     decoding = decoding_of(recipe.eval, renderer, calculator=calculator)
     while True:
         if sys.stdin.isatty():
-            click.echo("? ", nl=False)
+            echo("? ", nl=False)
         try:
             question = sys.stdin.readline().strip()
             question.encode()  # in the C locale, foreign bytes come as lone surrogates
@@ -46,4 +46,4 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
         if not question:
             return
         for completion in engine.generate([renderer.prompt(question, "chat")], decoding):
-            click.echo(completion.text.strip())
+            echo(completion.text.strip())

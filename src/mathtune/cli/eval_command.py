@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from mathtune import ranks
-from mathtune.cli.common import print_json, print_outcome, progress_console, run_options
+from mathtune.cli.common import (
+    echo,
+    print_json,
+    print_outcome,
+    progress_console,
+    run_options,
+    safe_console,
+)
 
 if TYPE_CHECKING:
     from mathtune.config.schema import Recipe
@@ -144,16 +151,14 @@ def print_preview(recipe: Recipe, *, as_json: bool) -> None:
         return
     for preview in previews:
         for line in preview.lines():
-            click.echo(line)
+            echo(line)
 
 
 def print_tables(run_dir: Path) -> None:
     """Print the figures of a run folder's results."""
-    from rich.console import Console
-
     from mathtune.cli.evaluation_table import evaluation_tables
 
     results = json.loads((run_dir / "results.json").read_text("utf-8"))
-    console = Console(highlight=False, markup=False)
+    console = safe_console()
     for table in evaluation_tables(results["evaluations"]):
         console.print(table)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from mathtune.cli.common import print_json
+from mathtune.cli.common import echo, print_json
 
 SHOWN = 20
 """Broken lines whose fault is told in full; of the others, the numbers."""
@@ -80,9 +80,9 @@ def command(
     figures = summarise_saved(graded, confidence) | {"output": str(target)}
     write_rows(target, graded.rows)
     for line in _broken_lines(figures):
-        click.echo(line, err=True)
+        echo(line, err=True)
     for line in _summary(figures):
-        click.echo(line)
+        echo(line)
     if as_json:
         print_json(figures)
     if strict and graded.saved.broken:

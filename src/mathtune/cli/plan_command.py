@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mathtune.cli.common import print_json, progress_console, recipe_arguments
+from mathtune.cli.common import print_json, progress_console, recipe_arguments, safe_console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,9 +71,7 @@ def command(
     if as_json:
         print_json(facts)
         return
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = safe_console(soft_wrap=True)
     for part in shown(facts):
         console.print(part)
 

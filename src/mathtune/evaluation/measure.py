@@ -19,6 +19,7 @@ from mathtune.generation.engine import Decoding, Engine
 from mathtune.prompts.render import Renderer
 from mathtune.records import Completion, Example, Problem, ProblemSet, Prompt, Row
 from mathtune.runs import Run
+from mathtune.visible import visible_line
 
 
 class Asking(Protocol):
@@ -220,7 +221,7 @@ class _Bar:
 
     def __init__(self, console: Console, title: str, total: int) -> None:
         self._bar = Progress(
-            TextColumn(title),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.fields[right]} right"),
             TimeElapsedColumn(),
@@ -230,7 +231,7 @@ class _Bar:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task(title, total=total, right=0)
+        self._task = self._bar.add_task(visible_line(title, 60), total=total, right=0)
 
     def __enter__(self) -> tuple[Progress, Any]:
         self._bar.start()
