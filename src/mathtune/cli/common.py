@@ -1,18 +1,15 @@
-"""What several commands share: options, consoles, the JSON line."""
+"""What several commands share: options, and the JSON line."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from mathtune import ranks
 from mathtune.visible import visible, visible_json
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,26 +30,6 @@ def run_options(function: F) -> F:
         type=click.Path(path_type=Path, file_okay=False),
         help="Run folder; default: runs/NAME-HASH, the same for the same recipe and overrides.",
     )(function)
-
-
-def progress_console() -> Console:
-    """Return the console for progress: standard error, so that standard output stays clean.
-
-    Of several ranks only the first speaks.
-    """
-    return safe_console(stderr=True, soft_wrap=True, quiet=not ranks.is_first())
-
-
-def safe_console(**options: Any) -> Console:
-    """Return a console that shows text, and cells of tables, as they are: nothing is obeyed."""
-    from rich.console import Console
-    from rich.text import Text
-
-    class SafeConsole(Console):
-        def render_str(self, text: str, **how: Any) -> Text:
-            return super().render_str(visible(text), **how)
-
-    return SafeConsole(highlight=False, markup=False, emoji=False, **options)
 
 
 def echo(text: str, *, err: bool = False, nl: bool = True) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import importlib
 import io
-import logging
 import sys
 import traceback
 from collections.abc import Sequence
@@ -48,7 +47,7 @@ class LazyGroup(click.Group):
         """Import and return a command."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"mathtune.cli.{cmd_name}_command")
+        module = importlib.import_module(f"mathtune.cli.commands.{cmd_name}")
         command: click.Command = module.command
         return command
 
@@ -75,6 +74,9 @@ def cli() -> None:
 
     Start with: mathtune run demo
     """
+    from mathtune.cli.progress_display import show_progress  # Rich would slow --help down
+
+    show_progress()
 
 
 def main() -> None:
@@ -110,15 +112,9 @@ def _guard_output() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # models write what some cannot show
             redaction.keep_out_of(stream)
-    logging.getLogger("mathtune").addHandler(_Warnings(logging.WARNING))
     sys.excepthook = lambda kind, error, trace: click.echo(
         visible("".join(traceback.format_exception(kind, error, trace))), err=True, nl=False
     )
-
-
-class _Warnings(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        click.echo(visible_line(self.format(record), MOST_CHARACTERS), err=True)
 
 
 def _say(faults: Sequence[str], code: int) -> int:
