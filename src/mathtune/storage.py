@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -103,12 +104,17 @@ def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def seal(folder: Path) -> None:
-    """Hash and sync every file of a checkpoint folder and write the manifest."""
-    hashes = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != SEAL:
-            hashes[str(path.relative_to(folder))] = _sha256(path)
-            sync_path(path)
+    """Hash and sync every file of a checkpoint folder, side by side, and write the manifest."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != SEAL]
+
+    def hashed(path: Path) -> str:
+        digest = _sha256(path)
+        sync_path(path)
+        return digest
+
+    with ThreadPoolExecutor() as pool:  # neither hashing nor syncing holds Python's lock
+        digests = list(pool.map(hashed, files))
+    hashes = {str(path.relative_to(folder)): it for path, it in zip(files, digests, strict=True)}
     (folder / SEAL).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
     sync_path(folder / SEAL)
     sync_path(folder)
