@@ -183,3 +183,4 @@ def test_a_chat_shows_it_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(cli, ["chat", "tiny-base"], input="2+2?\n\n")
     assert done.exit_code == 0, done.output
     assert visible(NASTY).strip() in unharmed(done.stdout)
+    assert "loading tiny-base" in done.stderr and "tiny-base is ready" in done.stderr

@@ -6,12 +6,15 @@ only to keep its secrets out. Whatever a model wrote is escaped.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from mathtune.report.html import build_html
 from mathtune.report.model_card import build_card
 from mathtune.report.reading import RunFiles, read
 from mathtune.storage import write_text
+
+log = logging.getLogger(__name__)
 
 __all__ = ["RunFiles", "build_card", "build_html", "read", "write"]
 
@@ -26,6 +29,7 @@ def write(run_dir: Path) -> None:
         RunError: If the folder is not one of a run, or a file in it cannot be parsed.
         DiskError: If a file cannot be written.
     """
+    log.info(f"writing report.html and README.md into {run_dir}")
     run = read(run_dir)
     for name, text in (("report.html", build_html(run)), ("README.md", build_card(run))):
         write_text(run_dir / name, text)

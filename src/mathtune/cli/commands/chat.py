@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
 
 from mathtune.cli.common import echo
+
+log = logging.getLogger(__name__)
 
 
 @click.command("chat")
@@ -28,6 +31,7 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
     given = {"model": model, "prompt.style": style, "eval.max_new_tokens": max_new_tokens}
     overrides = [as_override(key, value) for key, value in given.items()]
     recipe = load("gsm8k-eval", overrides, None, Purpose.CHAT)
+    log.info(f"loading {model}: Transformers first, then the tokenizer and the weights")
 
     from mathtune.evaluation.measure import decoding_of
     from mathtune.training.session import Student
@@ -35,6 +39,7 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
     student = Student.load(recipe)
     engine, renderer = student.engine(), student.renderer()
     decoding = decoding_of(recipe.eval, renderer, calculator=calculator)
+    log.info(f"{model} is ready: a question a line, prompted in style {style}")
     while True:
         if sys.stdin.isatty():
             echo("? ", nl=False)
