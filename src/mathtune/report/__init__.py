@@ -29,7 +29,7 @@ def write(run_dir: Path) -> None:
         RunError: If the folder is not one of a run, or a file in it cannot be parsed.
         DiskError: If a file cannot be written.
     """
-    log.info(f"writing report.html and README.md into {run_dir}")
     run = read(run_dir)
+    log.info(f"writing report.html and README.md into {run_dir}")
     for name, text in (("report.html", build_html(run)), ("README.md", build_card(run))):
         write_text(run_dir / name, text)
