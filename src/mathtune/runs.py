@@ -21,6 +21,7 @@ from mathtune import ranks
 from mathtune.errors import ConfigError, DiskError, RunError
 from mathtune.locks import Lock, lock
 from mathtune.provenance import provenance
+from mathtune.redaction import redact_command
 from mathtune.storage import damaged, read_json, write_json, write_text
 
 if TYPE_CHECKING:  # a report is made without them
@@ -29,8 +30,6 @@ if TYPE_CHECKING:  # a report is made without them
 
 _HARMLESS = ("checkpoints", "predictions", "manifest.json", "manifest.json.tmp", "recipe.yaml.tmp")
 """What is made before ``recipe.yaml``, and may be left of a start that was cut off."""
-
-_SECRET = re.compile(r"hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|\b[0-9a-f]{40}\b")
 
 
 @dataclass
@@ -205,7 +204,7 @@ def _describe(folder: Path, recipe: Recipe, command: list[str]) -> list[Change]:
             {
                 "mathtune": mathtune.__version__,
                 "created": _now(),
-                "command": _SECRET.sub("***", " ".join(command)),
+                "command": redact_command(" ".join(command)),
                 "seed": recipe.seed,
                 "stages": {},
                 **provenance(),

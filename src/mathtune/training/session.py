@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from mathtune import ranks
+from mathtune import progress, ranks
 from mathtune.config.schema import Recipe
 from mathtune.errors import ModelError
 from mathtune.generation.engine import Engine
 from mathtune.models import adapters
 from mathtune.models import loading as models
+from mathtune.models.base_fingerprint import base_note
 from mathtune.models.compute import Compute, pick_compute
 from mathtune.models.train_tokenizer import train_tokenizer
+from mathtune.models.weight_checks import check_vocabulary, embedding_rows
 from mathtune.prompts.render import Renderer
 from mathtune.records import Example, Problem, Splits
 from mathtune.runs import Run
@@ -66,12 +68,15 @@ class Student:
             )
             model = models.build_from_config(recipe.model, tokenizer, compute, recipe.seed)
         else:
+            name = recipe.model.name_or_path or ""
             tokenizer = models.load_tokenizer(
-                recipe.model.name_or_path or "",
-                recipe.model.revision,
-                trust=recipe.model.trust_remote_code,
+                name, recipe.model.revision, trust=recipe.model.trust_remote_code
             )
+            Renderer(tokenizer, recipe.prompt.style, system=recipe.prompt.system)  # it can render
             model = models.load_model(recipe.model, compute)
+            check_vocabulary(name, tokenizer, model)
+            if (note := base_note(name, recipe.model.revision)) is not None:
+                log.info(note)
         return cls(recipe, model, tokenizer, compute)
 
     @classmethod
@@ -95,6 +100,7 @@ class Student:
             system=self.recipe.prompt.system,
             completion_only=completion_only,
             shots=shots,
+            embeddings=embedding_rows(self.model),
         )
 
     def engine(self, interrupted: Callable[[], bool] = lambda: False) -> Engine:
@@ -117,9 +123,10 @@ class Student:
                 f"a solution with its prompt has {longest} tokens and the model's context {context}"
                 ", so its perplexity cannot be measured; set eval.perplexity=false"
             )
-        own = list(
-            token_logprobs(self.model, ranks.share(examples), limits(self.recipe, self.model))
-        )
+        mine = ranks.share(examples)
+        with progress.bar("scoring solutions", len(mine)) as bar:
+            bounds = limits(self.recipe, self.model)
+            own = list(token_logprobs(self.model, mine, bounds, bar.update))
         parts = [iter(part) for part in ranks.gather(own)]
         return (next(parts[index % len(parts)]) for index in range(len(examples)))
 
@@ -189,6 +196,11 @@ class Student:
             recipe.train.overlong,
             "validation",
         )
+        if unknown := renderer.unknown(train_examples):
+            log.info(
+                f"{unknown} training examples hold characters that the tokenizer does not know "
+                f"({self.tokenizer.unk_token} in their place)"
+            )
         for what, count in (("training", too_long), ("validation", too_long_to_judge)):
             if count:
                 log.info(
