@@ -1,7 +1,7 @@
 """The stages of a run, which the pipeline puts in order, and what else is done with a recipe.
 
-A stage is noted in the run folder's manifest when it is done and skipped from then on. Of several
-ranks all compute, and the first writes.
+A stage is noted in the run folder's manifest when it is done, and skipped from then on if what it
+was made of is the same. Of several ranks all compute, and the first writes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mathtune import problems, prompts, ranks, report, runs
+from mathtune.binding import Binding, check_sides
 from mathtune.config.schema import FILE_ENDINGS, Recipe, SourceConfig
+from mathtune.errors import DataError, RunError
+from mathtune.evaluation.compare import predictions_files
 from mathtune.evaluation.in_loop import validation_exact_match
 from mathtune.evaluation.measure import (
     Measurable,
@@ -26,6 +29,7 @@ from mathtune.evaluation.preview import Preview, preview_set
 from mathtune.evaluation.results import Results
 from mathtune.models import files as model_files
 from mathtune.models.remote import ServedModel, VLLMModel
+from mathtune.provenance import command_line
 from mathtune.records import Completion, Problem, ProblemSet, Splits
 from mathtune.runs import Run
 from mathtune.tracking.setup import log_results
@@ -36,15 +40,198 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+NO_PROBLEMS = ProblemSet("none", ())
+
+
 def open_run(recipe: Recipe, folder: Path | None) -> Run:
     """Make or reopen the run folder of a recipe."""
-    run = runs.create(folder or runs.default_folder(recipe), recipe, command=runs.command_line())
+    run = runs.create(folder or runs.default_folder(recipe), recipe, command=command_line())
     log.info(f"run folder: {run.folder}")
-    for change in run.changes:
-        log.info(
-            f"going on with {change.key}={change.after_in_words} (before: {change.before_in_words})"
-        )
     return run
+
+
+def load_problems(recipe: Recipe) -> Splits:
+    """Load, check and split the problems, and say what they are."""
+    splits = problems.load(recipe.data, seed=recipe.seed)
+    for line in problems.summary_lines(splits):
+        log.info(line)
+    return splits
+
+
+def load_test_problems(recipe: Recipe) -> Splits:
+    """Load and check the test sets alone, and say what they are."""
+    test_sets = problems.load_tests(recipe.data, seed=recipe.seed)
+    for line in problems.read_as_lines(test_sets):
+        log.info(line)
+    return Splits(NO_PROBLEMS, NO_PROBLEMS, test_sets)
+
+
+def bind(recipe: Recipe, run: Run, splits: Splits, own: Sequence[str], *, fresh: bool) -> Binding:
+    """Check what the run folder holds against today's inputs, and note what the problems are."""
+    results = Results.open(run, recipe.eval, splits.test)
+    binding = Binding(run, recipe, splits, load_shots(recipe), results)
+    binding.check(own, fresh=fresh)
+    run.note(data=problems.describe(splits))
+    return binding
+
+
+def train(binding: Binding) -> None:
+    """Train, unless that was done, and note what came out."""
+    if binding.is_done("train"):
+        return
+    from mathtune.training.session import Student
+
+    recipe, splits, run = binding.recipe, binding.splits, binding.run
+    student = Student.load(recipe, splits.train.problems, run=run)
+    gradable = [problem for problem in splits.validation.problems if problem.gold]
+    judged = gradable[: recipe.train.exact_match_samples]
+
+    def exact_match(student: Student, interrupted: Callable[[], bool]) -> float:
+        return validation_exact_match(student, judged, recipe.eval, interrupted)
+
+    binding.begin("train")
+    result = student.train(splits, run, exact_match if judged else None)
+    run.note(training=asdict(result))
+    binding.finish("train")
+
+
+def training_figures(binding: Binding) -> dict[str, Any]:
+    """Return the run folder and what came out of training."""
+    run = binding.run
+    return {"run_dir": str(run.folder), **ranks.from_first(run.manifest)["training"]}
+
+
+def measure_base(binding: Binding) -> None:
+    """Measure the model before training; random weights are no base."""
+    if binding.recipe.model.name_or_path:
+        measure_model("base", binding)
+
+
+def measure_model(label: str, binding: Binding, model: Measurable | None = None) -> None:
+    """Measure a model, unless that was done; keep its figures and its answer to the example.
+
+    Args:
+        label: ``base`` or ``tuned``.
+        binding: Recipe, problems and run folder.
+        model: The model; default: the recipe's, or after training what came of it.
+    """
+    if binding.is_done(label):
+        return
+    recipe, splits, run, shots = binding.recipe, binding.splits, binding.run, binding.shots
+    if shots:
+        run.note(shots={"source": recipe.prompt.shot_source, "ids": [shot.id for shot in shots]})
+    model = model or load_model(recipe, label, splits, run)
+    binding.begin(label)
+    evaluations = measure(
+        model, label, splits.test, run, recipe.eval, seed=recipe.seed, shots=shots
+    )
+    binding.results.add(evaluations, answer_example(model, label, recipe.eval, shots=shots))
+    binding.finish(label)
+
+
+def load_model(recipe: Recipe, label: str, splits: Splits, run: Run) -> Measurable:
+    """Return the model to measure, with the engine that the recipe names."""
+    if recipe.eval.engine == "openai":
+        return ServedModel(recipe)
+    if recipe.eval.engine == "vllm":
+        from mathtune.models.loading import load_tokenizer
+
+        name, revision = recipe.model.name_or_path or "", recipe.model.revision
+        return VLLMModel(recipe, load_tokenizer(name, revision))
+    from mathtune.training.session import Student
+
+    student: Measurable
+    if label == "tuned" and run.is_trained():
+        student = Student.load_tuned(recipe, run)
+    else:
+        base = Student.load(recipe, run=run)
+        base.check(splits)  # what would stop training, before hours of measuring
+        student = base
+    return student
+
+
+def model_in_memory(recipe: Recipe, model: Any, tokenizer: Any) -> Measurable:
+    """Return a loaded Transformers model as one that can be measured and asked."""
+    from mathtune.models.in_memory import compute_of
+    from mathtune.training.session import Student
+
+    return Student(recipe, model, tokenizer, compute_of(model))
+
+
+def compare(binding: Binding) -> None:
+    """Compare base and tuned model, where there was a base."""
+    recipe = binding.recipe
+    if recipe.model.name_or_path and ranks.is_first():
+        compared = compare_all(binding.run, binding.splits.test, recipe.eval, seed=recipe.seed)
+        binding.results.add_comparisons(compared)
+
+
+def write_report(binding: Binding) -> None:
+    """Write report and model card, and give the trackers the results."""
+    if ranks.is_first():
+        report.write(binding.run.folder)
+        log_results(binding.recipe, binding.run.folder)
+
+
+def files_to_compare(paths: Sequence[Path]) -> list[Path]:
+    """Return the files with saved outputs that are meant, checked against what they were made of.
+
+    Raises:
+        ConfigError: If the paths name no two files.
+        RunError: If the inputs of a run folder have changed since.
+    """
+    files = predictions_files(paths)
+    for folder in dict.fromkeys(path.absolute().parent.parent for path in files):
+        if all((folder / name).exists() for name in ("recipe.yaml", "predictions")):
+            verify(folder)
+    check_sides(files)
+    return files
+
+
+def open_chat(
+    recipe: Recipe, *, calculator: bool, model: Measurable | None = None
+) -> Callable[[str], Completion]:
+    """Load the recipe's model, unless one is given; return what answers a question greedily.
+
+    Each question stands for itself, prompted exactly as in training and evaluation.
+    """
+    if model is None:
+        from mathtune.training.session import Student
+
+        model = Student.load(recipe)
+    engine, renderer = model.engine(), model.renderer(shots=load_shots(recipe))
+    decoding = decoding_of(recipe.eval, renderer, calculator=calculator)
+
+    def answer(question: str) -> Completion:
+        completions = engine.generate([renderer.prompt(question, "chat")], decoding)
+        return next(iter(completions))
+
+    return answer
+
+
+def verify(folder: Path) -> None:
+    """Refuse to show the results of a run folder of which the inputs are here and have changed.
+
+    What is not on this machine any more is not checked, and said.
+    """
+    if not (folder / "recipe.yaml").is_file():
+        return
+    try:
+        run, recipe = Run(folder), runs.stored_recipe(folder / "recipe.yaml")
+    except RunError as error:
+        log.info(f"the results are not checked against their inputs: {error}")
+        return
+    splits, shots = Splits(NO_PROBLEMS, NO_PROBLEMS, ()), tuple[Problem, ...]()
+    drawn = recipe.prompt.shots > 0 and recipe.prompt.shot_source == prompts.TRAIN
+    trains, why = run.inputs("train").is_file(), "they are not on this machine"
+    try:
+        if here := problems.load_local(recipe.data, seed=recipe.seed, trains=trains or drawn):
+            splits, shots, why = here, load_shots(recipe), ""
+    except DataError as error:
+        why = error.faults[0]
+    if why:
+        log.info(f"the results are not checked against their problems: {why}")
+    Binding(run, recipe, splits, shots, Results.look(run), writes=False).verify()
 
 
 def preview(recipe: Recipe) -> list[Preview]:
@@ -120,144 +307,3 @@ def load_shots(recipe: Recipe) -> tuple[Problem, ...]:
         shots = prompts.named_shots(source, k)
     problems.check_shots(shots, recipe.data, seed=recipe.seed)
     return shots
-
-
-def load_problems(recipe: Recipe, run: Run) -> Splits:
-    """Load, check and split the problems, and note what they were."""
-    return _noted(problems.load(recipe.data, seed=recipe.seed), run)
-
-
-def load_test_problems(recipe: Recipe, run: Run) -> Splits:
-    """Load and check the test sets alone, and note what they were."""
-    empty = ProblemSet("none", ())
-    return _noted(Splits(empty, empty, problems.load_tests(recipe.data, seed=recipe.seed)), run)
-
-
-def _noted(splits: Splits, run: Run) -> Splits:
-    run.note(data=problems.describe(splits))
-    for line in problems.summary_lines(splits):
-        log.info(line)
-    return splits
-
-
-def train(recipe: Recipe, splits: Splits, run: Run) -> None:
-    """Train, unless that was done, and note what came out."""
-    if run.is_trained():
-        return
-    from mathtune.training.session import Student
-
-    student = Student.load(recipe, splits.train.problems)
-    judged = splits.validation.problems[: recipe.train.exact_match_samples]
-
-    def exact_match(student: Student, interrupted: Callable[[], bool]) -> float:
-        return validation_exact_match(student, judged, recipe.eval, interrupted)
-
-    result = student.train(splits, run, exact_match if judged else None)
-    run.note(training=asdict(result))
-    run.finish_stage("train")
-
-
-def training_figures(run: Run) -> dict[str, Any]:
-    """Return the run folder and what came out of training."""
-    return {"run_dir": str(run.folder), **ranks.from_first(run.manifest)["training"]}
-
-
-def measure_base(recipe: Recipe, splits: Splits, run: Run, results: Results) -> None:
-    """Measure the model before training; random weights are no base."""
-    if recipe.model.name_or_path:
-        measure_model(recipe, "base", splits, run, results)
-
-
-def measure_model(
-    recipe: Recipe,
-    label: str,
-    splits: Splits,
-    run: Run,
-    results: Results,
-    model: Measurable | None = None,
-) -> None:
-    """Measure a model, unless that was done; keep its figures and its answer to the example.
-
-    Args:
-        recipe: How to measure.
-        label: ``base`` or ``tuned``.
-        splits: The test sets in it are measured; the others show whether training will work.
-        run: The run folder.
-        results: Where the figures are kept.
-        model: The model; default: the recipe's, or after training what came of it.
-    """
-    if results.has(label):
-        return
-    shots = load_shots(recipe)
-    if shots:
-        run.note(shots={"source": recipe.prompt.shot_source, "ids": [shot.id for shot in shots]})
-    model = model or load_model(recipe, label, splits, run)
-    evaluations = measure(
-        model, label, splits.test, run, recipe.eval, seed=recipe.seed, shots=shots
-    )
-    results.add(evaluations, answer_example(model, label, recipe.eval, shots=shots))
-    run.finish_stage(label)
-
-
-def load_model(recipe: Recipe, label: str, splits: Splits, run: Run) -> Measurable:
-    """Return the model to measure, with the engine that the recipe names."""
-    if recipe.eval.engine == "openai":
-        return ServedModel(recipe)
-    if recipe.eval.engine == "vllm":
-        from mathtune.models.loading import load_tokenizer
-
-        name, revision = recipe.model.name_or_path or "", recipe.model.revision
-        return VLLMModel(recipe, load_tokenizer(name, revision))
-    from mathtune.training.session import Student
-
-    student: Measurable
-    if label == "tuned" and run.is_trained():
-        student = Student.load_tuned(recipe, run)
-    else:
-        base = Student.load(recipe)
-        base.check(splits)  # what would stop training, before hours of measuring
-        student = base
-    return student
-
-
-def model_in_memory(recipe: Recipe, model: Any, tokenizer: Any) -> Measurable:
-    """Return a loaded Transformers model as one that can be measured and asked."""
-    from mathtune.models.in_memory import compute_of
-    from mathtune.training.session import Student
-
-    return Student(recipe, model, tokenizer, compute_of(model))
-
-
-def compare(recipe: Recipe, splits: Splits, run: Run, results: Results) -> None:
-    """Compare base and tuned model, where there was a base."""
-    if recipe.model.name_or_path and ranks.is_first():
-        compared = compare_all(run, splits.test, recipe.eval, seed=recipe.seed)
-        results.add_comparisons(compared)
-
-
-def write_report(recipe: Recipe, run: Run) -> None:
-    """Write report and model card, and give the trackers the results."""
-    if ranks.is_first():
-        report.write(run.folder)
-        log_results(recipe, run.folder)
-
-
-def open_chat(
-    recipe: Recipe, *, calculator: bool, model: Measurable | None = None
-) -> Callable[[str], Completion]:
-    """Load the recipe's model, unless one is given; return what answers a question greedily.
-
-    Each question stands for itself, prompted exactly as in training and evaluation.
-    """
-    if model is None:
-        from mathtune.training.session import Student
-
-        model = Student.load(recipe)
-    engine, renderer = model.engine(), model.renderer(shots=load_shots(recipe))
-    decoding = decoding_of(recipe.eval, renderer, calculator=calculator)
-
-    def answer(question: str) -> Completion:
-        completions = engine.generate([renderer.prompt(question, "chat")], decoding)
-        return next(iter(completions))
-
-    return answer

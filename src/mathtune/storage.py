@@ -8,14 +8,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from mathtune import ranks
 from mathtune.errors import DiskError, RunError
+from mathtune.redaction import redact
 
 SEAL = "checkpoint_manifest.json"
 
@@ -57,7 +57,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text aside and move it into place.
+    """Write text aside and move it into place, secrets blanked.
 
     Raises:
         DiskError: If it could not be written; a file that stood there before is untouched.
@@ -65,13 +65,15 @@ def write_text(path: Path, text: str) -> None:
     number = str(ranks.rank() or "")  # ranks may write the same file
     aside = path.with_name(f"{path.name}.tmp{number}")
     try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
+        # A lone surrogate, which a server can send, has no UTF-8 form; JSON reads the escape back.
+        with aside.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(redact(text))
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only file system says so even of no file
+            aside.unlink()
         raise cannot_write(path, error) from error
 
 
@@ -101,12 +103,17 @@ def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def seal(folder: Path) -> None:
-    """Hash and sync every file of a checkpoint folder and write the manifest."""
-    hashes = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != SEAL:
-            hashes[str(path.relative_to(folder))] = _sha256(path)
-            sync_path(path)
+    """Hash and sync every file of a checkpoint folder, side by side, and write the manifest."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != SEAL]
+
+    def hashed(path: Path) -> str:
+        digest = _sha256(path)
+        sync_path(path)
+        return digest
+
+    with ThreadPoolExecutor() as pool:  # neither hashing nor syncing holds Python's lock
+        digests = list(pool.map(hashed, files))
+    hashes = {str(path.relative_to(folder)): it for path, it in zip(files, digests, strict=True)}
     (folder / SEAL).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
     sync_path(folder / SEAL)
     sync_path(folder)
@@ -148,6 +155,24 @@ def recover(checkpoints: Path) -> None:
             shutil.rmtree(before, ignore_errors=True)
 
 
+def set_aside(folder: Path) -> Path:
+    """Rename a damaged folder to ``damaged-NAME``, or to that with a number; return it."""
+    name, number = folder.with_name("damaged-" + folder.name), 1
+    while name.exists():
+        number += 1
+        name = folder.with_name(f"damaged-{folder.name}-{number}")
+    folder.rename(name)
+    return name
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder; of a link, what it leads to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Make sure that a folder's files are on the disk."""
     for path in (*folder.rglob("*"), folder):
@@ -187,6 +212,8 @@ def _is_of_disk(error: Exception) -> bool:
     """Return whether a save failed for the disk; not all libraries say so by the error's class."""
     # PyTorch's writer says only that it stands at an unexpected place in the file; tokenizers
     # raises a bare Exception.
+    from safetensors import SafetensorError  # imports numpy
+
     told = "inline_container" in str(error) or _OS_ERROR in str(error)
     return isinstance(error, OSError | SafetensorError) or told
 

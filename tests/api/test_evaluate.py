@@ -64,7 +64,7 @@ def test_changed_weights_are_another_evaluation_and_the_same_are_not_measured_ag
         loaded.model.layers[0].mlp.up_proj.weight.mul_(-3)
     changed = mt.evaluate(loaded, PROBLEMS, tokenizer, eval=SHORT)
     assert changed.run_dir != first.run_dir and texts(changed) != texts(first)
-    with pytest.raises(RuntimeError, match=r"was made by a different recipe, with model\.name"):
+    with pytest.raises(RuntimeError, match=r"model\.name_or_path changed from llama@"):
         mt.evaluate(loaded, PROBLEMS, tokenizer, eval=SHORT, run_dir=first.run_dir)
     with pytest.raises(mt.MathtuneError, match="holds other problems than those given now"):
         mt.evaluate(loaded, PROBLEMS[1:], tokenizer, eval=SHORT, run_dir=first.run_dir)
@@ -72,7 +72,7 @@ def test_changed_weights_are_another_evaluation_and_the_same_are_not_measured_ag
 
 def test_given_problems_are_checked_as_a_file_is(model: Path) -> None:
     wrong = {"question": "What is 2 + 2?", "answer": "It is 2+2=4.\n#### 4", "gold": "5"}
-    with pytest.raises(ValueError, match=r"the list of problems has 2 rows without a usable gold"):
+    with pytest.raises(ValueError, match=r"the list of problems has 2 rows that cannot be used"):
         mt.evaluate(model, [PROBLEMS[0], wrong, {"question": "", "answer": "4"}])
     with pytest.raises(mt.MathtuneError, match=r"problems\[0\] has no column 'answer'"):
         mt.evaluate(model, [{"question": "What is 2 + 2?", "solution": "4"}])

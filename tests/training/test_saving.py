@@ -20,8 +20,9 @@ from mathtune.models import loading as models
 from mathtune.models.compute import Compute
 from mathtune.prompts import Renderer
 from mathtune.records import Example, Problem, content_id
+from mathtune.storage import publish, recover, seal
 from mathtune.training.callbacks import VOLATILE_KEYS
-from mathtune.training.checkpointing.storage import newest_whole, publish, recover, seal, step_of
+from mathtune.training.checkpointing.storage import newest_whole, step_of
 from mathtune.training.run import TrainingResult, train
 from models_for_tests import saved_model, tiny_model
 from tokenizers_for_tests import bpe

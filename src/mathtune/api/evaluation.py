@@ -17,7 +17,7 @@ from mathtune.api.results import EvaluationResult, RunResult, TrainResult
 from mathtune.config import as_override
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError
-from mathtune.evaluation.compare import compare_files, predictions_files
+from mathtune.evaluation.compare import compare_files
 from mathtune.preflight import Purpose
 from mathtune.progress.display import show_by_default
 from mathtune.records import Problem, ProblemSet
@@ -56,6 +56,7 @@ def evaluate(
     limit: int | None = None,
     label: str | None = None,
     run_dir: StrPath | None = None,
+    fresh: bool = False,
     overrides: Overrides = (),
     **knobs: Any,
 ) -> EvaluationResult:
@@ -76,6 +77,7 @@ def evaluate(
         limit: Only so many problems of each set, the first by content hash.
         label: ``base`` or ``tuned``; default: by where the model comes from.
         run_dir: Run folder; default: under ``runs``, as ``mathtune eval`` has it.
+        fresh: Measure again where the folder holds results made of other inputs.
         overrides: As in ``load_recipe``.
         **knobs: As in ``load_recipe``: ``prompt={"shots": 4}``, ``eval={"calculator": True}``.
 
@@ -83,7 +85,8 @@ def evaluate(
         ConfigError: With every fault that shows before work begins.
         DataError: Problems cannot be read, or have no usable gold answer.
         ModelError: The model cannot be loaded.
-        RunError: The run folder belongs to another evaluation, or is in use.
+        RunError: The run folder belongs to another evaluation, is in use, or holds results made of
+            other inputs.
         DiskError: Something could not be written.
     """
     show_by_default()
@@ -97,11 +100,11 @@ def evaluate(
         given.append(as_override("data.max_test_samples", limit))
     folder = None if run_dir is None else Path(run_dir)
     if problems is not None:
-        sets, folder = _test_sets(problems, start, given, folder)
+        sets, folder = _test_sets(problems, start, given, folder, fresh=fresh)
         given.append(as_override("data.test", sets))
     checked = preflight.load(start, given, folder, Purpose.MEASURE, loaded=asked.loaded is not None)
     held = stages.model_in_memory(checked, *asked.loaded) if asked.loaded else None
-    figures = pipeline.evaluate(checked, label, folder, held)
+    figures = pipeline.evaluate(checked, label, folder, held, fresh=fresh)
     return EvaluationResult.read(Path(figures["run_dir"]), label, checked)
 
 
@@ -134,7 +137,7 @@ def compare(
     ]
     return ComparisonResult(
         compare_files(
-            predictions_files(paths),
+            stages.files_to_compare(paths),
             allow_different=allow_different,
             confidence=confidence,
             seed=42,
@@ -213,7 +216,12 @@ def _asked(model: Any, tokenizer: Any) -> _Asked:
 
 
 def _test_sets(
-    given: GivenProblems, start: Recipe | str, overrides: list[str], folder: Path | None
+    given: GivenProblems,
+    start: Recipe | str,
+    overrides: list[str],
+    folder: Path | None,
+    *,
+    fresh: bool,
 ) -> tuple[list[Any], Path | None]:
     """Return ``data.test`` for what was given, and the run folder where problems are kept in it.
 
@@ -244,4 +252,4 @@ def _test_sets(
         by_content = f"{ProblemSet(label, checked).fingerprint}.jsonl"
         recipe = config.load(start, [*overrides, as_override("data.test", sets(by_content))])
         folder = runs.default_folder(recipe)
-    return sets(str(runs.keep_problems(folder, text))), folder
+    return sets(str(runs.keep_problems(folder, text, fresh=fresh))), folder

@@ -42,6 +42,7 @@ def run(
     overrides: Overrides = (),
     *,
     run_dir: StrPath | None = None,
+    fresh: bool = False,
     **knobs: Any,
 ) -> RunResult:
     """Do everything a recipe asks for: base measured, training, tuned measured, report.
@@ -52,6 +53,7 @@ def run(
         recipe: A recipe, its name or its file.
         overrides: As in ``load_recipe``.
         run_dir: Run folder; default: ``runs/NAME-HASH``, the same for the same recipe.
+        fresh: Do again what the folder holds where it was made of other inputs.
         **knobs: As in ``load_recipe``.
 
     Raises:
@@ -63,7 +65,7 @@ def run(
         DiskError: Something could not be written.
     """
     checked, folder = _checked(recipe, overrides, knobs, run_dir)
-    return RunResult.read(Path(pipeline.run(checked, folder)["run_dir"]), checked)
+    return RunResult.read(Path(pipeline.run(checked, folder, fresh=fresh)["run_dir"]), checked)
 
 
 def train(
@@ -71,6 +73,7 @@ def train(
     overrides: Overrides = (),
     *,
     run_dir: StrPath | None = None,
+    fresh: bool = False,
     **knobs: Any,
 ) -> TrainResult:
     """Train as a recipe says, without measuring the model before and after.
@@ -79,13 +82,14 @@ def train(
         recipe: A recipe, its name or its file.
         overrides: As in ``load_recipe``.
         run_dir: As in ``run``.
+        fresh: As in ``run``.
         **knobs: As in ``load_recipe``.
 
     Raises:
         MathtuneError: As ``run``.
     """
     checked, folder = _checked(recipe, overrides, knobs, run_dir)
-    return TrainResult.read(Path(pipeline.train(checked, folder)["run_dir"]), checked)
+    return TrainResult.read(Path(pipeline.train(checked, folder, fresh=fresh)["run_dir"]), checked)
 
 
 def _checked(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mathtune import progress, ranks
@@ -19,6 +21,11 @@ from mathtune.records import Completion, Example, Problem, ProblemSet, Prompt, R
 from mathtune.runs import Run
 
 log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LINES = 30.0
+"""Between lines on how far an evaluation is, where no bar is seen."""
+
+SECONDS_OF_KEPT_ROWS = 1.0
 
 
 class Asking(Protocol):
@@ -94,6 +101,17 @@ def measured_decoding(
     )
 
 
+def prediction_files(
+    run: Run, label: str, test_sets: Sequence[ProblemSet], config: EvalConfig
+) -> Iterator[tuple[ProblemSet, bool, Path]]:
+    """Yield each test set and calculator setting that is measured with its predictions file."""
+    for test_set in test_sets:
+        for calculator in settings(config):
+            headline = test_set is test_sets[0] and calculator == config.calculator
+            path = run.predictions(label, test_set.label, calculator, headline=headline)
+            yield test_set, calculator, path
+
+
 def measure(
     student: Measurable,
     label: str,
@@ -120,13 +138,18 @@ def measure(
     for line in _left_out(engine, config, scored=scoring is not None):
         log.info(line)
     summaries = []
+    files = {
+        (test_set.label, calculator): path
+        for test_set, calculator, path in prediction_files(run, label, test_sets, config)
+    }
     for test_set in test_sets:
         prompts = [asking.prompt(problem.question, problem.id) for problem in test_set.problems]
         evaluations: list[Evaluation] = []
         for calculator in settings(config):
-            headline = test_set is test_sets[0] and calculator == config.calculator
             decoding = measured_decoding(config, asking, calculator=calculator, seed=seed)
             total = len(ranks.share(test_set.problems)) * decoding.samples
+            state = f"calculator {'on' if calculator else 'off'}"
+            log.info(f"{label} on {test_set.label}, {state}: {_work(test_set, decoding)}")
             with progress.bar(f"{label}: {test_set.label}", total) as bar:
                 evaluations.append(
                     evaluate(
@@ -134,17 +157,19 @@ def measure(
                         test_set,
                         prompts,
                         decoding,
-                        path=run.predictions(label, test_set.label, calculator, headline=headline),
+                        path=files[test_set.label, calculator],
                         style=asking.style,
                         model=label,
-                        on_row=_Count(bar),
+                        on_row=_Count(bar, total),
                         reuse=evaluations[0] if evaluations and decoding.temperature == 0 else None,
                     )
                 )
         perplexity = None
         if scoring is not None:
             examples = list(map(scoring.renderer().example, test_set.problems))
+            log.info(f"{label} on {test_set.label}: perplexity of {len(examples):,} solutions")
             perplexity = saved_perplexity(evaluations[0].path, examples, scoring.score)
+        log.info(f"{label} on {test_set.label}: counting, intervals")
         for evaluation in evaluations:
             summary = evaluation.summary(
                 predictions=str(evaluation.path.relative_to(run.folder)),
@@ -171,6 +196,7 @@ def answer_example(
     student: Measurable, label: str, config: EvalConfig, *, shots: Sequence[Problem] = ()
 ) -> list[dict[str, Any]]:
     """Let a model answer the recipe's example problem greedily, in each calculator setting."""
+    log.info(f"{label}: answering the example problem")
     engine, renderer = student.engine(), student.renderer(shots=shots)
     prompt = renderer.prompt(config.example, "example")
     answers = []
@@ -189,35 +215,57 @@ def compare_all(
 ) -> list[dict[str, Any]]:
     """Return the ``comparisons`` objects of ``results.json``, from the predictions files alone."""
     comparisons = []
-    for test_set in test_sets:
-        for calculator in settings(config):
-            headline = test_set is test_sets[0] and calculator == config.calculator
-            base, tuned = (
-                read_rows(run.predictions(label, test_set.label, calculator, headline=headline))
-                for label in ("base", "tuned")
-            )
-            comparison = compare(
-                base,
-                tuned,
-                labels=("base", "tuned"),
-                confidence=config.confidence,
-                resamples=config.bootstrap_resamples,
-                seed=seed,
-            )
-            comparisons.append(comparison.result())
+    pairs = zip(
+        prediction_files(run, "base", test_sets, config),
+        prediction_files(run, "tuned", test_sets, config),
+        strict=True,
+    )
+    for (test_set, calculator, base), (*_, tuned) in pairs:
+        log.info(
+            f"comparing base and tuned on {test_set.label}, calculator "
+            f"{'on' if calculator else 'off'}: {config.bootstrap_resamples:,} resamples"
+        )
+        comparison = compare(
+            read_rows(base),
+            read_rows(tuned),
+            labels=("base", "tuned"),
+            confidence=config.confidence,
+            resamples=config.bootstrap_resamples,
+            seed=seed,
+        )
+        comparisons.append(comparison.result())
     return comparisons
 
 
-class _Count:
-    """Moves a bar with each row, and shows how many were right."""
+def _work(test_set: ProblemSet, decoding: Decoding) -> str:
+    samples = f", {decoding.samples} answers each" if decoding.samples > 1 else ""
+    return f"answering {len(test_set.problems):,} problems{samples}"
 
-    def __init__(self, bar: progress.Bar) -> None:
-        self._bar, self._done, self._right = bar, 0, 0
+
+class _Count:
+    """Moves a bar with each row; where no bar is seen, a line now and then says the same."""
+
+    def __init__(self, bar: progress.Bar, total: int) -> None:
+        self._bar, self._total, self._done, self._right = bar, total, 0, 0
+        self._began = self._said = time.monotonic()
+        self._kept: int | None = None  # rows of an earlier start, which come all at once
 
     def __call__(self, row: Row) -> None:
         self._done += 1
         self._right += bool(row["correct"])
         self._bar.update(self._done, f"{self._right} right")
+        now = time.monotonic()
+        if self._kept is None and now - self._began > SECONDS_OF_KEPT_ROWS:
+            self._kept = self._done - 1
+        if progress.is_live() or now - self._said < SECONDS_BETWEEN_LINES:
+            return
+        self._said = now
+        rate = (self._done - (self._kept or 0)) / (now - self._began)
+        left = (self._total - self._done) / rate if rate > 0 else 0.0
+        log.info(
+            f"{self._done:,} of {self._total:,} answered, {self._right:,} right, about "
+            f"{left:,.0f} s left"
+        )
 
 
 def _percent(summary: dict[str, Any]) -> str:

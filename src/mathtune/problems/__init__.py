@@ -4,9 +4,11 @@ from mathtune.problems.given import as_json_lines, given_problems
 from mathtune.problems.load import (
     describe,
     load,
+    load_local,
     load_tests,
     local_faults,
     local_training,
+    read_as_lines,
     summary_lines,
 )
 from mathtune.problems.shots import check_shots, draw_shots, file_shots
@@ -19,8 +21,10 @@ __all__ = [
     "file_shots",
     "given_problems",
     "load",
+    "load_local",
     "load_tests",
     "local_faults",
     "local_training",
+    "read_as_lines",
     "summary_lines",
 ]

@@ -8,9 +8,12 @@ from typing import Any
 
 from mathtune.errors import DataError
 from mathtune.problems.files import Row
-from mathtune.problems.gold import Faults, gold_fault
-from mathtune.problems.rows import own_columns, to_problem
+from mathtune.problems.formats import recognise
+from mathtune.problems.reading import BadRows, Reading, Role
 from mathtune.records import Problem
+
+_LOOKED_AT = 20
+"""Rows by which the format is told."""
 
 
 def given_problems(given: Iterable[Problem | Mapping[str, Any]]) -> tuple[Problem, ...]:
@@ -24,20 +27,12 @@ def given_problems(given: Iterable[Problem | Mapping[str, Any]]) -> tuple[Proble
         DataError: If there are none, one is of another kind or has no question, or gold answers
             are of no use; the message counts them and says where the first are.
     """
-    problems: list[Problem] = []
-    faults = Faults()
-    for number, each in enumerate(given):
-        row = Row(f"problems[{number}]", _fields(each, number))
-        problem = to_problem(row, own_columns(row, {}), "given in Python")
-        reason = gold_fault(problem) if problem.question else "no question"
-        if reason is None:
-            problems.append(problem)
-        else:
-            faults.add(reason, row.place)
-    faults.refuse("the list of problems")
-    if not problems:
+    rows = [Row(f"problems[{number}]", _fields(each, number)) for number, each in enumerate(given)]
+    if not rows:
         raise DataError("the list of problems is empty; give at least one")
-    return tuple(problems)
+    columns = recognise(rows[:_LOOKED_AT], {}).columns
+    reading = Reading("the list of problems", columns, Role.TEST, BadRows.REFUSE, False)
+    return reading.problems(iter(rows)).problems
 
 
 def as_json_lines(problems: Iterable[Problem]) -> str:

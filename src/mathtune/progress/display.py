@@ -26,6 +26,11 @@ from rich.progress import (
 )
 
 from mathtune import progress, ranks
+from mathtune.progress.console import SafeConsole
+from mathtune.visible import visible_line
+
+MOST_CHARACTERS = 60
+"""So much is shown of a bar's title."""
 
 _chosen = False
 
@@ -49,13 +54,8 @@ def show_progress(shown: bool = True) -> None:
         progress.show_with(None)
         return
     in_notebook = _is_notebook()
-    console = Console(
-        stderr=not in_notebook,
-        force_jupyter=False,
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-        quiet=not ranks.is_first(),
+    console = SafeConsole(
+        stderr=not in_notebook, force_jupyter=False, soft_wrap=True, quiet=not ranks.is_first()
     )
     logger.addHandler(_Lines(console))
     progress.show_with(_NotebookBars() if in_notebook and ranks.is_first() else _Bars(console))
@@ -105,9 +105,9 @@ class _Bars:
                 yield silent
             return
         shown = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.fields[note]}"),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -115,6 +115,7 @@ class _Bars:
             transient=True,
         )
         with shown:
+            title = visible_line(title, MOST_CHARACTERS)
             yield _Bar(shown, shown.add_task(title, total=total, completed=done, note=""))
 
 

@@ -21,7 +21,7 @@ from mathtune.models.adapters import INITIAL, save_as_lora
 from mathtune.models.base_fingerprint import note_base
 from mathtune.models.compute import Compute
 from mathtune.records import Example
-from mathtune.storage import recover, saving, sync_folder
+from mathtune.storage import recover, saving, set_aside, sync_folder
 from mathtune.tracking.callbacks import tracker_callbacks
 from mathtune.tracking.setup import prepare_trackers
 from mathtune.training.arguments import training_arguments
@@ -83,7 +83,7 @@ def _newest_whole(output: Path) -> Path | None:
             return checkpoint
         for folder in damaged:
             log.info(f"{folder.name} is damaged (a crash while saving?) and left aside")
-            folder.rename(folder.with_name("damaged-" + folder.name))
+            set_aside(folder)
 
 
 def _examples_per_step(recipe: Recipe, checkpoint: Path | None) -> int:

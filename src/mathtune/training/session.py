@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from mathtune import ranks
+from mathtune import progress, ranks
 from mathtune.config.schema import Recipe
 from mathtune.errors import ModelError
 from mathtune.generation.engine import Engine
 from mathtune.models import adapters
 from mathtune.models import loading as models
+from mathtune.models.base_fingerprint import base_note
 from mathtune.models.compute import Compute, pick_compute
 from mathtune.models.train_tokenizer import train_tokenizer
+from mathtune.models.weight_checks import check_vocabulary, embedding_rows
 from mathtune.prompts.render import Renderer
 from mathtune.records import Example, Problem, Splits
 from mathtune.runs import Run
@@ -39,17 +41,24 @@ class Student:
     compute: Compute
 
     @classmethod
-    def load(cls, recipe: Recipe, texts: Sequence[Problem] = ()) -> Student:
+    def load(
+        cls, recipe: Recipe, texts: Sequence[Problem] = (), *, run: Run | None = None
+    ) -> Student:
         """Load the recipe's base model, or build it with a tokenizer trained on ``texts``.
+
+        In a ``run``, the type of the weights that was picked first is kept for all its stages and
+        restarts: what picks it is a timing, and that can turn.
 
         Raises:
             ModelError: If it cannot be loaded or built.
         """
         models.quiet_libraries()
-        compute = pick_compute(recipe.model.dtype, trains_all_weights=recipe.adapter is None)
-        log.info(
-            f"{compute.name}, {str(compute.dtype).removeprefix('torch.')} weights: {compute.reason}"
+        kept = run.inputs("compute") if run is not None else None
+        compute = pick_compute(
+            recipe.model.dtype, trains_all_weights=recipe.adapter is None, kept=kept
         )
+        dtype = str(compute.dtype).removeprefix("torch.")
+        log.info(f"{compute.name}: {dtype}, {compute.reason}")
         if recipe.model.from_config is not None:
             assert recipe.model.train_tokenizer is not None  # the schema asks for both
             sample = texts[:: max(1, len(texts) // TOKENIZER_SAMPLE)]
@@ -59,12 +68,15 @@ class Student:
             )
             model = models.build_from_config(recipe.model, tokenizer, compute, recipe.seed)
         else:
+            name = recipe.model.name_or_path or ""
             tokenizer = models.load_tokenizer(
-                recipe.model.name_or_path or "",
-                recipe.model.revision,
-                trust=recipe.model.trust_remote_code,
+                name, recipe.model.revision, trust=recipe.model.trust_remote_code
             )
+            Renderer(tokenizer, recipe.prompt.style, system=recipe.prompt.system)  # it can render
             model = models.load_model(recipe.model, compute)
+            check_vocabulary(name, tokenizer, model)
+            if (note := base_note(name, recipe.model.revision)) is not None:
+                log.info(note)
         return cls(recipe, model, tokenizer, compute)
 
     @classmethod
@@ -78,7 +90,7 @@ class Student:
                 "train_tokenizer": None,
             }
         )
-        return cls.load(recipe.model_copy(update={"model": tuned}))
+        return cls.load(recipe.model_copy(update={"model": tuned}), run=run)
 
     def renderer(self, *, completion_only: bool = True, shots: Sequence[Problem] = ()) -> Renderer:
         """Return the renderer of the recipe's prompt style for this tokenizer."""
@@ -88,6 +100,7 @@ class Student:
             system=self.recipe.prompt.system,
             completion_only=completion_only,
             shots=shots,
+            embeddings=embedding_rows(self.model),
         )
 
     def engine(self, interrupted: Callable[[], bool] = lambda: False) -> Engine:
@@ -110,9 +123,10 @@ class Student:
                 f"a solution with its prompt has {longest} tokens and the model's context {context}"
                 ", so its perplexity cannot be measured; set eval.perplexity=false"
             )
-        own = list(
-            token_logprobs(self.model, ranks.share(examples), limits(self.recipe, self.model))
-        )
+        mine = ranks.share(examples)
+        with progress.bar("scoring solutions", len(mine)) as bar:
+            bounds = limits(self.recipe, self.model)
+            own = list(token_logprobs(self.model, mine, bounds, bar.update))
         parts = [iter(part) for part in ranks.gather(own)]
         return (next(parts[index % len(parts)]) for index in range(len(examples)))
 
@@ -182,6 +196,11 @@ class Student:
             recipe.train.overlong,
             "validation",
         )
+        if unknown := renderer.unknown(train_examples):
+            log.info(
+                f"{unknown} training examples hold characters that the tokenizer does not know "
+                f"({self.tokenizer.unk_token} in their place)"
+            )
         for what, count in (("training", too_long), ("validation", too_long_to_judge)):
             if count:
                 log.info(

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
+
+from mathtune.cli.common import echo
+
+log = logging.getLogger(__name__)
 
 
 @click.command("chat")
@@ -22,16 +27,19 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
     from mathtune import stages
     from mathtune.config import as_override
     from mathtune.errors import DataError
+    from mathtune.models import files
     from mathtune.preflight import Purpose, load
 
     given = {"model": model, "prompt.style": style, "eval.max_new_tokens": max_new_tokens}
     overrides = [as_override(key, value) for key, value in given.items()]
     recipe = load("gsm8k-eval", overrides, None, Purpose.CHAT)
+    echo(f"loading {files.in_words(model)}", err=True)  # importing torch takes seconds too
 
     answer = stages.open_chat(recipe, calculator=calculator)
+    log.info(f"{model} is ready: a question a line, prompted in style {style}")
     while True:
         if sys.stdin.isatty():
-            click.echo("? ", nl=False)
+            echo("? ", nl=False)
         try:
             question = sys.stdin.readline().strip()
             question.encode()  # in the C locale, foreign bytes come as lone surrogates
@@ -39,4 +47,4 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
             raise DataError(f"the question is not UTF-8 ({error}); write it as UTF-8") from error
         if not question:
             return
-        click.echo(answer(question).text.strip())
+        echo(answer(question).text.strip())

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import click
 
-from mathtune.cli.common import print_json
+from mathtune.cli.common import echo, print_json
+
+MOST = 4_000
+"""So many characters of a question or an answer are shown; of more it says how many."""
 
 
 @click.command("compare")
@@ -37,17 +40,23 @@ def command(
     examples: int,
     as_json: bool,
 ) -> None:
-    """Compare models on the same problems, from predictions files alone.
+    """Compare models on the same problems, from saved outputs alone.
 
-    PATHS are predictions files (the first is what the others are compared with) or one run folder,
-    whose base and tuned model are compared.
+    PATHS are files that `mathtune grade` takes: predictions files, samples of
+    lm-evaluation-harness, or rows with a completion and a gold answer. The first is what the others
+    are compared with. Or one run folder, whose base and tuned model are compared.
     """
-    from mathtune.evaluation.compare import compare_files, predictions_files
+    from mathtune import stages
+    from mathtune.evaluation.compare import compare_files
     from mathtune.evaluation.difference import table, type_table
+    from mathtune.visible import shortened
 
-    files = predictions_files(paths)
+    files = stages.files_to_compare(paths)
     comparisons = compare_files(
-        files, allow_different=allow_different, confidence=confidence, seed=seed
+        files,
+        allow_different=allow_different,
+        confidence=confidence,
+        seed=seed,
     )
     if as_json:
         first = comparisons[0].result()
@@ -63,15 +72,15 @@ def command(
             line["comparisons"] = [comparison.result() for comparison in comparisons]
         print_json(line)
         return
-    click.echo(table(comparisons))
+    echo(table(comparisons))
     for comparison in comparisons:
         if comparison.by_type:
-            click.echo(f"\nby type:\n{type_table(comparison)}")
+            echo(f"\nby type:\n{type_table(comparison)}")
     for comparison in comparisons:
         name = comparison.labels[1]
         for title, pairs in (("gained", comparison.gained), ("lost", comparison.lost)):
             for pair in pairs[:examples]:
-                click.echo(f"\n{name} {title}: {pair.before['question']}")
-                click.echo(f"  gold: {pair.before['gold']}")
+                echo(f"\n{name} {title}: {shortened(pair.before['question'], MOST)}")
+                echo(f"  gold: {shortened(pair.before['gold'], MOST)}")
                 for label, row in zip(comparison.labels, (pair.before, pair.after), strict=True):
-                    click.echo(f"  {label}: {row['completion'].strip()}")
+                    echo(f"  {label}: {shortened(row['completion'].strip(), MOST)}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mathtune import ranks
-from mathtune.cli.common import print_json, print_outcome, run_options
+from mathtune.cli.common import echo, print_json, print_outcome, run_options
 from mathtune.cli.knob_options import KnobOptions
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def command(
     preview: bool,
     label: str,
     run_dir: Path | None,
+    fresh: bool,
     as_json: bool,
     **knobs: Any,
 ) -> None:
@@ -71,7 +72,7 @@ def command(
     if preview:
         print_preview(loaded, as_json=as_json)
         return
-    outcome = pipeline.evaluate(loaded, label, run_dir)
+    outcome = pipeline.evaluate(loaded, label, run_dir, fresh=fresh)
     if not as_json and ranks.is_first():
         print_tables(Path(outcome["run_dir"]))
     print_outcome(outcome, as_json=as_json)
@@ -87,16 +88,15 @@ def print_preview(recipe: Recipe, *, as_json: bool) -> None:
         return
     for preview in previews:
         for line in preview.lines():
-            click.echo(line)
+            echo(line)
 
 
 def print_tables(run_dir: Path) -> None:
     """Print the figures of a run folder's results."""
-    from rich.console import Console
-
     from mathtune.cli.evaluation_table import evaluation_tables
+    from mathtune.progress.console import SafeConsole
 
     results = json.loads((run_dir / "results.json").read_text("utf-8"))
-    console = Console(highlight=False, markup=False)
+    console = SafeConsole()
     for table in evaluation_tables(results["evaluations"]):
         console.print(table)
