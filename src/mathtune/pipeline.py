@@ -57,7 +57,7 @@ def run(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, Any]
             measure_stage(recipe, "tuned", splits, run, results, console)
         if ranks.is_first():
             if recipe.model.name_or_path:
-                compared = compare_all(run, splits.test, recipe.eval, seed=recipe.seed)
+                compared = compare_all(run, splits.test, recipe.eval)
                 results.add_comparisons(compared)
             report.write(run.folder)
             log_results(recipe, run.folder, console)

@@ -209,7 +209,7 @@ def _stored_recipe(path: Path) -> Recipe:
 
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return config.parse(raw if isinstance(raw, dict) else {})
+        return config.parse_saved(raw if isinstance(raw, dict) else {})
     except FileNotFoundError:
         fault = "is missing"
     except ConfigError as error:

@@ -200,5 +200,5 @@ def test_sampled_models_are_compared_by_their_majority(tokenizer, run: Run) -> N
     base = Model(tokenizer, a=["#### 2", "#### 0", "#### 0"])  # the majority of a is wrong
     measured(base, run, config)
     measured(Model(tokenizer), run, config, label="tuned")
-    comparison = compare_all(run, (PROBLEMS,), config, seed=0)[0]
+    comparison = compare_all(run, (PROBLEMS,), config)[0]
     assert (comparison["gained"], comparison["lost"], comparison["n"]) == (1, 0, 3)

@@ -19,7 +19,6 @@ from mathtune.cli.common import print_json
 @click.option(
     "--confidence", default=0.95, type=click.FloatRange(0.5, 1, min_open=True, max_open=True)
 )
-@click.option("--seed", default=42, type=click.IntRange(min=0), help="Of the bootstrap.")
 @click.option(
     "--examples",
     default=0,
@@ -33,7 +32,6 @@ def command(
     paths: tuple[Path, ...],
     allow_different: tuple[str, ...],
     confidence: float,
-    seed: int,
     examples: int,
     as_json: bool,
 ) -> None:
@@ -61,9 +59,7 @@ def command(
             f"{folders[0]} is a folder; give predictions files such as "
             f"{folders[0]}/predictions/tuned.jsonl"
         )
-    comparisons = compare_files(
-        files, allow_different=allow_different, confidence=confidence, seed=seed
-    )
+    comparisons = compare_files(files, allow_different=allow_different, confidence=confidence)
     if as_json:
         first = comparisons[0].result()
         before, after = first["labels"]

@@ -192,7 +192,7 @@ def answer_example(
 
 
 def compare_all(
-    run: Run, test_sets: Sequence[ProblemSet], config: EvalConfig, *, seed: int
+    run: Run, test_sets: Sequence[ProblemSet], config: EvalConfig
 ) -> list[dict[str, Any]]:
     """Return the ``comparisons`` objects of ``results.json``, from the predictions files alone."""
     comparisons = []
@@ -204,12 +204,7 @@ def compare_all(
                 for label in ("base", "tuned")
             )
             comparison = compare(
-                base,
-                tuned,
-                labels=("base", "tuned"),
-                confidence=config.confidence,
-                resamples=config.bootstrap_resamples,
-                seed=seed,
+                base, tuned, labels=("base", "tuned"), confidence=config.confidence
             )
             comparisons.append(comparison.result())
     return comparisons
