@@ -119,8 +119,12 @@ def plan(
     devices: int,
     changed: Callable[[Sequence[str]], Recipe],
     console: Console,
+    trace: bool = False,
 ) -> Plan:
     """Return what training a recipe will take, from configurations and what data are here."""
+    console.print(
+        "loading PyTorch and measuring this machine" if device is None else "loading PyTorch"
+    )
     from mathtune.training.plan import find_device, make_plan
 
     found = find_device(device, memory)
@@ -134,6 +138,7 @@ def plan(
         devices=devices,
         changed=changed,
         say=console.print,
+        trace=trace,
     )
 
 
