@@ -122,9 +122,8 @@ def plan(
     trace: bool = False,
 ) -> Plan:
     """Return what training a recipe will take, from configurations and what data are here."""
-    console.print(
-        "loading PyTorch and measuring this machine" if device is None else "loading PyTorch"
-    )
+    measured = " and measuring this machine" if device is None and memory is None else ""
+    console.print(f"loading PyTorch{measured}")
     from mathtune.training.plan import find_device, make_plan
 
     found = find_device(device, memory)

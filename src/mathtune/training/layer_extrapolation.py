@@ -1,8 +1,8 @@
 """Peak memory of a deep model from walks through shallow ones of the same layers.
 
 The layers of a decoder are alike, so each more of them adds the same: to what is held at a moment,
-to operations, to parameters. A model of two and one of three layers are walked through, and what
-the third one adds is added for all others. Moments are matched from either end of a phase: both
+to operations, to parameters. A model of one and one of two layers are walked through, and what
+the second one adds is added for all others; of two and of three, where the first is unlike them. Moments are matched from either end of a phase: both
 models do the same operations from the beginning on (weights, embedding, the first layers) and up
 to the end (the last layers, the output layer), and only the repeated layers between have no match.
 What is held there lies between what is held in the first and in the last of them, so the highest of
@@ -29,8 +29,9 @@ from mathtune.training.memory_plan import MemoryPlan, Steps, Walk
 from mathtune.training.memory_trace import Moment, Use
 from mathtune.training.model import ParameterCounts
 
-SHALLOW = (2, 3)
-"""Layers of the models that are walked through; the first layer often differs from the second."""
+FIRST_DIFFERS = 2
+"""Layers of the shorter model where the first layer is unlike the others: with an adapter and no
+checkpointing its input takes no gradient, so its backward pass is shorter."""
 
 
 class MemoryPlanner:
@@ -80,8 +81,10 @@ class MemoryPlanner:
         if self._alike is None:
             self._alike = are_alike(self._hf_config)
         if self._alike:
-            short, longer = map(steps, SHALLOW)
-            if found := extrapolated(recipe, short, longer, self._layers - SHALLOW[0]):
+            first_differs = recipe.adapter and not recipe.train.gradient_checkpointing
+            fewest = FIRST_DIFFERS if first_differs else 1
+            short, longer = steps(fewest), steps(fewest + 1)
+            if found := extrapolated(recipe, short, longer, fewest, self._layers):
                 return found
         self._say(f"walking through all {self._layers or ''} layers".replace("  ", " "))
         whole = steps(None)
@@ -103,35 +106,37 @@ def are_alike(hf_config: Any) -> bool:
     """Return whether all layers but the first are of one kind, and enough to save time."""
     text = hf_config.get_text_config()
     layers = getattr(text, "num_hidden_layers", None)
-    if not isinstance(layers, int) or layers <= sum(SHALLOW):
+    if not isinstance(layers, int) or layers <= 2 * FIRST_DIFFERS + 1:
         return False
     if len(set(getattr(text, "layer_types", None) or ())) > 1:
         return False
     try:
-        short, longer, whole = (
-            _parameters(shortened(hf_config, each)) for each in (*SHALLOW, layers)
-        )
+        short, longer, whole = (_parameters(shortened(hf_config, each)) for each in (1, 2, layers))
     except (ValueError, TypeError, ImportError, LookupError):
         return False  # walking through the whole model says what is wrong, or that nothing is
-    return short + (layers - SHALLOW[0]) * (longer - short) == whole
+    return short + (layers - 1) * (longer - short) == whole
 
 
-def extrapolated(recipe: Recipe, short: Steps, longer: Steps, more: int) -> MemoryPlan | None:
-    """Return the plan for ``more`` layers than ``short`` has; None where moments do not match.
+def extrapolated(
+    recipe: Recipe, short: Steps, longer: Steps, fewest: int, layers: int
+) -> MemoryPlan | None:
+    """Return the plan for so many layers; None where moments do not match.
 
     Args:
         recipe: Whose plan it is.
         short: Of the model with fewer layers.
         longer: Of that with one more.
-        more: How many layers more than ``short``.
+        fewest: Layers of ``short``.
+        layers: Layers of the whole model.
     """
+    more = layers - fewest
 
     def at_depth(one: int, other: int) -> int:
         return one + more * (other - one)
 
     peaks = []
     for phase, again in zip(short.phases, longer.phases, strict=True):
-        if not (pairs := _matched(phase, again)):
+        if not (pairs := _matched(phase, again, fewest)):
             return None
         highest = max(
             pairs, key=lambda pair: at_depth(pair[0].alive.total(), pair[1].alive.total())
@@ -156,7 +161,9 @@ def extrapolated(recipe: Recipe, short: Steps, longer: Steps, more: int) -> Memo
     return deep.plan(recipe, *peaks)
 
 
-def _matched(short: Sequence[Moment], longer: Sequence[Moment]) -> list[tuple[Moment, Moment]]:
+def _matched(
+    short: Sequence[Moment], longer: Sequence[Moment], fewest: int
+) -> list[tuple[Moment, Moment]]:
     """Return the moments of two phases that match from the beginning, and those from the end.
 
     The list is empty where the two sides leave moments of the shorter phase without a match.
@@ -167,7 +174,7 @@ def _matched(short: Sequence[Moment], longer: Sequence[Moment]) -> list[tuple[Mo
         return []
     # What follows the layers may begin with the operations of a layer and hold other things. The
     # layers themselves end no earlier than this, going by where the other side's matches begin.
-    layers = SHALLOW[0] * (len(longer) - len(short))
+    layers = fewest * (len(longer) - len(short))
     until = len(short) - len(from_end) + layers
     since = len(short) - len(from_start) + layers
     return from_start[:until] + from_end[:since]

@@ -99,6 +99,8 @@ class MemoryTrace(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if func is torch.ops.prim.device.default:  # only a question, asked at every second step
+            return func(*args, **kwargs)
         result = func(*args, **kwargs)
         tensors = [each for each in tree_leaves(result) if isinstance(each, torch.Tensor)]
         made = [self._note(func, args, tensor) for tensor in tensors]
