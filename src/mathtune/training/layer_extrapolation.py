@@ -2,12 +2,13 @@
 
 The layers of a decoder are alike, so each more of them adds the same: to what is held at a moment,
 to operations, to parameters. A model of one and one of two layers are walked through, and what
-the second one adds is added for all others; of two and of three, where the first is unlike them. Moments are matched from either end of a phase: both
-models do the same operations from the beginning on (weights, embedding, the first layers) and up
-to the end (the last layers, the output layer), and only the repeated layers between have no match.
-What is held there lies between what is held in the first and in the last of them, so the highest of
-the matched moments is the peak. Where layers differ, or operations do not match, the model is
-walked through whole.
+the second one adds is added for all others; of two and of three, where the first is unlike them.
+
+Moments are matched from either end of a phase: both models do the same operations from the
+beginning on (weights, embedding, the first layers) and up to the end (the last layers, the output
+layer), and only the repeated layers between have no match. What is held there lies between what is
+held in the first and in the last of them, so the highest of the matched moments is the peak. Where
+layers differ, or operations do not match, the model is walked through whole.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ def extrapolated(
 
     peaks = []
     for phase, again in zip(short.phases, longer.phases, strict=True):
-        if not (pairs := _matched(phase, again, fewest)):
+        if not (pairs := _matched(phase, again)):
             return None
         highest = max(
             pairs, key=lambda pair: at_depth(pair[0].alive.total(), pair[1].alive.total())
@@ -161,9 +162,7 @@ def extrapolated(
     return deep.plan(recipe, *peaks)
 
 
-def _matched(
-    short: Sequence[Moment], longer: Sequence[Moment], fewest: int
-) -> list[tuple[Moment, Moment]]:
+def _matched(short: Sequence[Moment], longer: Sequence[Moment]) -> list[tuple[Moment, Moment]]:
     """Return the moments of two phases that match from the beginning, and those from the end.
 
     The list is empty where the two sides leave moments of the shorter phase without a match.
@@ -172,11 +171,12 @@ def _matched(
     from_end = list(_alike(short[::-1], longer[::-1]))
     if len(from_start) + len(from_end) < len(short):
         return []
-    # What follows the layers may begin with the operations of a layer and hold other things. The
-    # layers themselves end no earlier than this, going by where the other side's matches begin.
-    layers = fewest * (len(longer) - len(short))
-    until = len(short) - len(from_end) + layers
-    since = len(short) - len(from_start) + layers
+    # Operations may go on to match where the models are in different layers, or one is past them,
+    # and hold other things. So of each side only what comes before the layers and one of them
+    # counts; the layers begin no earlier than where the other side's matches do.
+    layer = len(longer) - len(short)
+    until = len(short) - len(from_end) + layer
+    since = len(short) - len(from_start) + layer
     return from_start[:until] + from_end[:since]
 
 
