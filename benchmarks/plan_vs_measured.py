@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import io
 import json
 import random
 import subprocess
@@ -27,20 +26,19 @@ from typing import Any
 
 import torch
 import transformers
-from rich.console import Console
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from mathtune import config
 from mathtune.config.schema import Recipe
+from mathtune.models import loading as models
+from mathtune.models.adapters import add_adapter
+from mathtune.models.compute import Compute
+from mathtune.planning.peak_memory import plan_memory
+from mathtune.planning.workload import lay_out
 from mathtune.records import Example
-from mathtune.training import allocator
-from mathtune.training import model as models
-from mathtune.training.adapters import add_adapter
-from mathtune.training.device import Compute
-from mathtune.training.layout import limits_on
-from mathtune.training.memory_plan import plan_memory
+from mathtune.training.batching.limits import limits_on
+from mathtune.training.memory import glibc_malloc as allocator
 from mathtune.training.run import train
-from mathtune.training.workload import lay_out
 
 LLAMA_36M = {
     "model_type": "llama",
@@ -198,7 +196,6 @@ def run(
         train_examples=rows,
         validation_examples=rows[:1],
         run_dir=run_dir,
-        console=Console(file=io.StringIO()),
     )
     return result.seconds
 

@@ -52,7 +52,7 @@ OURS = "mathtune"
 
 def build(shape: str) -> tuple[Any, Any]:
     """Return the model and a tokenizer trained on GSM8K."""
-    from mathtune.training.tokenizer import train_tokenizer
+    from mathtune.models.train_tokenizer import train_tokenizer
 
     tokenizer = train_tokenizer(
         (f"{row['question']}\n{row['answer']}" for row in gsm8k()[:3000]), 8192
@@ -124,10 +124,8 @@ def run_mathtune(
         compute: Where and how; default: in float32.
         settings: Keys of the recipe's ``train`` that differ from the comparison's.
     """
-    from rich.console import Console
-
     from mathtune.config.schema import Recipe
-    from mathtune.training.device import pick_compute
+    from mathtune.models.compute import pick_compute
     from mathtune.training.run import train
 
     with tempfile.TemporaryDirectory() as folder:
@@ -157,7 +155,6 @@ def run_mathtune(
             train_examples=examples,
             validation_examples=examples[:1],
             run_dir=Path(folder),
-            console=Console(stderr=True),
         )
         lines = Path(folder, "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
@@ -250,7 +247,7 @@ def measure(arm: str, shape: str, steps: int, threads: int, same: bool) -> dict[
     torch.set_num_threads(threads)
     model, tokenizer = build(shape)
     examples = render(tokenizer, 1 if same else steps)
-    from mathtune.training.device import matmul_rate
+    from mathtune.models.compute import matmul_rate
 
     before = matmul_rate("cpu", torch.float32, 2048)
     importlib.import_module("mathtune.training.run" if arm == OURS else "trl.trainer.sft_trainer")

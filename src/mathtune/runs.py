@@ -19,8 +19,9 @@ from typing import IO, TYPE_CHECKING, Any
 import mathtune
 from mathtune import ranks
 from mathtune.errors import ConfigError, DiskError, RunError
-from mathtune.files import damaged, read_json, write_json, write_text
 from mathtune.provenance import provenance
+from mathtune.redaction import redact_command
+from mathtune.storage import damaged, read_json, write_json, write_text
 
 if TYPE_CHECKING:  # a report is made without them
     from mathtune.config.identity import Change
@@ -31,8 +32,6 @@ _HARMLESS = ("checkpoints", "predictions", "manifest.json", "manifest.json.tmp",
 
 _NAMED = 3
 """So many differing knobs are told with their values."""
-
-_SECRET = re.compile(r"hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|\b[0-9a-f]{40}\b")
 
 
 @dataclass
@@ -187,7 +186,7 @@ def _describe(folder: Path, recipe: Recipe, command: list[str]) -> list[Change]:
             {
                 "mathtune": mathtune.__version__,
                 "created": _now(),
-                "command": _SECRET.sub("***", " ".join(command)),
+                "command": redact_command(" ".join(command)),
                 "seed": recipe.seed,
                 "stages": {},
                 **provenance(),
@@ -206,9 +205,10 @@ def _stored_recipe(path: Path) -> Recipe:
     import yaml
 
     from mathtune import config
+    from mathtune.config.yaml_loader import read_yaml
 
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = read_yaml(path.read_text(encoding="utf-8"))
         return config.parse_saved(raw if isinstance(raw, dict) else {})
     except FileNotFoundError:
         fault = "is missing"

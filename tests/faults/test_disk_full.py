@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -12,15 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from mathtune import config
 from mathtune.errors import DiskError
+from mathtune.models.compute import Compute
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
-from mathtune.training import checkpoints
+from mathtune.storage import is_whole
 from mathtune.training.callbacks import VOLATILE_KEYS
-from mathtune.training.device import Compute
+from mathtune.training.checkpointing import storage as checkpoints
 from mathtune.training.run import save_model, train
 from models_for_tests import tiny_model
 from tokenizers_for_tests import bpe
@@ -87,7 +86,6 @@ def test_disk_full_in_training_and_the_same_command_goes_on(tmp_path: Path, disk
             train_examples=examples[:24],
             validation_examples=examples[24:],
             run_dir=folder,
-            console=Console(file=io.StringIO()),
         )
 
     def outcome(folder: Path) -> tuple[bytes, list[dict]]:
@@ -112,7 +110,7 @@ def test_disk_full_in_training_and_the_same_command_goes_on(tmp_path: Path, disk
         assert newest is not None and (checkpoints.step_of(newest), damaged) == (kept, [])
         names = {path.name for path in folder.iterdir()}
         assert names == {"checkpoints", "metrics.jsonl"}  # nothing half-written
-        assert all(checkpoints.is_whole(path) for path in (folder / "checkpoints").iterdir())
+        assert all(is_whole(path) for path in (folder / "checkpoints").iterdir())
         (disk / "filler").unlink()
     run(folder)
     assert outcome(folder) == outcome(tmp_path / "whole")

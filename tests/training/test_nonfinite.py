@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import re
@@ -12,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
+from log_for_tests import logged
 from mathtune import config
 from mathtune.errors import TrainingStopped
+from mathtune.models.compute import Compute
 from mathtune.prompts import Renderer
 from mathtune.records import Example, Problem, content_id
-from mathtune.training.device import Compute
 from mathtune.training.nonfinite import MOST_IN_A_ROW
 from mathtune.training.run import TrainingResult, train
 from models_for_tests import tiny_model
@@ -73,17 +72,16 @@ def run(
         ],
     )  # fmt: skip
     folder.mkdir(exist_ok=True)
-    said = io.StringIO()
-    result = train(
-        recipe,
-        model=model,
-        tokenizer=TOKENIZER,
-        compute=FLOAT32,
-        train_examples=examples,
-        validation_examples=validation,
-        run_dir=folder,
-        console=Console(file=said, width=10_000),
-    )
+    with logged() as said:
+        result = train(
+            recipe,
+            model=model,
+            tokenizer=TOKENIZER,
+            compute=FLOAT32,
+            train_examples=examples,
+            validation_examples=validation,
+            run_dir=folder,
+        )
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
     return result, metrics, said.getvalue()
 
@@ -149,8 +147,8 @@ def by_hand(
     """Train in a plain loop that has no poisoned step; return losses and norms by step."""
     import bitsandbytes
 
-    from mathtune.training.batches import collate, supervised_count
-    from mathtune.training.loss import summed_loss
+    from mathtune.training.batching.micro_batches import collate, supervised_count
+    from mathtune.training.loss.supervised import summed_loss
 
     kind = torch.optim.AdamW if optim == "adamw_torch" else bitsandbytes.optim.AdamW8bit
     decayed = [p for n, p in model.named_parameters() if "norm" not in n]

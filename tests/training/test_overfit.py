@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import torch
-from rich.console import Console
 
 from mathtune import config
 from mathtune.generation.engine import Decoding
 from mathtune.generation.hf import HFEngine
 from mathtune.grading import grade
+from mathtune.models.compute import Compute
+from mathtune.models.train_tokenizer import train_tokenizer
 from mathtune.problems.generate import generate
 from mathtune.prompts import Renderer
 from mathtune.records import Completion, StopReason
-from mathtune.training.device import Compute
 from mathtune.training.run import train
-from mathtune.training.tokenizer import train_tokenizer
 from models_for_tests import tiny_model
 
 PROBLEMS = sorted(generate(200, seed=5), key=lambda p: len(p.question + p.answer))[:32]
@@ -50,7 +48,6 @@ def test_overfitted_problems_are_all_solved_and_training_and_solutions_end_by_th
         train_examples=EXAMPLES,
         validation_examples=EXAMPLES,
         run_dir=tmp_path,
-        console=Console(file=io.StringIO()),
         exact_match=lambda _: exact_match(solve(model)),
     )
     completions = solve(model)  # with the weights that were kept

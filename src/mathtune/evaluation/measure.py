@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from mathtune import ranks
+from mathtune import progress, ranks
 from mathtune.config.schema import EvalConfig
 from mathtune.evaluation.compare import compare
 from mathtune.evaluation.evaluate import Evaluation, evaluate
@@ -19,6 +18,13 @@ from mathtune.generation.engine import Decoding, Engine
 from mathtune.prompts.render import Renderer
 from mathtune.records import Completion, Example, Problem, ProblemSet, Prompt, Row
 from mathtune.runs import Run
+
+log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LINES = 30.0
+"""Between lines on how far an evaluation is, where no bar is seen."""
+
+SECONDS_OF_KEPT_ROWS = 1.0
 
 
 class Asking(Protocol):
@@ -100,7 +106,6 @@ def measure(
     test_sets: Sequence[ProblemSet],
     run: Run,
     config: EvalConfig,
-    console: Console,
     *,
     seed: int,
     shots: Sequence[Problem] = (),
@@ -113,14 +118,13 @@ def measure(
         test_sets: The first is the headline.
         run: The run folder.
         config: How to decode.
-        console: For progress.
         seed: Of sampling.
         shots: Solved problems shown before each question; perplexity is measured without them.
     """
     engine, asking = student.engine(), student.renderer(shots=shots)
     scoring = student if config.perplexity and isinstance(student, Scorable) else None
     for line in _left_out(engine, config, scored=scoring is not None):
-        console.print(line)
+        log.info(line)
     summaries = []
     for test_set in test_sets:
         prompts = [asking.prompt(problem.question, problem.id) for problem in test_set.problems]
@@ -129,12 +133,9 @@ def measure(
             headline = test_set is test_sets[0] and calculator == config.calculator
             decoding = measured_decoding(config, asking, calculator=calculator, seed=seed)
             total = len(ranks.share(test_set.problems)) * decoding.samples
-            with _Bar(console, f"{label}: {test_set.label}", total) as (bar, task):
-
-                def advance(row: Row, bar: Progress = bar, task: Any = task) -> None:
-                    right = bool(row["correct"])
-                    bar.update(task, advance=1, right=bar.tasks[0].fields["right"] + right)
-
+            state = f"calculator {'on' if calculator else 'off'}"
+            log.info(f"{label} on {test_set.label}, {state}: {_work(test_set, decoding)}")
+            with progress.bar(f"{label}: {test_set.label}", total) as bar:
                 evaluations.append(
                     evaluate(
                         engine,
@@ -144,14 +145,16 @@ def measure(
                         path=run.predictions(label, test_set.label, calculator, headline=headline),
                         style=asking.style,
                         model=label,
-                        on_row=advance,
+                        on_row=_Count(bar, total),
                         reuse=evaluations[0] if evaluations and decoding.temperature == 0 else None,
                     )
                 )
         perplexity = None
         if scoring is not None:
             examples = list(map(scoring.renderer().example, test_set.problems))
+            log.info(f"{label} on {test_set.label}: perplexity of {len(examples):,} solutions")
             perplexity = saved_perplexity(evaluations[0].path, examples, scoring.score)
+        log.info(f"{label} on {test_set.label}: counting, intervals")
         for evaluation in evaluations:
             summary = evaluation.summary(
                 predictions=str(evaluation.path.relative_to(run.folder)),
@@ -159,7 +162,7 @@ def measure(
                 confidence=config.confidence,
             )
             summaries.append(summary)
-            console.print(
+            log.info(
                 f"{label} on {test_set.label}, calculator "
                 f"{'on' if evaluation.calculator else 'off'}: {_percent(summary)} right"
             )
@@ -178,6 +181,7 @@ def answer_example(
     student: Measurable, label: str, config: EvalConfig, *, shots: Sequence[Problem] = ()
 ) -> list[dict[str, Any]]:
     """Let a model answer the recipe's example problem greedily, in each calculator setting."""
+    log.info(f"{label}: answering the example problem")
     engine, renderer = student.engine(), student.renderer(shots=shots)
     prompt = renderer.prompt(config.example, "example")
     answers = []
@@ -198,6 +202,10 @@ def compare_all(
     comparisons = []
     for test_set in test_sets:
         for calculator in settings(config):
+            log.info(
+                f"comparing base and tuned on {test_set.label}, calculator "
+                f"{'on' if calculator else 'off'}"
+            )
             headline = test_set is test_sets[0] and calculator == config.calculator
             base, tuned = (
                 read_rows(run.predictions(label, test_set.label, calculator, headline=headline))
@@ -210,29 +218,35 @@ def compare_all(
     return comparisons
 
 
-class _Bar:
-    """A bar with count, right answers so far and time left; nothing where there is no terminal."""
+def _work(test_set: ProblemSet, decoding: Decoding) -> str:
+    samples = f", {decoding.samples} answers each" if decoding.samples > 1 else ""
+    return f"answering {len(test_set.problems):,} problems{samples}"
 
-    def __init__(self, console: Console, title: str, total: int) -> None:
-        self._bar = Progress(
-            TextColumn(title),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.fields[right]} right"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
+
+class _Count:
+    """Moves a bar with each row; where no bar is seen, a line now and then says the same."""
+
+    def __init__(self, bar: progress.Bar, total: int) -> None:
+        self._bar, self._total, self._done, self._right = bar, total, 0, 0
+        self._began = self._said = time.monotonic()
+        self._kept: int | None = None  # rows of an earlier start, which come all at once
+
+    def __call__(self, row: Row) -> None:
+        self._done += 1
+        self._right += bool(row["correct"])
+        self._bar.update(self._done, f"{self._right} right")
+        now = time.monotonic()
+        if self._kept is None and now - self._began > SECONDS_OF_KEPT_ROWS:
+            self._kept = self._done - 1
+        if progress.is_live() or now - self._said < SECONDS_BETWEEN_LINES:
+            return
+        self._said = now
+        rate = (self._done - (self._kept or 0)) / (now - self._began)
+        left = (self._total - self._done) / rate if rate > 0 else 0.0
+        log.info(
+            f"{self._done:,} of {self._total:,} answered, {self._right:,} right, about "
+            f"{left:,.0f} s left"
         )
-        self._task = self._bar.add_task(title, total=total, right=0)
-
-    def __enter__(self) -> tuple[Progress, Any]:
-        self._bar.start()
-        return self._bar, self._task
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
 
 
 def _percent(summary: dict[str, Any]) -> str:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
-from rich.console import Console
 from transformers import TrainingArguments
 
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError
-from mathtune.training.device import Compute
+from mathtune.models.compute import Compute
 from mathtune.training.kernels import LIGER
+
+log = logging.getLogger(__name__)
 
 
 def training_arguments(
-    recipe: Recipe, compute: Compute, run_dir: Path, console: Console, *, validate_first: bool
+    recipe: Recipe, compute: Compute, run_dir: Path, *, validate_first: bool
 ) -> TrainingArguments:
     """Return what the trainer is told.
 
@@ -23,7 +25,7 @@ def training_arguments(
     """
     train = recipe.train
     if compute.device == "cpu" and train.optim.startswith("paged_"):
-        console.print(f"{train.optim}: pages need a GPU; the same optimiser runs without them")
+        log.info(f"{train.optim}: pages need a GPU; the same optimiser runs without them")
     try:
         return TrainingArguments(
             output_dir=str(run_dir / "checkpoints"),

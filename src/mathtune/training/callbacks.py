@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import math
 import time
 from pathlib import Path
@@ -10,11 +12,12 @@ from typing import Any
 
 import psutil
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from mathtune.files import write_text
+from mathtune import progress
+from mathtune.storage import write_text
+
+log = logging.getLogger(__name__)
 
 TRAIN_KEYS = ("loss", "perplexity", "learning_rate", "grad_norm", "skipped_steps")
 EVAL_KEYS = ("eval_loss", "eval_perplexity", "eval_exact_match")
@@ -111,42 +114,26 @@ class MetricsFile(TrainerCallback):
 
 
 class ProgressBar(TrainerCallback):
-    """Shows step, loss, rate and time left; a plain line a log where there is no terminal."""
+    """Shows step, loss, rate and time left; a plain line a log where no bar is seen to move."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
-        self._task: Any = None
-        self._shown = False
+    def __init__(self) -> None:
+        self._shown = contextlib.ExitStack()
+        self._bar: progress.Bar | None = None
         self._notes: dict[str, str] = {}
         self._first_step = 0
         self._start = 0.0
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         self._first_step, self._start = state.global_step, time.monotonic()
-        self._task = self._progress.add_task(
-            "training", total=state.max_steps, completed=state.global_step, note=""
+        self._bar = self._shown.enter_context(
+            progress.bar("training", state.max_steps, state.global_step)
         )
-        if self._console.is_terminal:
-            self._progress.start()
-            self._shown = True
 
     def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         rate = (state.global_step - self._first_step) / (time.monotonic() - self._start)
         self._notes["rate"] = f"{rate:.2f} steps/s"
-        self._progress.update(
-            self._task, completed=state.global_step, note="  ".join(self._notes.values())
-        )
+        if self._bar is not None:
+            self._bar.update(state.global_step, "  ".join(self._notes.values()))
 
     def on_log(
         self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any
@@ -156,20 +143,19 @@ class ProgressBar(TrainerCallback):
             self._notes["loss"] = f"loss {float(logs['loss']):.4f}"
         if "eval_loss" in logs:
             self._notes["validation"] = f"validation {float(logs['eval_loss']):.4f}"
-        if not self._console.is_terminal and ("loss" in logs or "eval_loss" in logs):
+        if not progress.is_live() and ("loss" in logs or "eval_loss" in logs):
             left = ""
             done = state.global_step - self._first_step
             if done > 0:
                 seconds = (time.monotonic() - self._start) / done
                 left = f"  {seconds * (state.max_steps - state.global_step):.0f} s left"
             note = "  ".join(self._notes.values())
-            self._console.print(f"step {state.global_step}/{state.max_steps}  {note}{left}")
+            log.info(f"step {state.global_step}/{state.max_steps}  {note}{left}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.stop()
 
     def stop(self) -> None:
         """Take the bar off the screen."""
-        if self._shown:  # Rich prints a blank line where a bar that was never shown is stopped
-            self._progress.stop()
-            self._shown = False
+        self._shown.close()
+        self._bar = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -11,29 +12,36 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from transformers import EarlyStoppingCallback, set_seed
 
 from mathtune import ranks
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError, DataError, TrainingStopped, ValidationInterrupted
+from mathtune.models.adapters import INITIAL, save_as_lora
+from mathtune.models.base_fingerprint import note_base
+from mathtune.models.compute import Compute
 from mathtune.records import Example
-from mathtune.training import checkpoints
-from mathtune.training.adapters import INITIAL, save_as_lora
-from mathtune.training.allocator import use_memory
+from mathtune.storage import recover, saving, sync_folder
+from mathtune.tracking.callbacks import tracker_callbacks
+from mathtune.tracking.setup import prepare_trackers
 from mathtune.training.arguments import training_arguments
-from mathtune.training.base import note_base
+from mathtune.training.batching.across_ranks import parallelism
+from mathtune.training.batching.limits import limits_for
 from mathtune.training.callbacks import MetricsFile, ProgressBar, RunFigures
-from mathtune.training.device import Compute
-from mathtune.training.distributed import parallelism
+from mathtune.training.checkpointing import storage as checkpoints
+from mathtune.training.checkpointing.schedule import (
+    LastStep,
+    RestoreWindow,
+    SavePoints,
+    StopOnSignal,
+)
 from mathtune.training.kernels import check_kernels, compile_fault, compile_layers
-from mathtune.training.layout import limits_for
+from mathtune.training.memory.glibc_malloc import use_memory
+from mathtune.training.memory.out_of_memory import FittingLimits
 from mathtune.training.nonfinite import NonFiniteSteps
-from mathtune.training.out_of_memory import FittingLimits
-from mathtune.training.saving import LastStep, RestoreWindow, SavePoints, StopOnSignal
-from mathtune.training.tracker_callbacks import tracker_callbacks
-from mathtune.training.trackers import prepare_trackers
 from mathtune.training.trainer import MathTrainer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +74,19 @@ class TrainingResult:
     parallelism: str
 
 
-def _newest_whole(output: Path, console: Console) -> Path | None:
+def _newest_whole(output: Path) -> Path | None:
     """Return the checkpoint to continue from, having put damaged ones aside."""
     while True:
-        checkpoints.recover(output)
+        recover(output)
         checkpoint, damaged = checkpoints.newest_whole(output)
         if not damaged:
             return checkpoint
         for folder in damaged:
-            console.print(f"{folder.name} is damaged (a crash while saving?) and left aside")
+            log.info(f"{folder.name} is damaged (a crash while saving?) and left aside")
             folder.rename(folder.with_name("damaged-" + folder.name))
 
 
-def _examples_per_step(recipe: Recipe, checkpoint: Path | None, console: Console) -> int:
+def _examples_per_step(recipe: Recipe, checkpoint: Path | None) -> int:
     """Return how many examples make a step; a run that is continued keeps its steps."""
     train, count = recipe.train, ranks.world_size()
     asked = train.per_device_train_batch_size * train.gradient_accumulation_steps * count
@@ -86,7 +94,7 @@ def _examples_per_step(recipe: Recipe, checkpoint: Path | None, console: Console
         return asked
     kept = int(checkpoints.progress_of(checkpoint).get("examples_per_step", asked))
     if kept != asked:
-        console.print(
+        log.info(
             f"{count} process{'es' if count > 1 else ''} would make steps of {asked} problems; "
             f"the run goes on with its steps of {kept}"
         )
@@ -124,7 +132,6 @@ def train(
     train_examples: Sequence[Example],
     validation_examples: Sequence[Example],
     run_dir: Path,
-    console: Console,
     exact_match: Callable[[Callable[[], bool]], float] | None = None,
 ) -> TrainingResult:
     """Train, continue from the newest whole checkpoint if there is one, and save the best weights.
@@ -146,10 +153,10 @@ def train(
     check_kernels(recipe, compute)
     output = run_dir / "checkpoints"
     output.mkdir(parents=True, exist_ok=True)
-    checkpoint = ranks.from_first(lambda: _newest_whole(output, console))
+    checkpoint = ranks.from_first(lambda: _newest_whole(output))
     metrics = MetricsFile(run_dir / "metrics.jsonl")
     stop = StopOnSignal()
-    progress = ProgressBar(console)
+    progress = ProgressBar()
     settings = recipe.train
     figures = RunFigures()
     callbacks: list[Any] = [figures, LastStep()]
@@ -162,7 +169,7 @@ def train(
     dtype = str(compute.dtype).removeprefix("torch.")
     noting = partial(note_base, config=recipe.model, dtype=dtype) if recipe.adapter else None
     everything = [*train_examples, *validation_examples]
-    bounds = limits_for(recipe, model, compute, everything, console)
+    bounds = limits_for(recipe, model, compute, everything)
     fit = FittingLimits.open(
         run_dir,
         bounds,
@@ -174,30 +181,26 @@ def train(
         use_liger_kernel=settings.use_liger_kernel,
     )
     if fit.cuts:
-        console.print(
+        log.info(
             f"memory ran out in an earlier start: {fit.in_words()}; delete {fit.path} to try "
             "larger passes again"
         )
     if compute.device == "cpu":
-        use_memory(recipe, model, fit.limits, console, ran_out=fit.cuts > 0)
-    trackers = tracker_callbacks(
-        prepare_trackers(recipe, run_dir, console), recipe, run_dir, console
-    )
+        use_memory(recipe, model, fit.limits, ran_out=fit.cuts > 0)
+    trackers = tracker_callbacks(prepare_trackers(recipe, run_dir), recipe, run_dir)
     set_seed(recipe.seed)
     due = checkpoint is not None and checkpoints.is_validation_due(checkpoint)
-    examples_per_step = _examples_per_step(recipe, checkpoint, console)
+    examples_per_step = _examples_per_step(recipe, checkpoint)
     trainer = MathTrainer(
         model=model,
-        args=training_arguments(
-            recipe, compute, run_dir, console, validate_first=due or checkpoint is None
-        ),
+        args=training_arguments(recipe, compute, run_dir, validate_first=due or checkpoint is None),
         examples_per_step=examples_per_step,
         train_examples=train_examples,
         validation_examples=validation_examples,
         fitting=fit,
         tokenizer=tokenizer,
-        nonfinite=NonFiniteSteps(skip=settings.non_finite == "skip", say=console.print),
-        say=console.print,
+        nonfinite=NonFiniteSteps(skip=settings.non_finite == "skip", say=log.info),
+        say=log.info,
         keep=settings.save_total_limit,
         exact_match=None if exact_match is None else partial(exact_match, stop.came),
         loraplus_lr_ratio=recipe.adapter.loraplus_lr_ratio if recipe.adapter else None,
@@ -207,14 +210,14 @@ def train(
     figures.trainer = trainer
     if settings.torch_compile:
         layers = compile_layers(model)
-        console.print(
+        log.info(
             f"compiling {layers} layers at the first steps"
             if layers
             else "train.torch_compile: this model's layers are not Transformers', none is compiled"
         )
     if window and checkpoint:
         window.trainer = trainer
-        console.print(f"continuing from {checkpoint.name}")
+        log.info(f"continuing from {checkpoint.name}")
     if ranks.is_first():
         at = checkpoints.step_of(checkpoint) if checkpoint else -1
         metrics.cut_after(at, validation_due=due)
@@ -293,12 +296,12 @@ def save_model(write: Callable[[Path], None], recipe: Recipe, folder: Path, need
     aside = folder.with_name(folder.name + ".partial")
     if ranks.is_first():
         shutil.rmtree(aside, ignore_errors=True)
-    with checkpoints.saving(aside, needed=needed):
+    with saving(aside, needed=needed):
         write(aside)
         if ranks.is_first():
             if recipe.adapter is not None and recipe.adapter.is_pissa:
                 save_as_lora(aside, folder.with_name(INITIAL))
             shutil.rmtree(folder, ignore_errors=True)
-            checkpoints.sync(aside)
+            sync_folder(aside)
             aside.rename(folder)
     ranks.wait()

@@ -1,0 +1,93 @@
+"""``mathtune compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mathtune.cli.common import echo, print_json
+
+MOST = 4_000
+"""So many characters of a question or an answer are shown; of more it says how many."""
+
+
+@click.command("compare")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--allow-different",
+    multiple=True,
+    help="Compare although these differ: problems, prompts, decoding.",
+)
+@click.option(
+    "--confidence", default=0.95, type=click.FloatRange(0.5, 1, min_open=True, max_open=True)
+)
+@click.option(
+    "--examples",
+    default=0,
+    type=click.IntRange(min=0),
+    help="Show so many problems gained and lost.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the figures as one JSON object instead."
+)
+def command(
+    paths: tuple[Path, ...],
+    allow_different: tuple[str, ...],
+    confidence: float,
+    examples: int,
+    as_json: bool,
+) -> None:
+    """Compare models on the same problems, from saved outputs alone.
+
+    PATHS are files that `mathtune grade` takes: predictions files, samples of
+    lm-evaluation-harness, or rows with a completion and a gold answer. The first is what the others
+    are compared with. Or one run folder, whose base and tuned model are compared.
+    """
+    from mathtune.errors import ConfigError
+    from mathtune.evaluation.compare import compare_files
+    from mathtune.evaluation.difference import table, type_table
+    from mathtune.visible import shortened
+
+    files = list(paths)
+    if len(files) == 1 and files[0].is_dir():
+        files = [files[0] / "predictions" / f"{label}.jsonl" for label in ("base", "tuned")]
+        missing = [str(path) for path in files if not path.is_file()]
+        if missing:
+            raise ConfigError(
+                f"run folder {paths[0]} has no {' and no '.join(missing)}; finish the run, or give "
+                "two files of saved outputs"
+            )
+    folders = [str(path) for path in files if path.is_dir()]
+    if folders:
+        raise ConfigError(
+            f"{folders[0]} is a folder; give predictions files such as "
+            f"{folders[0]}/predictions/tuned.jsonl"
+        )
+    comparisons = compare_files(files, allow_different=allow_different, confidence=confidence)
+    if as_json:
+        first = comparisons[0].result()
+        before, after = first["labels"]
+        line = {
+            **first,
+            f"{before}.exact_match": first["before"]["value"],
+            f"{after}.exact_match": first["after"]["value"],
+        }
+        if paths[0].is_dir():
+            line["run_dir"] = str(paths[0])
+        if len(comparisons) > 1:
+            line["comparisons"] = [comparison.result() for comparison in comparisons]
+        print_json(line)
+        return
+    echo(table(comparisons))
+    for comparison in comparisons:
+        if comparison.by_type:
+            echo(f"\nby type:\n{type_table(comparison)}")
+    for comparison in comparisons:
+        name = comparison.labels[1]
+        for title, pairs in (("gained", comparison.gained), ("lost", comparison.lost)):
+            for pair in pairs[:examples]:
+                echo(f"\n{name} {title}: {shortened(pair.before['question'], MOST)}")
+                echo(f"  gold: {shortened(pair.before['gold'], MOST)}")
+                for label, row in zip(comparison.labels, (pair.before, pair.after), strict=True):
+                    echo(f"  {label}: {shortened(row['completion'].strip(), MOST)}")

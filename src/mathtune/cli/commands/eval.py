@@ -1,0 +1,101 @@
+"""``mathtune eval``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mathtune import ranks
+from mathtune.cli.common import echo, print_json, print_outcome, run_options
+from mathtune.cli.knob_options import KnobOptions
+
+if TYPE_CHECKING:
+    from mathtune.config.schema import Recipe
+
+
+KNOBS = KnobOptions(
+    "prompt.shots", "prompt.shot_source", "eval.calculator", "eval.max_new_tokens",
+    "eval.temperature", "eval.top_p", "eval.samples", "eval.batch_size", "eval.engine",
+    "eval.base_url", "eval.endpoint", "eval.concurrency", "eval.requests_per_minute",
+    "eval.timeout_seconds", "eval.api_key_env", "eval.tensor_parallel_size",
+    limit="data.max_test_samples", style="prompt.style",
+)  # fmt: skip
+
+
+@click.command("eval")
+@click.argument("model")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--data", multiple=True, help="Problem set: a known name, NAME:SPLIT, a hub id or a file."
+)
+@KNOBS
+@click.option("--preview", is_flag=True, help="Show the first prompts to the letter, and end.")
+@click.option(
+    "--label",
+    default="base",
+    type=click.Choice(["base", "tuned"]),
+    help="Name of its predictions file.",
+)
+@run_options
+def command(
+    model: str,
+    overrides: tuple[str, ...],
+    data: tuple[str, ...],
+    preview: bool,
+    label: str,
+    run_dir: Path | None,
+    as_json: bool,
+    **knobs: Any,
+) -> None:
+    """Measure MODEL (a folder, a hub id, an adapter's folder, tiny-base) on a problem set.
+
+    With --engine openai MODEL is its name on the server.
+
+    Without --data: the GSM8K test set. Knobs of a recipe can follow, for example
+    eval.perplexity=false.
+    """
+    from mathtune import pipeline
+    from mathtune.config import as_override
+    from mathtune.preflight import Purpose, load
+
+    if knobs["endpoint"] == "chat" and not any(o.startswith("prompt.style=") for o in overrides):
+        knobs["style"] = knobs["style"] or "chat"
+    options = [as_override("model", model), *KNOBS.overrides(knobs)]
+    if data:
+        options.append(as_override("data.test", list(data)))
+    loaded = load("gsm8k-eval", [*options, *overrides], run_dir, Purpose.MEASURE)
+    if preview:
+        print_preview(loaded, as_json=as_json)
+        return
+    outcome = pipeline.evaluate(loaded, label, run_dir)
+    if not as_json and ranks.is_first():
+        print_tables(Path(outcome["run_dir"]))
+    print_outcome(outcome, as_json=as_json)
+
+
+def print_preview(recipe: Recipe, *, as_json: bool) -> None:
+    """Print what the recipe's model would be asked."""
+    from mathtune import pipeline
+
+    previews = pipeline.preview(recipe)
+    if as_json:
+        print_json({"preview": [asdict(preview) for preview in previews]})
+        return
+    for preview in previews:
+        for line in preview.lines():
+            echo(line)
+
+
+def print_tables(run_dir: Path) -> None:
+    """Print the figures of a run folder's results."""
+    from mathtune.cli.console import SafeConsole
+    from mathtune.cli.evaluation_table import evaluation_tables
+
+    results = json.loads((run_dir / "results.json").read_text("utf-8"))
+    console = SafeConsole()
+    for table in evaluation_tables(results["evaluations"]):
+        console.print(table)

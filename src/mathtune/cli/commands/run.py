@@ -1,0 +1,26 @@
+"""``mathtune run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mathtune.cli.common import print_outcome, recipe_arguments, run_options
+
+
+@click.command("run")
+@recipe_arguments
+@run_options
+def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, as_json: bool) -> None:
+    """Do everything RECIPE asks for: base measured, training, tuned measured, report.
+
+    RECIPE is a name from `mathtune recipes` or a YAML file. Any knob can be set after it, for
+    example train.learning_rate=1e-4 or model=PATH_OR_ID. The same command again continues an
+    interrupted run.
+    """
+    from mathtune import pipeline
+    from mathtune.preflight import Purpose, load
+
+    loaded = load(recipe, overrides, run_dir, Purpose.TRAIN)
+    print_outcome(pipeline.run(loaded, run_dir), as_json=as_json)

@@ -1,0 +1,24 @@
+"""``mathtune train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mathtune.cli.common import print_outcome, recipe_arguments, run_options
+
+
+@click.command("train")
+@recipe_arguments
+@run_options
+def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, as_json: bool) -> None:
+    """Train as RECIPE says, without measuring the model before and after.
+
+    The result is RUN_DIR/model. Any knob can be set after RECIPE, for example model=PATH_OR_ID.
+    """
+    from mathtune import pipeline
+    from mathtune.preflight import Purpose, load
+
+    loaded = load(recipe, overrides, run_dir, Purpose.TRAIN)
+    print_outcome(pipeline.train(loaded, run_dir), as_json=as_json)
