@@ -245,7 +245,7 @@ Chunks = Callable[[torch.Tensor], Iterable[slice]]
 def _loss_in(chunks: Chunks) -> Iterator[None]:
     """Let the loss take its rows in other chunks."""
     before = cross_entropy.row_chunks
-    cross_entropy.row_chunks = chunks
+    cross_entropy.row_chunks = chunks  # type: ignore[assignment]
     try:
         yield
     finally:
