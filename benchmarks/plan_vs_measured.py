@@ -32,15 +32,15 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from mathtune import config
 from mathtune.config.schema import Recipe
+from mathtune.models import loading as models
+from mathtune.models.adapters import add_adapter
+from mathtune.models.compute import Compute
+from mathtune.planning.peak_memory import plan_memory
+from mathtune.planning.workload import lay_out
 from mathtune.records import Example
-from mathtune.training import allocator
-from mathtune.training import model as models
-from mathtune.training.adapters import add_adapter
-from mathtune.training.device import Compute
-from mathtune.training.layout import limits_on
-from mathtune.training.memory_plan import plan_memory
+from mathtune.training.batching.limits import limits_on
+from mathtune.training.memory import glibc_malloc as allocator
 from mathtune.training.run import train
-from mathtune.training.workload import lay_out
 
 LLAMA_36M = {
     "model_type": "llama",

@@ -99,7 +99,7 @@ def measure(point: Point, dtype: str, threads: int, budget: float) -> dict[str, 
     import torch
     import transformers
 
-    from mathtune.training.device import matmul_rate, pick_compute
+    from mathtune.models.compute import matmul_rate, pick_compute
     from plan_vs_measured import NoTokenizer
 
     transformers.logging.set_verbosity_error()

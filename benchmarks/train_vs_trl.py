@@ -52,7 +52,7 @@ OURS = "mathtune"
 
 def build(shape: str) -> tuple[Any, Any]:
     """Return the model and a tokenizer trained on GSM8K."""
-    from mathtune.training.tokenizer import train_tokenizer
+    from mathtune.models.train_tokenizer import train_tokenizer
 
     tokenizer = train_tokenizer(
         (f"{row['question']}\n{row['answer']}" for row in gsm8k()[:3000]), 8192
@@ -127,7 +127,7 @@ def run_mathtune(
     from rich.console import Console
 
     from mathtune.config.schema import Recipe
-    from mathtune.training.device import pick_compute
+    from mathtune.models.compute import pick_compute
     from mathtune.training.run import train
 
     with tempfile.TemporaryDirectory() as folder:
@@ -250,7 +250,7 @@ def measure(arm: str, shape: str, steps: int, threads: int, same: bool) -> dict[
     torch.set_num_threads(threads)
     model, tokenizer = build(shape)
     examples = render(tokenizer, 1 if same else steps)
-    from mathtune.training.device import matmul_rate
+    from mathtune.models.compute import matmul_rate
 
     before = matmul_rate("cpu", torch.float32, 2048)
     importlib.import_module("mathtune.training.run" if arm == OURS else "trl.trainer.sft_trainer")

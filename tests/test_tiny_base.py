@@ -11,10 +11,10 @@ from mathtune.config.schema import ModelConfig
 from mathtune.generation.engine import Decoding
 from mathtune.generation.hf import HFEngine
 from mathtune.grading import grade
+from mathtune.models.compute import pick_compute
+from mathtune.models.loading import load_model, load_tokenizer, resolve
 from mathtune.problems.generate import BASE_TYPES, NEW_TYPES, generate
 from mathtune.prompts import Renderer
-from mathtune.training.device import pick_compute
-from mathtune.training.model import load_model, load_tokenizer, resolve
 
 
 @pytest.fixture(scope="module")

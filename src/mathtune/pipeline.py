@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from mathtune import model_files, problems, prompts, ranks, report, runs
+from mathtune import problems, prompts, ranks, report, runs
 from mathtune.config.schema import FILE_ENDINGS, Recipe, SourceConfig
-from mathtune.evaluation.asked import ServedModel, VLLMModel
 from mathtune.evaluation.in_loop import validation_exact_match
 from mathtune.evaluation.measure import (
     Measurable,
@@ -26,12 +25,14 @@ from mathtune.evaluation.measure import (
 )
 from mathtune.evaluation.preview import Preview, preview_set
 from mathtune.evaluation.results import Results
+from mathtune.models import files as model_files
+from mathtune.models.remote import ServedModel, VLLMModel
 from mathtune.records import Problem, ProblemSet, Splits
 from mathtune.runs import Run
-from mathtune.training.trackers import log_results
+from mathtune.tracking.setup import log_results
 
 if TYPE_CHECKING:
-    from mathtune.training.plan import Plan
+    from mathtune.planning.plan import Plan
 
 
 def open_run(recipe: Recipe, folder: Path | None, console: Console) -> Run:
@@ -99,7 +100,7 @@ def preview(recipe: Recipe) -> list[Preview]:
     if recipe.eval.engine == "openai":
         renderer, context = prompts.TextRenderer(style, system=system, shots=shots), None
     else:
-        from mathtune.training.model import load_tokenizer
+        from mathtune.models.loading import load_tokenizer
 
         name, revision = recipe.model.name_or_path or "", recipe.model.revision
         tokenizer = load_tokenizer(name, revision, trust=recipe.model.trust_remote_code)
@@ -121,7 +122,7 @@ def plan(
     console: Console,
 ) -> Plan:
     """Return what training a recipe will take, from configurations and what data are here."""
-    from mathtune.training.plan import find_device, make_plan
+    from mathtune.planning.plan import find_device, make_plan
 
     found = find_device(device, memory)
     here, elsewhere = problems.local_training(recipe.data, seed=recipe.seed)
@@ -139,8 +140,8 @@ def plan(
 
 def merge(recipe: Recipe, output: Path, dtype: str, console: Console) -> dict[str, Any]:
     """Merge the adapter that the recipe names into its base, checked on the first test set."""
-    from mathtune.training.merge import check_output, merge_adapter
-    from mathtune.training.model import load_tokenizer
+    from mathtune.models.loading import load_tokenizer
+    from mathtune.models.merge import check_output, merge_adapter
 
     check_output(output)
     adapter = Path(recipe.model.name_or_path or "")
@@ -180,7 +181,7 @@ def load_problems(recipe: Recipe, run: Run, console: Console) -> Splits:
 
 def train_stage(recipe: Recipe, splits: Splits, run: Run, console: Console) -> None:
     """Train and note what came out."""
-    from mathtune.training.student import Student
+    from mathtune.training.session import Student
 
     student = Student.load(recipe, console, splits.train.problems)
     judged = splits.validation.problems[: recipe.train.exact_match_samples]
@@ -215,11 +216,11 @@ def load_model(
     if recipe.eval.engine == "openai":
         return ServedModel(recipe)
     if recipe.eval.engine == "vllm":
-        from mathtune.training.model import load_tokenizer
+        from mathtune.models.loading import load_tokenizer
 
         name, revision = recipe.model.name_or_path or "", recipe.model.revision
         return VLLMModel(recipe, load_tokenizer(name, revision))
-    from mathtune.training.student import Student
+    from mathtune.training.session import Student
 
     student: Measurable
     if label == "tuned" and run.is_trained():

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mathtune import config, model_files, problems, prompts, ranks, runs
+from mathtune import config, problems, prompts, ranks, runs
 from mathtune.config.schema import FILE_ENDINGS, Recipe
 from mathtune.errors import ConfigError, MathtuneError, did_you_mean
+from mathtune.models import files as model_files
 
 MINIMUM_FREE_BYTES = 200 * 2**20
 """A run folder of the smallest model with its checkpoints."""
@@ -117,7 +118,7 @@ def _model_faults(recipe: Recipe, purpose: Purpose) -> Iterator[str]:
 
 
 def _attention_faults(recipe: Recipe) -> Iterator[str]:
-    from mathtune.training import names
+    from mathtune.config import hf_names as names
 
     kernel = recipe.model.attn_implementation
     if package := names.package_of_attention(kernel):
@@ -129,8 +130,8 @@ def _attention_faults(recipe: Recipe) -> Iterator[str]:
 
 def _server_faults(recipe: Recipe) -> Iterator[str]:
     """Check what can be known of a server without asking it."""
-    from mathtune.evaluation.asked import ServedModel
     from mathtune.generation.openai.engine import api_key
+    from mathtune.models.remote import ServedModel
 
     if not (recipe.model.name_or_path or "").strip() and recipe.model.from_config is None:
         yield "the model's name is empty; give the name that the server knows it by"
@@ -180,7 +181,7 @@ def _shot_faults(recipe: Recipe) -> Iterator[str]:
 
 def _training_faults(recipe: Recipe) -> Iterator[str]:
     """Names that belong to Transformers are checked against its own lists."""
-    from mathtune.training import names
+    from mathtune.config import hf_names as names
 
     train, answer = recipe.train, recipe.eval.max_new_tokens
     for key, value, known in (
@@ -233,7 +234,7 @@ def _training_faults(recipe: Recipe) -> Iterator[str]:
 
 
 def _tracker_faults(recipe: Recipe) -> Iterator[str]:
-    from mathtune.training.trackers import missing_packages
+    from mathtune.tracking.setup import missing_packages
 
     yield from missing_packages(recipe.tracking.report_to)
 

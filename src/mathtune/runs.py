@@ -19,8 +19,8 @@ from typing import IO, TYPE_CHECKING, Any
 import mathtune
 from mathtune import ranks
 from mathtune.errors import ConfigError, DiskError, RunError
-from mathtune.files import damaged, read_json, write_json, write_text
 from mathtune.provenance import provenance
+from mathtune.storage import damaged, read_json, write_json, write_text
 
 if TYPE_CHECKING:  # a report is made without them
     from mathtune.config.identity import Change

@@ -46,7 +46,7 @@ def test_killed_five_times_its_files_equal_uninterrupted_ones(tmp_path: Path) ->
     processes.set_forkserver_preload(
         [
             "mathtune.preflight",
-            "mathtune.training.student",
+            "mathtune.training.session",
             "mathtune.generation.hf",
             "mathtune.report.html",
             "transformers.models.llama.modeling_llama",

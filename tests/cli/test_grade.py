@@ -31,9 +31,9 @@ import pytest
 
 from mathtune.cli.main import main
 from mathtune.evaluation.compare import compare_files
+from mathtune.evaluation.regrade.saved_fields import Fields, Layout
+from mathtune.evaluation.regrade.saved_outputs import read_saved_outputs
 from mathtune.evaluation.rows import read_rows, write_rows
-from mathtune.evaluation.saved_fields import Fields, Layout
-from mathtune.evaluation.saved_outputs import read_saved_outputs
 from mathtune.records import content_id
 
 HERE = Path(__file__).parent
@@ -309,7 +309,7 @@ def test_several_completions_a_row_count_with_their_mean(
 
 
 def test_rows_that_say_the_same_under_two_names_are_two_problems(tmp_path: Path) -> None:
-    from mathtune.evaluation.regrading import grade_saved, summarise_saved
+    from mathtune.evaluation.regrade.regrading import grade_saved, summarise_saved
 
     path = write(tmp_path / "mine.jsonl", GOOD | {"id": "x"}, GOOD | {"id": "y"})
     assert summarise_saved(grade_saved(read_saved_outputs(path)))["n"] == 2

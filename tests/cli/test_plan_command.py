@@ -12,11 +12,11 @@ from rich.console import Console
 
 from command_for_tests import faults_of, jsonl, mathtune, solved
 from mathtune import pipeline
-from mathtune.cli.plan_command import facts_of, shown
+from mathtune.cli.commands.plan import facts_of, shown
+from mathtune.planning.gpu_specs import find_gpu, parse_bytes
+from mathtune.planning.memory_trace import Use
+from mathtune.planning.plan import Plan
 from mathtune.preflight import Purpose, load
-from mathtune.training.devices import find_gpu, parse_bytes
-from mathtune.training.memory_trace import Use
-from mathtune.training.plan import Plan
 
 GB = 2**30
 

@@ -11,8 +11,8 @@ from mathtune.evaluation.evaluate import evaluate
 from mathtune.generation.engine import Decoding
 from mathtune.generation.scripted import ScriptedEngine
 from mathtune.records import Example, Problem, ProblemSet, Prompt
-from mathtune.training.batches import Limits
-from mathtune.training.distributed import parts, passes
+from mathtune.training.batching.across_ranks import parts, passes
+from mathtune.training.batching.micro_batches import Limits
 from models_for_tests import saved_model
 
 LENGTHS = (9, 3, 7, 7, 2, 5, 4)

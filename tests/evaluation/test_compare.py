@@ -10,7 +10,7 @@ from scipy import stats
 
 from mathtune.errors import ConfigError, DataError
 from mathtune.evaluation.compare import compare, compare_files
-from mathtune.evaluation.comparison import table, type_table, verdict
+from mathtune.evaluation.difference import table, type_table, verdict
 from mathtune.evaluation.rows import write_rows
 
 MakeRow = Callable[..., dict[str, Any]]

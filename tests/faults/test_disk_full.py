@@ -16,11 +16,12 @@ from rich.console import Console
 
 from mathtune import config
 from mathtune.errors import DiskError
+from mathtune.models.compute import Compute
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
-from mathtune.training import checkpoints
+from mathtune.storage import is_whole
 from mathtune.training.callbacks import VOLATILE_KEYS
-from mathtune.training.device import Compute
+from mathtune.training.checkpointing import storage as checkpoints
 from mathtune.training.run import save_model, train
 from models_for_tests import tiny_model
 from tokenizers_for_tests import bpe
@@ -112,7 +113,7 @@ def test_disk_full_in_training_and_the_same_command_goes_on(tmp_path: Path, disk
         assert newest is not None and (checkpoints.step_of(newest), damaged) == (kept, [])
         names = {path.name for path in folder.iterdir()}
         assert names == {"checkpoints", "metrics.jsonl"}  # nothing half-written
-        assert all(checkpoints.is_whole(path) for path in (folder / "checkpoints").iterdir())
+        assert all(is_whole(path) for path in (folder / "checkpoints").iterdir())
         (disk / "filler").unlink()
     run(folder)
     assert outcome(folder) == outcome(tmp_path / "whole")

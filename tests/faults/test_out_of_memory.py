@@ -15,9 +15,9 @@ from rich.console import Console
 from mathtune import config
 from mathtune.errors import TrainingStopped
 from mathtune.records import Example
-from mathtune.training import allocator
-from mathtune.training.batches import Limits
-from mathtune.training.out_of_memory import FittingLimits, halved
+from mathtune.training.batching.micro_batches import Limits
+from mathtune.training.memory import glibc_malloc as allocator
+from mathtune.training.memory.out_of_memory import FittingLimits, halved
 from models_for_tests import tiny_model
 
 SCRIPT = """
@@ -28,7 +28,7 @@ from rich.console import Console
 from transformers import LlamaConfig, LlamaForCausalLM
 from mathtune import config, ranks
 from mathtune.records import Example
-from mathtune.training.device import pick_compute
+from mathtune.models.compute import pick_compute
 from mathtune.training.run import train
 from tokenizers_for_tests import bpe
 

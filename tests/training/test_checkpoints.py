@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mathtune.training import checkpoints
+from mathtune import storage
+from mathtune.training.checkpointing import storage as checkpoints
 
 
 def make(folder: Path, step: int) -> Path:
@@ -14,8 +15,8 @@ def make(folder: Path, step: int) -> Path:
     (staged / "inner").mkdir(parents=True)
     (staged / "model.safetensors").write_bytes(b"weights" * step)
     (staged / "inner" / "state.json").write_text("{}")
-    checkpoints.seal(staged)
-    checkpoints.publish(staged, folder / f"checkpoint-{step}")
+    storage.seal(staged)
+    storage.publish(staged, folder / f"checkpoint-{step}")
     return folder / f"checkpoint-{step}"
 
 
@@ -31,7 +32,7 @@ DAMAGES = ["truncated", "flipped", "missing", "no manifest", "torn manifest"]
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_checkpoint_is_passed_over(tmp_path, damage):
     good, bad = make(tmp_path, 1), make(tmp_path, 2)
-    weights, manifest = bad / "model.safetensors", bad / checkpoints.SEAL
+    weights, manifest = bad / "model.safetensors", bad / storage.SEAL
     if damage == "truncated":
         weights.write_bytes(weights.read_bytes()[:-1])
     elif damage == "flipped":

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mathtune.training.cross_entropy import summed_cross_entropy
+from mathtune.training.loss.cross_entropy import summed_cross_entropy
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])

@@ -13,7 +13,7 @@ from mathtune.errors import ValidationInterrupted
 from mathtune.evaluation.in_loop import validation_exact_match
 from mathtune.problems import load
 from mathtune.records import Problem, Splits
-from mathtune.training.student import Student
+from mathtune.training.session import Student
 from models_for_tests import saved_model
 
 

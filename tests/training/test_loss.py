@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
-from mathtune.training.batches import Limits, collate, cut, supervised_count
-from mathtune.training.loss import summed_loss, token_logprobs
+from mathtune.training.batching.micro_batches import Limits, collate, cut, supervised_count
+from mathtune.training.loss.supervised import summed_loss, token_logprobs
 from models_for_tests import ARCHITECTURES, tiny_model
 from tokenizers_for_tests import bpe
 

@@ -16,9 +16,9 @@ from rich.console import Console
 
 from mathtune import config
 from mathtune.errors import TrainingStopped
+from mathtune.models.compute import Compute
 from mathtune.prompts import Renderer
 from mathtune.records import Example, Problem, content_id
-from mathtune.training.device import Compute
 from mathtune.training.nonfinite import MOST_IN_A_ROW
 from mathtune.training.run import TrainingResult, train
 from models_for_tests import tiny_model
@@ -149,8 +149,8 @@ def by_hand(
     """Train in a plain loop that has no poisoned step; return losses and norms by step."""
     import bitsandbytes
 
-    from mathtune.training.batches import collate, supervised_count
-    from mathtune.training.loss import summed_loss
+    from mathtune.training.batching.micro_batches import collate, supervised_count
+    from mathtune.training.loss.supervised import summed_loss
 
     kind = torch.optim.AdamW if optim == "adamw_torch" else bitsandbytes.optim.AdamW8bit
     decayed = [p for n, p in model.named_parameters() if "norm" not in n]

@@ -12,12 +12,12 @@ from mathtune import config
 from mathtune.generation.engine import Decoding
 from mathtune.generation.hf import HFEngine
 from mathtune.grading import grade
+from mathtune.models.compute import Compute
+from mathtune.models.train_tokenizer import train_tokenizer
 from mathtune.problems.generate import generate
 from mathtune.prompts import Renderer
 from mathtune.records import Completion, StopReason
-from mathtune.training.device import Compute
 from mathtune.training.run import train
-from mathtune.training.tokenizer import train_tokenizer
 from models_for_tests import tiny_model
 
 PROBLEMS = sorted(generate(200, seed=5), key=lambda p: len(p.question + p.answer))[:32]

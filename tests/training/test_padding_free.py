@@ -13,16 +13,16 @@ from rich.console import Console
 from mathtune import config
 from mathtune.config.schema import AdapterConfig
 from mathtune.errors import ModelError, TrainingStopped
+from mathtune.models.adapters import add_adapter
+from mathtune.models.compute import Compute
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
-from mathtune.training.adapters import add_adapter
-from mathtune.training.batches import Limits, collate, cut, supervised_count
-from mathtune.training.device import Compute
-from mathtune.training.head import target_hidden
+from mathtune.training.batching.limits import check_causal, limits_for, why_mixed
+from mathtune.training.batching.micro_batches import Limits, collate, cut, supervised_count
+from mathtune.training.batching.padding_free import attention_within_examples
 from mathtune.training.kernels import kernels_in_words
-from mathtune.training.layout import check_causal, limits_for, why_mixed
-from mathtune.training.loss import summed_loss, token_logprobs
-from mathtune.training.padding_free import attention_within_examples
+from mathtune.training.loss.lm_head import target_hidden
+from mathtune.training.loss.supervised import summed_loss, token_logprobs
 from models_for_tests import ARCHITECTURES, tiny_model
 from tokenizers_for_tests import bpe
 
@@ -222,7 +222,7 @@ def test_a_causal_model_is_none_in_numbers_of_any_size(name):
 def test_attention_that_sees_the_whole_row_is_found(monkeypatch):
     """The check fails where the mechanism is taken away."""
     model = tiny_model("llama", len(TOKENIZER))
-    import mathtune.training.padding_free as module
+    import mathtune.training.batching.padding_free as module
 
     def whole_row(module, query, key, value, mask, *, example_lengths, scaling=None, **_):
         out = torch.nn.functional.scaled_dot_product_attention(
@@ -269,7 +269,7 @@ def test_memory_that_runs_out_before_the_first_step(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return target_hidden(model, batch)
 
-    monkeypatch.setattr("mathtune.training.layout.target_hidden", within)
+    monkeypatch.setattr("mathtune.training.batching.limits.target_hidden", within)
     with pytest.raises(TrainingStopped, match="where the model looks at 66 tokens; lower train"):
         limits_for(recipe, model, FLOAT32, EXAMPLES, Console(quiet=True))
     most, said = 65, io.StringIO()  # the last token is only a target

@@ -17,12 +17,12 @@ from safetensors.torch import load_file
 
 from mathtune import config
 from mathtune.errors import DiskError, TrainingStopped, ValidationInterrupted
+from mathtune.models import loading as models
+from mathtune.models.compute import Compute
 from mathtune.prompts import Renderer
 from mathtune.records import Example, Problem, content_id
-from mathtune.training import model as models
 from mathtune.training.callbacks import VOLATILE_KEYS
-from mathtune.training.checkpoints import newest_whole, publish, recover, seal, step_of
-from mathtune.training.device import Compute
+from mathtune.training.checkpointing.storage import newest_whole, publish, recover, seal, step_of
 from mathtune.training.run import TrainingResult, train
 from models_for_tests import saved_model, tiny_model
 from tokenizers_for_tests import bpe
@@ -198,7 +198,8 @@ def test_a_validation_that_is_cut_off_is_saved_once(tmp_path, monkeypatch):
     """Transformers comes by once more at the end of an epoch."""
     sealed = []
     monkeypatch.setattr(
-        "mathtune.training.checkpoints.seal", lambda folder: [sealed.append(folder), seal(folder)]
+        "mathtune.training.checkpointed.seal",
+        lambda folder: [sealed.append(folder), seal(folder)],
     )
     settings = ("train.eval_strategy=steps", "train.eval_steps=3", "train.save_steps=3")
     with pytest.raises(TrainingStopped):
@@ -217,7 +218,7 @@ def test_a_validation_that_was_due_and_then_not_saved_is_logged_once(tmp_path, m
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken, pytest.raises(DiskError):
-        broken.setattr("mathtune.training.checkpoints.seal", full)
+        broken.setattr("mathtune.training.checkpointed.seal", full)
         run(tmp_path / "cut", *settings, exact_match=solves(1))
     run(tmp_path / "cut", *settings, exact_match=solves(1))
     assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")

@@ -6,7 +6,7 @@ import pytest
 from transformers import GemmaConfig, LlamaConfig
 
 from mathtune import config
-from mathtune.training.model import plan_parameters
+from mathtune.models.loading import plan_parameters
 
 GEMMA_2B = GemmaConfig(
     vocab_size=256_000,

@@ -17,15 +17,15 @@ from command_for_tests import jsonl, mathtune, solved
 from mathtune import config
 from mathtune.config.schema import ModelConfig
 from mathtune.errors import ConfigError, DataError, ModelError, TrainingStopped
+from mathtune.models.compute import Compute
+from mathtune.models.loading import load_model
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
-from mathtune.training.batches import collate, supervised_count
+from mathtune.training.batching.micro_batches import collate, supervised_count
+from mathtune.training.batching.padding_free import attention_within_examples
 from mathtune.training.callbacks import VOLATILE_KEYS
-from mathtune.training.device import Compute
 from mathtune.training.kernels import check_kernels
-from mathtune.training.loss import summed_loss
-from mathtune.training.model import load_model
-from mathtune.training.padding_free import attention_within_examples
+from mathtune.training.loss.supervised import summed_loss
 from mathtune.training.run import fitting, train
 from models_for_tests import saved_model, tiny_model
 from tokenizers_for_tests import bpe

@@ -42,7 +42,7 @@ class LazyGroup(click.Group):
         """Import and return a command."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"mathtune.cli.{cmd_name}_command")
+        module = importlib.import_module(f"mathtune.cli.commands.{cmd_name}")
         command: click.Command = module.command
         return command
 

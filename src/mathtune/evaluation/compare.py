@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mathtune.errors import ConfigError, DataError, did_you_mean
-from mathtune.evaluation.comparison import Comparison, Difference, Pair
+from mathtune.evaluation.difference import Comparison, Difference, Pair
 from mathtune.evaluation.rows import read_rows
 from mathtune.evaluation.statistics import (
     bootstrap_counts,

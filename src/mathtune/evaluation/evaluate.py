@@ -15,9 +15,9 @@ from typing import Any
 
 from mathtune import ranks
 from mathtune.errors import RunError
-from mathtune.evaluation.parts import join_parts, own_part
 from mathtune.evaluation.perplexity import Perplexity
-from mathtune.evaluation.plan import Key, Plan, verdict_fields
+from mathtune.evaluation.rank_files import join_parts, own_part
+from mathtune.evaluation.request import Key, Plan, verdict_fields
 from mathtune.evaluation.rows import RowWriter, recover_rows, write_rows
 from mathtune.evaluation.summary import summarise
 from mathtune.evaluation.timing import Stopwatch, Timing, read_timing

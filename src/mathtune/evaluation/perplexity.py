@@ -18,8 +18,8 @@ from typing import Any
 
 from mathtune import ranks
 from mathtune.errors import DataError, ModelError
-from mathtune.evaluation.rows import replace_file
 from mathtune.records import Example
+from mathtune.storage import replace_file
 
 Scorer = Callable[[Sequence[Example]], Iterable[Sequence[float | None]]]
 """Examples → one natural log-probability a token of ``ids``, given the tokens before it.

@@ -8,9 +8,9 @@ from typing import Any
 
 from mathtune import ranks
 from mathtune.config.schema import EvalConfig
-from mathtune.files import damaged, read_json, write_json
 from mathtune.records import ProblemSet
 from mathtune.runs import Run
+from mathtune.storage import damaged, read_json, write_json
 
 
 @dataclass

@@ -36,8 +36,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mathtune.errors import DataError, DiskError
+from mathtune.errors import DataError
 from mathtune.records import Row
+from mathtune.storage import cannot_write, replace_file
 
 FIELDS: dict[str, tuple[type, ...]] = {
     "problem_id": (str,),
@@ -188,7 +189,7 @@ class RowWriter:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab", buffering=0)
         except OSError as error:
-            raise _disk_error(path, error) from error
+            raise cannot_write(path, error) from error
 
     def write(self, row: Row) -> None:
         """Append one row.
@@ -201,7 +202,7 @@ class RowWriter:
             while line:  # an unbuffered file may take a part only
                 line = line[self._file.write(line) :]
         except OSError as error:
-            raise _disk_error(self._path, error) from error
+            raise cannot_write(self._path, error) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -226,27 +227,3 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
         DiskError: If it could not be written; a file that stood there before is untouched.
     """
     replace_file(Path(path), (encode(row) for row in rows))
-
-
-def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
-    """Put a file in place in one move, so that a reader sees the old one or the new one."""
-    aside = path.with_name(f".{path.name}.part")  # a fixed name: a killed writer leaves one at most
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with aside.open("wb") as file:
-                file.writelines(chunks)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise _disk_error(path, error) from error
-
-
-def _disk_error(path: Path, error: OSError) -> DiskError:
-    return DiskError(
-        f"{path} could not be written ({error.strerror or error}); the rows before are saved. "
-        "Free space or mend the permissions and start the same command again"
-    )

@@ -9,7 +9,7 @@ from typing import Any
 
 from mathtune.errors import DataError
 from mathtune.evaluation.perplexity import Perplexity
-from mathtune.evaluation.plan import ERROR_NAMES
+from mathtune.evaluation.request import ERROR_NAMES
 from mathtune.evaluation.statistics import majority, pass_at_k, wilson
 from mathtune.evaluation.timing import Timing
 from mathtune.grading.numbers import read_number

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from mathtune.evaluation.rows import replace_file
+from mathtune.storage import replace_file
 
 SECONDS_BETWEEN_SAVES = 1.0
 

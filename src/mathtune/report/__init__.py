@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mathtune.files import write_text
 from mathtune.report.html import build_html
 from mathtune.report.model_card import build_card
 from mathtune.report.reading import RunFiles, read
+from mathtune.storage import write_text
 
 __all__ = ["RunFiles", "build_card", "build_html", "read", "write"]
 

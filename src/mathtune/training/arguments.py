@@ -9,7 +9,7 @@ from transformers import TrainingArguments
 
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError
-from mathtune.training.device import Compute
+from mathtune.models.compute import Compute
 from mathtune.training.kernels import LIGER
 
 

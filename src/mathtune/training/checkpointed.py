@@ -18,7 +18,9 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from mathtune import ranks
 from mathtune.errors import ValidationInterrupted
-from mathtune.training import checkpoints, sharded
+from mathtune.storage import publish, saving, seal
+from mathtune.training.checkpointing import fsdp_state as sharded
+from mathtune.training.checkpointing import storage as checkpoints
 
 
 class _Ended(Exception):
@@ -111,10 +113,10 @@ class CheckpointedTrainer(Trainer):
         ranks.wait()
         best = self.state.best_model_checkpoint
         trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        saving = checkpoints.saving(staging, needed=12 * trained)  # weights and two moments
+        saved = saving(staging, needed=12 * trained)  # weights and two moments
         try:
             self._staging = staging
-            with saving:
+            with saved:
                 super()._save_checkpoint(model, trial)
         finally:
             self._staging = None
@@ -128,12 +130,12 @@ class CheckpointedTrainer(Trainer):
 
     def _publish_checkpoint(self, staging: Path, final: Path, best: str | None) -> None:
         folder = staging / final.name
-        with checkpoints.saving(staging):
+        with saving(staging):
             self.state.save_to_json(str(folder / "trainer_state.json"))
             progress = {**self.progress(), "validation_due": self._cut_off}
             (folder / checkpoints.PROGRESS).write_text(json.dumps(progress), encoding="utf-8")
-            checkpoints.seal(folder)
-            checkpoints.publish(folder, final)
+            seal(folder)
+            publish(folder, final)
         shutil.rmtree(staging, ignore_errors=True)
         rotate_checkpoints(
             output_dir=str(final.parent),

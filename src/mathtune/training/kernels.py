@@ -8,7 +8,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError
-from mathtune.training.device import Compute
+from mathtune.models.compute import Compute
 
 _COMPILER = ("torch._dynamo", "torch._inductor")
 

@@ -17,22 +17,28 @@ from transformers import EarlyStoppingCallback, set_seed
 from mathtune import ranks
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError, DataError, TrainingStopped, ValidationInterrupted
+from mathtune.models.adapters import INITIAL, save_as_lora
+from mathtune.models.base_fingerprint import note_base
+from mathtune.models.compute import Compute
 from mathtune.records import Example
-from mathtune.training import checkpoints
-from mathtune.training.adapters import INITIAL, save_as_lora
-from mathtune.training.allocator import use_memory
+from mathtune.storage import recover, saving, sync_folder
+from mathtune.tracking.callbacks import tracker_callbacks
+from mathtune.tracking.setup import prepare_trackers
 from mathtune.training.arguments import training_arguments
-from mathtune.training.base import note_base
+from mathtune.training.batching.across_ranks import parallelism
+from mathtune.training.batching.limits import limits_for
 from mathtune.training.callbacks import MetricsFile, ProgressBar, RunFigures
-from mathtune.training.device import Compute
-from mathtune.training.distributed import parallelism
+from mathtune.training.checkpointing import storage as checkpoints
+from mathtune.training.checkpointing.schedule import (
+    LastStep,
+    RestoreWindow,
+    SavePoints,
+    StopOnSignal,
+)
 from mathtune.training.kernels import check_kernels, compile_fault, compile_layers
-from mathtune.training.layout import limits_for
+from mathtune.training.memory.glibc_malloc import use_memory
+from mathtune.training.memory.out_of_memory import FittingLimits
 from mathtune.training.nonfinite import NonFiniteSteps
-from mathtune.training.out_of_memory import FittingLimits
-from mathtune.training.saving import LastStep, RestoreWindow, SavePoints, StopOnSignal
-from mathtune.training.tracker_callbacks import tracker_callbacks
-from mathtune.training.trackers import prepare_trackers
 from mathtune.training.trainer import MathTrainer
 
 
@@ -69,7 +75,7 @@ class TrainingResult:
 def _newest_whole(output: Path, console: Console) -> Path | None:
     """Return the checkpoint to continue from, having put damaged ones aside."""
     while True:
-        checkpoints.recover(output)
+        recover(output)
         checkpoint, damaged = checkpoints.newest_whole(output)
         if not damaged:
             return checkpoint
@@ -293,12 +299,12 @@ def save_model(write: Callable[[Path], None], recipe: Recipe, folder: Path, need
     aside = folder.with_name(folder.name + ".partial")
     if ranks.is_first():
         shutil.rmtree(aside, ignore_errors=True)
-    with checkpoints.saving(aside, needed=needed):
+    with saving(aside, needed=needed):
         write(aside)
         if ranks.is_first():
             if recipe.adapter is not None and recipe.adapter.is_pissa:
                 save_as_lora(aside, folder.with_name(INITIAL))
             shutil.rmtree(folder, ignore_errors=True)
-            checkpoints.sync(aside)
+            sync_folder(aside)
             aside.rename(folder)
     ranks.wait()

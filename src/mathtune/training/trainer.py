@@ -27,13 +27,13 @@ from transformers import PrinterCallback, TrainingArguments
 
 from mathtune import ranks
 from mathtune.records import Example
-from mathtune.training import distributed
-from mathtune.training.batches import Limits, collate, supervised_count
+from mathtune.training.batching import across_ranks as distributed
+from mathtune.training.batching.micro_batches import Limits, collate, supervised_count
+from mathtune.training.batching.padding_free import attention_within_examples
 from mathtune.training.checkpointed import CheckpointedTrainer
-from mathtune.training.loss import summed_loss
+from mathtune.training.loss.supervised import summed_loss
+from mathtune.training.memory.out_of_memory import FittingLimits, within_memory
 from mathtune.training.nonfinite import NonFiniteSteps
-from mathtune.training.out_of_memory import FittingLimits, within_memory
-from mathtune.training.padding_free import attention_within_examples
 
 
 class ExampleDataset(torch.utils.data.Dataset[Example]):

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mathtune.attention.onednn_linear import FastLinears
 from mathtune.errors import ModelError
 from mathtune.generation.engine import Decoding
-from mathtune.generation.hf.linear import FastLinears
 from mathtune.generation.hf.memory import LOGIT_BYTES, rows_that_fit
 from mathtune.generation.hf.packed import PackedForward, unwrap
 from mathtune.generation.hf.plain import PlainForward

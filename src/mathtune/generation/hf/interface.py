@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, PreTrainedModel
-from transformers.masking_utils import AttentionMaskInterface, causal_mask_function
+from transformers import PreTrainedModel
+from transformers.masking_utils import causal_mask_function
 
+from mathtune.attention.registration import attention_implementation, register
 from mathtune.generation.hf.kv import PackedKV, PackedMask
 
 _NAME = "mathtune_packed"
@@ -60,22 +61,15 @@ def _mask(*, mask_function: Callable[..., Tensor], **kwargs: Any) -> PackedMask:
     return cache.mask(mask_function)
 
 
-AttentionInterface.register(_NAME, _attention)
-AttentionMaskInterface.register(_NAME, _mask)
+register(_NAME, _attention, _mask)
 
 
 @contextmanager
 def packed_attention(model: PreTrainedModel, cache: PackedKV) -> Iterator[None]:
     """Let ``model`` store and attend through ``cache`` inside the block."""
-    config = model.config
-    before = {"": config._attn_implementation}
-    for name in config.sub_configs:
-        if getattr(config, name, None) is not None:
-            before[name] = getattr(config, name)._attn_implementation
     token = _active.set(cache)
-    config._attn_implementation = _NAME
     try:
-        yield
+        with attention_implementation(model.config, _NAME):
+            yield
     finally:
-        config._attn_implementation = before
         _active.reset(token)

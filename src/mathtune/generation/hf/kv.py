@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 from transformers.masking_utils import causal_mask_function
 
-from mathtune.generation.hf.attention import Prefix, attention, bias_of, causal_attention
+from mathtune.attention.kernels import Prefix, attention, bias_of, causal_attention
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from mathtune.attention.onednn_linear import FastLinears
 from mathtune.generation.hf.interface import packed_attention
 from mathtune.generation.hf.kv import PackedKV, Step
-from mathtune.generation.hf.linear import FastLinears
 
 GROUP_ROWS = {"cpu": 16}
 """Decoding rows attended together; each is padded to the longest of them. All where not given."""

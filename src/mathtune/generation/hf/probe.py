@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from mathtune.attention.onednn_linear import FastLinears
 from mathtune.generation.hf.interface import UnsupportedModel
-from mathtune.generation.hf.linear import FastLinears
 from mathtune.generation.hf.packed import PackedForward, unwrap
 
 _HALF_TOLERANCE, _FULL_TOLERANCE = 0.1, 1e-3  # of the logits' standard deviation

@@ -1,0 +1,1 @@
+"""Attention functions of our own, for training and generation; importing one imports torch."""

@@ -1,0 +1,49 @@
+"""``mathtune chat``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from mathtune.cli.common import progress_console
+
+
+@click.command("chat")
+@click.argument("model")
+@click.option("--style", default="qa", help="Prompt style: qa, cot, instruct, orca or chat.")
+@click.option(
+    "--calculator/--no-calculator", default=False, help="Let the calculator fill in <<…=."
+)
+@click.option("--max-new-tokens", default=256, type=click.IntRange(min=1))
+def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> None:
+    """Put questions to MODEL, one a line; an empty line or Ctrl-D ends.
+
+    Each question stands for itself, prompted exactly as in training and evaluation.
+    """
+    from mathtune.config import as_override
+    from mathtune.errors import DataError
+    from mathtune.preflight import Purpose, load
+
+    given = {"model": model, "prompt.style": style, "eval.max_new_tokens": max_new_tokens}
+    overrides = [as_override(key, value) for key, value in given.items()]
+    recipe = load("gsm8k-eval", overrides, None, Purpose.CHAT)
+
+    from mathtune.evaluation.measure import decoding_of
+    from mathtune.training.session import Student
+
+    student = Student.load(recipe, progress_console())
+    engine, renderer = student.engine(), student.renderer()
+    decoding = decoding_of(recipe.eval, renderer, calculator=calculator)
+    while True:
+        if sys.stdin.isatty():
+            click.echo("? ", nl=False)
+        try:
+            question = sys.stdin.readline().strip()
+            question.encode()  # in the C locale, foreign bytes come as lone surrogates
+        except UnicodeError as error:
+            raise DataError(f"the question is not UTF-8 ({error}); write it as UTF-8") from error
+        if not question:
+            return
+        for completion in engine.generate([renderer.prompt(question, "chat")], decoding):
+            click.echo(completion.text.strip())

@@ -1,0 +1,92 @@
+"""``mathtune compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mathtune.cli.common import print_json
+
+
+@click.command("compare")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--allow-different",
+    multiple=True,
+    help="Compare although these differ: problems, prompts, decoding.",
+)
+@click.option(
+    "--confidence", default=0.95, type=click.FloatRange(0.5, 1, min_open=True, max_open=True)
+)
+@click.option("--seed", default=42, type=click.IntRange(min=0), help="Of the bootstrap.")
+@click.option(
+    "--examples",
+    default=0,
+    type=click.IntRange(min=0),
+    help="Show so many problems gained and lost.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the figures as one JSON object instead."
+)
+def command(
+    paths: tuple[Path, ...],
+    allow_different: tuple[str, ...],
+    confidence: float,
+    seed: int,
+    examples: int,
+    as_json: bool,
+) -> None:
+    """Compare models on the same problems, from predictions files alone.
+
+    PATHS are predictions files (the first is what the others are compared with) or one run folder,
+    whose base and tuned model are compared.
+    """
+    from mathtune.errors import ConfigError
+    from mathtune.evaluation.compare import compare_files
+    from mathtune.evaluation.difference import table, type_table
+
+    files = list(paths)
+    if len(files) == 1 and files[0].is_dir():
+        files = [files[0] / "predictions" / f"{label}.jsonl" for label in ("base", "tuned")]
+        missing = [str(path) for path in files if not path.is_file()]
+        if missing:
+            raise ConfigError(
+                f"run folder {paths[0]} has no {' and no '.join(missing)}; finish the run, or give "
+                "two predictions files"
+            )
+    folders = [str(path) for path in files if path.is_dir()]
+    if folders:
+        raise ConfigError(
+            f"{folders[0]} is a folder; give predictions files such as "
+            f"{folders[0]}/predictions/tuned.jsonl"
+        )
+    comparisons = compare_files(
+        files, allow_different=allow_different, confidence=confidence, seed=seed
+    )
+    if as_json:
+        first = comparisons[0].result()
+        before, after = first["labels"]
+        line = {
+            **first,
+            f"{before}.exact_match": first["before"]["value"],
+            f"{after}.exact_match": first["after"]["value"],
+        }
+        if paths[0].is_dir():
+            line["run_dir"] = str(paths[0])
+        if len(comparisons) > 1:
+            line["comparisons"] = [comparison.result() for comparison in comparisons]
+        print_json(line)
+        return
+    click.echo(table(comparisons))
+    for comparison in comparisons:
+        if comparison.by_type:
+            click.echo(f"\nby type:\n{type_table(comparison)}")
+    for comparison in comparisons:
+        name = comparison.labels[1]
+        for title, pairs in (("gained", comparison.gained), ("lost", comparison.lost)):
+            for pair in pairs[:examples]:
+                click.echo(f"\n{name} {title}: {pair.before['question']}")
+                click.echo(f"  gold: {pair.before['gold']}")
+                for label, row in zip(comparison.labels, (pair.before, pair.after), strict=True):
+                    click.echo(f"  {label}: {row['completion'].strip()}")

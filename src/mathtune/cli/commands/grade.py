@@ -1,0 +1,144 @@
+"""``mathtune grade``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mathtune.cli.common import print_json
+
+SHOWN = 20
+"""Broken lines whose fault is told in full; of the others, the numbers."""
+
+RULES: Mapping[str, str] = {
+    "openai": "first '#### number', as text",
+    "lm_eval_strict": "gsm8k strict-match",
+    "lm_eval_flexible": "gsm8k flexible-extract",
+    "lm_eval_cot_strict": "gsm8k_cot strict-match",
+}
+
+
+@click.command("grade")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--completion", help="Field with the model's text, or a list of texts.")
+@click.option("--answer", help="Field with the gold solution, or just the final answer.")
+@click.option("--gold", help="Field with the final answer.")
+@click.option("--question", help="Field with the question.")
+@click.option("--stop-reason", help="Field that says 'length' where the token limit was hit.")
+@click.option("--id", "id_", help="Field with the problem's name.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File for the graded rows; default: FILE ending in .graded.jsonl.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the output if it is there.")
+@click.option("--strict", is_flag=True, help="Fail, after all else is done, if a line is broken.")
+@click.option(
+    "--confidence", default=0.95, type=click.FloatRange(0.5, 1, min_open=True, max_open=True)
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the figures as one JSON object, last line."
+)
+def command(
+    file: Path,
+    completion: str | None,
+    answer: str | None,
+    gold: str | None,
+    question: str | None,
+    stop_reason: str | None,
+    id_: str | None,
+    output: Path | None,
+    overwrite: bool,
+    strict: bool,
+    confidence: float,
+    as_json: bool,
+) -> None:
+    """Grade the saved outputs in FILE (JSON lines) with every grader; no model is needed.
+
+    FILE is a predictions file, what `lm_eval --log_samples` writes, or rows with a completion and a
+    gold answer. Fields are found by their usual names, or named here; `outer.inner` goes inside.
+    Broken lines are named and left out.
+    """
+    from mathtune.errors import ConfigError, DataError
+    from mathtune.evaluation.regrade.regrading import grade_saved, summarise_saved
+    from mathtune.evaluation.regrade.saved_fields import Fields
+    from mathtune.evaluation.regrade.saved_outputs import read_saved_outputs
+    from mathtune.evaluation.rows import write_rows
+
+    stem = file.stem if file.suffix in (".jsonl", ".json") else file.name
+    target = output or file.with_name(f"{stem}.graded.jsonl")
+    if target.exists() and target.resolve() == file.resolve():
+        raise ConfigError(f"the output would replace {file} itself; give --output another name")
+    if target.exists() and not overwrite:
+        raise ConfigError(f"{target} is there already; give --overwrite, or another --output")
+    given = Fields(completion, answer, gold, question, stop_reason, id_)
+    graded = grade_saved(read_saved_outputs(file, given))
+    figures = summarise_saved(graded, confidence) | {"output": str(target)}
+    write_rows(target, graded.rows)
+    for line in _broken_lines(figures):
+        click.echo(line, err=True)
+    for line in _summary(figures):
+        click.echo(line)
+    if as_json:
+        print_json(figures)
+    if strict and graded.saved.broken:
+        raise DataError(
+            f"{len(graded.saved.broken)} lines of {file} are broken and were left out (--strict); "
+            "mend them, or grade without --strict"
+        )
+
+
+def _broken_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    broken = figures["broken"]
+    for each in broken[:SHOWN]:
+        yield f"{figures['file']}:{each['line']}: left out, the line {each['reason']}"
+    if len(broken) > SHOWN:
+        yield f"left out as well: lines {_ranges([each['line'] for each in broken[SHOWN:]])}"
+
+
+def _summary(figures: Mapping[str, Any]) -> Iterator[str]:
+    fields = ", ".join(f"{name} from {where!r}" for name, where in figures["fields"].items())
+    yield f"{figures['file']}: {figures['layout']}; {fields}"
+    left_out = f", {len(figures['broken']):,} lines left out" if figures["broken"] else ""
+    yield f"{figures['n']:,} problems, {figures['completions']:,} completions{left_out}"
+    yield ""
+    rates = {"mathtune": figures["exact_match"], **figures["published"]}
+    for name, rate in rates.items():
+        yield f"{name:<20}{_rate(rate, figures['confidence'])}  {RULES.get(name, '')}".rstrip()
+    yield ""
+    for title in ("outcomes", "errors", "methods"):
+        counts = figures[title].items()
+        found = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts if count)
+        if found:
+            yield f"{title}: {found}"
+    for name, found in figures["harness"].items():
+        yield _harness(name, found, figures["confidence"])
+    if figures["changed_lines"]:
+        changed = figures["changed_lines"]
+        yield f"{len(changed):,} verdicts differ from those in the file: lines {_ranges(changed)}"
+    yield f"graded rows: {figures['output']}"
+
+
+def _rate(rate: Mapping[str, Any], confidence: float) -> str:
+    interval = f"{100 * rate['low']:.1f} to {100 * rate['high']:.1f}"
+    return f"{100 * rate['value']:5.1f} %  ({100 * confidence:g} % interval {interval})"
+
+
+def _harness(name: str, found: Mapping[str, Any], confidence: float) -> str:
+    own = f"harness, {name}: {_rate(found['exact_match'], confidence).strip()}"
+    if found["grader"] is None:
+        return f"{own}; no grader here is a copy of this filter"
+    agree = f"{own}; {found['grader']} agrees on {found['agree']:,} of {found['n']:,}"
+    lines = found["differing_lines"]
+    return f"{agree}, not on lines {_ranges(lines)}" if lines else agree
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Write 1, 2, 3, 7 as ``1-3, 7``."""
+    runs = groupby(enumerate(sorted(numbers)), key=lambda pair: pair[1] - pair[0])
+    ends = [[number for _, number in run] for _, run in runs]
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in ends)

@@ -1,0 +1,233 @@
+"""``mathtune plan``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mathtune.cli.common import print_json, progress_console, recipe_arguments
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mathtune.config.schema import Recipe
+    from mathtune.planning.plan import Plan
+
+USES = {
+    "weights": "weights",
+    "weights_in_compute_type": "weights, bf16 copies",
+    "gradients": "gradients",
+    "exchange": "gradients, exchanged copy",
+    "optimizer": "optimiser",
+    "activations": "activations",
+    "logits": "logits",
+    "overhead": "besides tensors",
+}
+"""Keys of ``memory.bytes`` → what the table calls them."""
+
+
+@click.command("plan")
+@recipe_arguments
+@click.option("--memory", help="Memory of a device, for example 24GB; default: the device's own.")
+@click.option("--device", help='For example "RTX 4090", H100, or cpu. Default: this machine.')
+@click.option("--devices", type=click.IntRange(min=1), default=1, help="Train on so many of them.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as one JSON object.")
+def command(
+    recipe: str,
+    overrides: tuple[str, ...],
+    memory: str | None,
+    device: str | None,
+    devices: int,
+    as_json: bool,
+) -> None:
+    """Reckon what training RECIPE takes: memory and time, and what helps if it is too much.
+
+    Only the model's configuration is read; no weights are needed.
+    """
+    from mathtune import pipeline
+    from mathtune.planning.gpu_specs import find_gpu, parse_bytes
+    from mathtune.preflight import Purpose, load
+
+    size = None if memory is None else parse_bytes(memory)
+    if device is not None and device.lower() != "cpu":
+        find_gpu(device)  # a typo is told before anything is read
+
+    def changed(further: Sequence[str]) -> Recipe:
+        replaced = {word.partition("=")[0] for word in further}
+        kept = [word for word in overrides if word.partition("=")[0] not in replaced]
+        return load(recipe, [*kept, *further], None, Purpose.PLAN)
+
+    plan = pipeline.plan(
+        changed(()),
+        device=device,
+        memory=size,
+        devices=devices,
+        changed=changed,
+        console=progress_console(),
+    )
+    facts = facts_of(plan)
+    if as_json:
+        print_json(facts)
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    for part in shown(facts):
+        console.print(part)
+
+
+def facts_of(plan: Plan) -> dict[str, Any]:
+    """Return a plan as one JSON object: bytes, seconds, counts."""
+    found, memory = plan.estimate, plan.estimate.memory
+    sizes = {use.value: size for use, size in memory.by_use.items()}
+    sizes |= {"exchange": found.buckets, "overhead": found.overhead}
+    return {
+        "recipe": plan.recipe.name,
+        "model": plan.recipe.model.name_or_path,
+        "parameters": memory.parameters.to_json(),
+        "device": plan.device.name,
+        "devices": found.devices,
+        "dtype": str(found.compute.dtype).removeprefix("torch."),
+        "autocast_bf16": found.compute.autocast_bf16,
+        "dtype_reason": found.compute.reason,
+        "memory": {
+            "bytes": {key: sizes[key] for key in USES if sizes.get(key)},
+            "peak": found.peak,
+            "moment": memory.moment,
+            "pageable": memory.pageable,
+            "available": plan.budget,
+        },
+        "fits": plan.fits,
+        "remedies": [
+            {"change": each.change, "peak": each.peak, "fits": each.fits} for each in plan.remedies
+        ],
+        "work": {
+            "steps": found.work.steps,
+            "examples": found.work.examples,
+            "tokens_a_device": found.work.tokens,
+            "flops_a_device": found.flops,
+            "micro_batches_a_device": found.work.micro_batches,
+            "kernels_a_device": found.kernels,
+        },
+        "rate": plan.rate,
+        "rate_measured": plan.device.measured,
+        "seconds": plan.seconds
+        and dict(zip(("best", "usual", "worst"), plan.seconds, strict=True)),
+        "assumptions": list(plan.assumptions),
+    }
+
+
+def shown(facts: dict[str, Any]) -> Iterator[Table | str]:
+    """Yield the plan for people."""
+    yield from _parameters(facts)
+    yield _memory_table(facts)
+    yield _verdict(facts)
+    if facts["remedies"]:
+        yield _remedy_table(facts)
+    yield from _time(facts)
+    for assumption in facts["assumptions"]:
+        yield f"assumed: {assumption}"
+
+
+def _parameters(facts: dict[str, Any]) -> Iterator[str]:
+    counts = facts["parameters"]
+    total, trainable, packed = counts["total"], counts["trainable"], counts["total_packed"]
+    if trainable == total:
+        yield f"trains all {total:,} parameters ({_billions(total)})"
+    else:
+        base = total - trainable
+        yield (
+            f"trains {trainable:,} parameters beside the model's {base:,} ({_billions(base)} "
+            f"true): {counts['trainable_share']:.2%} of all"
+        )
+    if packed != total:
+        yield (
+            f"or {counts['trainable_share_packed']:.2%} of the {packed:,} ({_billions(packed)} "
+            "packed) that a count of two 4-bit weights as one shows, as in published work"
+        )
+    yield f"{facts['dtype']} weights: {facts['dtype_reason']}"
+
+
+def _memory_table(facts: dict[str, Any]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    memory, many = facts["memory"], facts["devices"] > 1
+    table = Table(
+        title=f"memory on {'each ' if many else ''}{facts['device']}",
+        caption=f"in GB of 2^30 bytes, at the peak: in the {memory['moment']}",
+        box=SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+        min_width=60,
+    )
+    table.add_column("")
+    table.add_column("GB", justify="right")
+    for key, size in memory["bytes"].items():
+        table.add_row(USES[key], _gb(size))
+    table.add_section()
+    table.add_row("peak", _gb(memory["peak"]))
+    if memory["available"] is not None:
+        table.add_row("available", _gb(memory["available"]))
+    return table
+
+
+def _verdict(facts: dict[str, Any]) -> str:
+    memory = facts["memory"]
+    text = {None: "no memory was given to compare with", True: "fits", False: "does not fit"}[
+        facts["fits"]
+    ]
+    if memory["pageable"]:
+        text += f"; {_gb(memory['pageable'])} GB of it can be paged to the host's memory"
+    return text
+
+
+def _remedy_table(facts: dict[str, Any]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title="each reckoned through", box=SIMPLE_HEAD, title_justify="left")
+    table.add_column("with", overflow="fold")
+    table.add_column("peak, GB", justify="right")
+    table.add_column("")
+    for remedy in facts["remedies"]:
+        fits = "fits" if remedy["fits"] else "does not fit"
+        table.add_row(remedy["change"], _gb(remedy["peak"]), fits)
+    return table
+
+
+def _time(facts: dict[str, Any]) -> Iterator[str]:
+    work, seconds = facts["work"], facts["seconds"]
+    yield (
+        f"{work['steps']:,} steps, {work['examples']:,} examples; "
+        f"{'on each device ' if facts['devices'] > 1 else ''}{work['tokens_a_device']:,} tokens "
+        f"with padding, {work['micro_batches_a_device']:,} micro-batches, "
+        f"{work['flops_a_device']:.2e} FLOP"
+    )
+    if seconds is None:
+        yield "no time without a device: name one with --device"
+        return
+    how = "measured" if facts["rate_measured"] else "published"
+    yield (
+        f"training takes about {_duration(seconds['usual'])} ({_duration(seconds['best'])} to "
+        f"{_duration(seconds['worst'])}) at {facts['rate'] / 1e12:.3g} TFLOP/s as {how}, of which "
+        "fine-tuning reaches a part, and no less than starting all kernels; measuring and saving "
+        "come on top"
+    )
+
+
+def _billions(count: int) -> str:
+    return f"{count / 1e9:.2f} B" if count >= 1e9 else f"{count / 1e6:.1f} M"
+
+
+def _gb(size: int) -> str:
+    return f"{size / 2**30:,.2f}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{max(1, round(seconds))} s"

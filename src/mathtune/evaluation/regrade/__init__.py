@@ -1,0 +1,1 @@
+"""Other people's saved outputs: recognised, read and graded without a model."""

@@ -1,0 +1,219 @@
+"""Saved outputs → rows with today's verdicts, and the figures they come to; no model, no torch.
+
+The rows are those of a predictions file, so ``mathtune compare`` takes them, also against an
+evaluation of mathtune's own: problems go by what they say. What a foreign file does not say stays
+empty: ``prompt_hash`` ``""``, ``style`` and ``stop_reason`` ``"unknown"``, ``tokens`` 0, null in
+``decoding``. ``line`` is the number of the line that a row comes from. A predictions file comes out
+as it was but for the verdicts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mathtune.evaluation.evaluate import regrade
+from mathtune.evaluation.regrade.saved_fields import Layout
+from mathtune.evaluation.regrade.saved_outputs import UNKNOWN, SavedOutput, SavedOutputs
+from mathtune.evaluation.request import ERROR_NAMES, verdict_fields
+from mathtune.evaluation.rows import prompt_hash
+from mathtune.evaluation.summary import Rate, rate
+from mathtune.grading import PUBLISHED_GRADERS
+from mathtune.records import Outcome, Row, content_id
+
+
+@dataclass(frozen=True, slots=True)
+class Regrading:
+    """A file of saved outputs, graded.
+
+    Attributes:
+        saved: What was read.
+        rows: One a completion, in file order.
+    """
+
+    saved: SavedOutputs
+    rows: tuple[Row, ...]
+
+
+def grade_saved(saved: SavedOutputs) -> Regrading:
+    """Grade every completion with mathtune's own and the published graders."""
+    if saved.layout is Layout.PREDICTIONS:
+        return Regrading(saved, tuple(regrade(output.row for output in saved.outputs)))
+    ids = _problem_ids(saved)
+    counts = Counter[str]()
+    for output, id_ in zip(saved.outputs, ids, strict=True):
+        counts[id_] += len(output.completions)
+    samples = max(counts.values())
+    made = Counter[str]()
+    rows = []
+    for output, id_ in zip(saved.outputs, ids, strict=True):
+        for text, stop_reason in zip(output.completions, output.stop_reasons, strict=True):
+            rows.append(
+                {
+                    "problem_id": id_,
+                    "sample": made[id_],
+                    "set": saved.path.stem,
+                    "question": output.question,
+                    "answer": output.answer,
+                    "gold": output.gold,
+                    "type": None,
+                    "steps": None,
+                    "prompt_hash": prompt_hash(output.prompt) if output.prompt else "",
+                    "style": UNKNOWN,
+                    "decoding": _decoding(output, samples),
+                    "completion": text,
+                    "tokens": None,
+                    "inserted_tokens": 0,
+                    "stop_reason": stop_reason,
+                    **verdict_fields(text, output.gold, output.answer, stop_reason),
+                    "line": output.line,
+                }
+            )
+            made[id_] += 1
+    return Regrading(saved, tuple(rows))
+
+
+def summarise_saved(graded: Regrading, confidence: float = 0.95) -> dict[str, Any]:
+    """Return the figures of a graded file as a plain object.
+
+    Each rate is over problems, each of which counts with the mean of its completions. Outcomes,
+    errors and methods count completions. For an lm-eval file, ``harness`` holds for each filter the
+    harness' own rate and on how many documents the copy of its grader here agrees with it; for a
+    predictions file, ``changed_lines`` are those whose verdict was another one.
+
+    Args:
+        graded: The file.
+        confidence: Of the Wilson intervals.
+    """
+    rows, saved = graded.rows, graded.saved
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["problem_id"], []).append(row)
+
+    def share(right: Callable[[Row], bool]) -> Rate:
+        means = [sum(map(right, group)) / len(group) for group in groups.values()]
+        return rate(sum(means), len(groups), confidence)
+
+    return {
+        "file": str(saved.path),
+        "layout": saved.layout.value,
+        "fields": saved.fields.named(),
+        "n": len(groups),
+        "completions": len(rows),
+        "broken": [{"line": each.line, "reason": each.reason} for each in saved.broken],
+        "confidence": confidence,
+        "exact_match": share(lambda row: bool(row["correct"])),
+        "published": {
+            name: share(lambda row, name=name: bool(row["published"][name]))  # type: ignore[misc]
+            for name in PUBLISHED_GRADERS
+        },
+        "outcomes": _counts((row["outcome"] for row in rows), [each.value for each in Outcome]),
+        "errors": _counts(
+            (row["error"] for row in rows if row["error"]),
+            [name for name in ERROR_NAMES.values() if name],
+        ),
+        "methods": _counts((row["method"] or "none" for row in rows), []),
+        "harness": _harness(graded, confidence) if saved.layout is Layout.LM_EVAL else {},
+        "changed_lines": _changed_lines(graded) if saved.layout is Layout.PREDICTIONS else [],
+    }
+
+
+def _changed_lines(graded: Regrading) -> list[int]:
+    return [
+        output.line
+        for output, row in zip(graded.saved.outputs, graded.rows, strict=True)
+        if row["outcome"] != output.row["outcome"]
+    ]
+
+
+def _problem_ids(saved: SavedOutputs) -> list[str]:
+    """Name each line's problem by what it says; lines that say the same are samples of one.
+
+    Not so where the file itself gives them different names: then they are two problems.
+    """
+    named: dict[str, str | None] = {}
+    ids = []
+    for output in saved.outputs:
+        if not output.question.strip():
+            ids.append(output.id or f"line {output.line}")
+            continue
+        id_ = content_id(output.question.strip(), output.answer.strip())
+        if named.setdefault(id_, output.id) != output.id:
+            id_ = f"{id_}-{output.id or output.line}"
+        ids.append(id_)
+    return ids
+
+
+def _decoding(output: SavedOutput, samples: int) -> dict[str, Any]:
+    """Return what is known of the decoding; lm-eval keeps its generation arguments."""
+    arguments = output.row.get("arguments")
+    first = arguments.get("gen_args_0") if isinstance(arguments, dict) else None
+    options = first.get("arg_1") if isinstance(first, dict) else None
+    known = options if isinstance(options, dict) else {}
+    return {
+        "max_new_tokens": known.get("max_gen_toks"),
+        "temperature": known.get("temperature"),
+        "top_p": known.get("top_p"),
+        "samples": samples,
+        "seed": None,
+        "stop": known.get("until"),
+        "calculator": None,
+    }
+
+
+# --- Agreement with the harness ------------------------------------------------------------------
+
+
+def _harness(graded: Regrading, confidence: float) -> dict[str, Any]:
+    """Hold the harness' verdicts against its graders as they are copied here, a filter each.
+
+    Both look at a document's first completion (``take_first``). Filters of other names have no copy
+    here; of them only the harness' rate is given.
+    """
+    first_rows: dict[int, Row] = {}
+    for row in graded.rows:
+        first_rows.setdefault(row["line"], row)
+    pairs: dict[str, list[tuple[SavedOutput, Row]]] = {}
+    for output in graded.saved.outputs:
+        for name in output.verdicts:
+            pairs.setdefault(name, []).append((output, first_rows[output.line]))
+    return {name: _agreement(name, found, confidence) for name, found in pairs.items()}
+
+
+def _agreement(
+    name: str, pairs: Sequence[tuple[SavedOutput, Row]], confidence: float
+) -> dict[str, Any]:
+    graders = {_grader(name, output.row) for output, _ in pairs}
+    grader = graders.pop() if len(graders) == 1 else None
+    found: dict[str, Any] = {
+        "n": len(pairs),
+        "exact_match": rate(
+            sum(output.verdicts[name] for output, _ in pairs), len(pairs), confidence
+        ),
+        "grader": grader,
+    }
+    if grader is not None:
+        differing = [
+            output.line
+            for output, row in pairs
+            if output.verdicts[name] != row["published"][grader]
+        ]
+        found |= {"agree": len(pairs) - len(differing), "differing_lines": differing}
+    return found
+
+
+def _grader(name: str, row: Mapping[str, Any]) -> str | None:
+    """Return which published grader a filter is; gsm8k and gsm8k_cot share the filters' names."""
+    if name == "flexible-extract":
+        return "lm_eval_flexible"
+    if name == "strict-match":
+        return "lm_eval_strict" if "####" in str(row.get("target")) else "lm_eval_cot_strict"
+    return None
+
+
+def _counts(found: Iterable[str], known: Sequence[str]) -> dict[str, int]:
+    """Count what was found: known names first, also where zero, then the others by frequency."""
+    counter = Counter(found)
+    return {name: counter.pop(name, 0) for name in known} | dict(counter.most_common())

@@ -1,0 +1,1 @@
+"""Models: their files, the hub, loading, adapters, merging, and the device that computes."""

@@ -1,0 +1,287 @@
+"""What a training will take before anything is downloaded: memory, time, and what would help.
+
+Nothing is looked up in tables but the processor: the model is built without data from its
+configuration and taken through a step (``memory_plan.py``), for the recipe and for each change that
+is proposed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+import transformers
+from transformers import AutoConfig
+
+from mathtune import hub
+from mathtune.config.schema import ModelConfig, Recipe
+from mathtune.errors import MathtuneError, ModelError
+from mathtune.models import files as model_files
+from mathtune.models.compute import (
+    Compute,
+    cpu_compute,
+    gpu_compute,
+    matmul_rate,
+)
+from mathtune.models.loading import load_tokenizer
+from mathtune.planning.gpu_specs import BUSY, START_SECONDS, Device, find_gpu
+from mathtune.planning.memory_trace import Use
+from mathtune.planning.peak_memory import MemoryPlan, plan_memory
+from mathtune.planning.published_configs import PUBLISHED_CONFIGS
+from mathtune.planning.remedies import Estimate, Remedy, find_remedies
+from mathtune.planning.text_lengths import Lengths, example_of, lengths_of
+from mathtune.planning.workload import Workload, lay_out
+from mathtune.records import Problem
+from mathtune.training.batching.limits import limits_on
+from mathtune.training.batching.micro_batches import Limits, cut
+from mathtune.training.memory.glibc_malloc import free_memory
+
+CUDA_CONTEXT = 750 * 2**20
+"""What CUDA and its libraries take before the first tensor."""
+
+FRAGMENTED = 0.05
+"""Share of all but the weights that lies between blocks, in PyTorch's memory pool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is known before a training.
+
+    Attributes:
+        recipe: The recipe.
+        device: What is planned for.
+        budget: Bytes there are; None where unknown.
+        estimate: As the recipe stands.
+        rate: FLOP/s of matrix products in the type that is trained in; None where unknown.
+        remedies: Changes that lower the peak, where the budget is passed.
+        assumptions: What was taken for granted, a sentence each.
+    """
+
+    recipe: Recipe
+    device: Device
+    budget: int | None
+    estimate: Estimate
+    rate: float | None
+    remedies: tuple[Remedy, ...]
+    assumptions: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether the peak is within the budget; None without one."""
+        return None if self.budget is None else self.estimate.peak <= self.budget
+
+    @property
+    def seconds(self) -> tuple[float, float, float] | None:
+        """Seconds of the training steps, at best, as a rule and at worst."""
+        if self.rate is None:
+            return None
+        kind, found = self.device.kind, self.estimate
+        worst, usual, best = (
+            max(found.flops / (self.rate * busy), found.kernels * start)
+            for busy, start in zip(BUSY[kind], START_SECONDS[kind], strict=True)
+        )
+        return best, usual, worst
+
+
+def this_machine() -> Device:
+    """Return the GPU of this machine, else its CPU."""
+    if not torch.cuda.is_available():
+        return this_cpu()
+    name = torch.cuda.get_device_name()
+    native = torch.cuda.get_device_capability() >= (8, 0)
+    return Device(
+        name,
+        "cuda",
+        torch.cuda.get_device_properties(0).total_memory,
+        bf16=matmul_rate("cuda", torch.bfloat16) if native else None,
+        fp16=matmul_rate("cuda", torch.float16),
+        fp32=matmul_rate("cuda", torch.float32),
+        native_bf16=native,
+        measured=True,
+    )
+
+
+def this_cpu() -> Device:
+    """Return this machine's CPU: its memory and its measured rates."""
+    return Device(
+        f"this CPU, {torch.get_num_threads()} threads",
+        "cpu",
+        free_memory(),
+        bf16=matmul_rate("cpu", torch.bfloat16, size=256),
+        fp32=matmul_rate("cpu", torch.float32),
+        measured=True,
+    )
+
+
+def find_device(name: str | None, memory: int | None) -> Device:
+    """Return the device of a name; without one this machine, or a GPU of so much memory.
+
+    Raises:
+        ConfigError: There is no such device in the list.
+    """
+    if name is not None:
+        return this_cpu() if name.lower() == "cpu" else find_gpu(name)
+    if memory is not None:
+        return Device("a GPU that computes bf16", "cuda", memory)
+    return this_machine()
+
+
+def make_plan(
+    recipe: Recipe,
+    problems: Sequence[Problem],
+    elsewhere: Sequence[str],
+    device: Device,
+    budget: int | None,
+    *,
+    devices: int,
+    changed: Callable[[Sequence[str]], Recipe],
+    say: Callable[[str], None],
+) -> Plan:
+    """Reckon a recipe through, and what would help where it does not fit.
+
+    Args:
+        recipe: The recipe.
+        problems: Its training problems that are on this machine.
+        elsewhere: Names of its sources that are not.
+        device: What to plan for.
+        budget: Bytes there are; None where unknown.
+        devices: How many such devices train together.
+        changed: Returns the recipe with further overrides.
+        say: Called with a line of progress.
+
+    Raises:
+        ModelError: The model's configuration cannot be read or built.
+        DataError: No training example fits ``train.max_length``.
+    """
+    transformers.logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
+    hf_config = read_hf_config(recipe.model)
+    lengths = lengths_of(recipe, problems, elsewhere, tokenizer_at_hand(recipe.model))
+    planner = _Planner(hf_config, lengths, device, devices)
+    estimate = planner.estimate(recipe)
+    remedies: tuple[Remedy, ...] = ()
+    if budget is not None and estimate.peak > budget:
+
+        def peak_with(change: str) -> int:
+            say(f"trying {change}")
+            return planner.estimate(changed(change.split())).peak
+
+        remedies = tuple(find_remedies(recipe, estimate, budget, device, peak_with))
+    assumptions = list(lengths.assumptions)
+    if not lengths.longest_known:
+        assumptions.append(
+            "memory is that of a micro-batch of problems of train.max_length="
+            f"{recipe.train.max_length} tokens each"
+        )
+    rate = _rate(device, estimate.compute)
+    return Plan(recipe, device, budget, estimate, rate, remedies, tuple(assumptions))
+
+
+def read_hf_config(model: ModelConfig) -> Any:
+    """Return a model's Transformers configuration, without its weights.
+
+    Raises:
+        ModelError: It cannot be found, or Transformers has no code for it.
+    """
+    if model.from_config is not None:
+        values = {**model.from_config, "vocab_size": model.train_tokenizer}
+    else:
+        name = model.name_or_path or ""
+        known = PUBLISHED_CONFIGS.get(name) if not Path(name).is_dir() else None
+        values = dict(known or model_files.read_config(name, model.revision, weights=False) or {})
+    kind = values.pop("model_type", None)
+    try:
+        return type(AutoConfig.for_model(kind)).from_dict(values)
+    except (ValueError, TypeError) as error:
+        raise ModelError(
+            f"Transformers has no code for the model type {kind!r} of "
+            f"{model.name_or_path or 'model.from_config'}, so it cannot be planned; give another "
+            "model"
+        ) from error
+
+
+def tokenizer_at_hand(model: ModelConfig) -> Any | None:
+    """Return the tokenizer where it is in a folder or in the hub's cache; None elsewhere."""
+    name = model.name_or_path
+    try:
+        if name is None or not (
+            Path(model_files.resolve(name)).is_dir()
+            or hub.model_file(name, "tokenizer.json", model.revision, cached_only=True)
+        ):
+            return None
+        return load_tokenizer(name, model.revision, trust=model.trust_remote_code)
+    except MathtuneError:  # only a configuration is needed, and what is assumed is said
+        return None
+
+
+@dataclass
+class _Planner:
+    """Reckons through recipes that differ in how one model is trained on one set."""
+
+    hf_config: Any
+    lengths: Lengths
+    device: Device
+    devices: int
+    _known: dict[Any, Workload] = field(default_factory=dict)
+
+    def estimate(self, recipe: Recipe) -> Estimate:
+        compute = self._compute(recipe)
+        limits = limits_on(recipe, self.hf_config, compute.device)
+        work = self._work(recipe, limits)
+        memory = plan_memory(
+            recipe,
+            self.hf_config,
+            compute,
+            work.largest,
+            limits=limits,
+            accumulates=work.accumulates,
+        )
+        return Estimate(memory, _overhead(memory, compute), compute, work, self.devices)
+
+    def _compute(self, recipe: Recipe) -> Compute:
+        dtype = recipe.model.dtype
+        if self.device.kind == "cpu":
+            return cpu_compute(dtype)
+        return gpu_compute(
+            self.device.name,
+            dtype,
+            native_bf16=self.device.native_bf16,
+            trains_all_weights=recipe.adapter is None,
+        )
+
+    def _work(self, recipe: Recipe, limits: Limits) -> Workload:
+        train, lengths = recipe.train, self.lengths
+        batch = train.per_device_train_batch_size, train.gradient_accumulation_steps
+        key = limits, batch
+        if key not in self._known:
+            work = lay_out(
+                lengths.examples,
+                train,
+                limits,
+                seed=recipe.seed,
+                devices=self.devices,
+                count=lengths.count,
+            )
+            if not lengths.longest_known:
+                longest = example_of(train.max_length, train.max_length // 4, recipe)
+                step = [longest] * (batch[0] * batch[1])
+                work = replace(work, largest=(tuple(next(cut(step, limits))),))
+            self._known[key] = work
+        return self._known[key]
+
+
+def _overhead(memory: MemoryPlan, compute: Compute) -> int:
+    if compute.device == "cpu":  # Python with the libraries, as in this very process
+        return int(psutil.Process().memory_info().rss)
+    return CUDA_CONTEXT + round(FRAGMENTED * (memory.peak - memory.by_use[Use.WEIGHTS]))
+
+
+def _rate(device: Device, compute: Compute) -> float | None:
+    if compute.autocast_bf16 or compute.dtype is torch.bfloat16:
+        return device.bf16
+    return device.fp16 if compute.dtype is torch.float16 else device.fp32

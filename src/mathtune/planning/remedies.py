@@ -1,0 +1,142 @@
+"""What to change where a training does not fit: each change reckoned through, none guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from mathtune.config.schema import Recipe
+from mathtune.models.compute import Compute
+from mathtune.planning.gpu_specs import Device
+from mathtune.planning.memory_trace import Use
+from mathtune.planning.peak_memory import MemoryPlan
+from mathtune.planning.workload import Workload
+
+LORA, FOUR_BIT = "adapter.r=16", "model.load_in_4bit=true"
+
+SMALL_LOGITS = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One way to train, reckoned through.
+
+    Attributes:
+        memory: Tensors at their peak, on one device.
+        overhead: Bytes besides tensors.
+        compute: Types of numbers, with the reason.
+        work: Steps and tokens.
+        devices: How many share the work; each holds everything.
+    """
+
+    memory: MemoryPlan
+    overhead: int
+    compute: Compute
+    work: Workload
+    devices: int
+
+    @property
+    def peak(self) -> int:
+        """Bytes on one device."""
+        return self.memory.peak + self.buckets + self.overhead
+
+    @property
+    def buckets(self) -> int:
+        """Bytes of the copy of all gradients that is exchanged between devices."""
+        return self.memory.by_use[Use.GRADIENTS] if self.devices > 1 else 0
+
+    @property
+    def sharded_peak(self) -> int:
+        """Bytes on one device where weights, gradients and optimiser states are shared out."""
+        return self.memory.sharded(self.devices) + self.overhead
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations on one device."""
+        return self.memory.flops_per_token * self.work.tokens
+
+    @property
+    def kernels(self) -> int:
+        """Kernels that are started on one device."""
+        return self.memory.kernels * self.work.micro_batches
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """A change, as it would be typed behind the recipe, and the peak that it was found to have."""
+
+    change: str
+    peak: int
+    fits: bool
+
+
+def find_remedies(
+    recipe: Recipe,
+    before: Estimate,
+    budget: int,
+    device: Device,
+    peak_with: Callable[[str], int],
+) -> Iterator[Remedy]:
+    """Yield the changes that lower the peak by 1 % or more, each by itself.
+
+    Where none of those that train the same weights is enough, they are tried together, and then
+    with LoRA and 4 bits.
+
+    Args:
+        recipe: What does not fit.
+        before: As it stands.
+        budget: Bytes there are.
+        device: What is planned for.
+        peak_with: Returns the peak of the recipe with a change.
+    """
+    helpful: dict[str, str] = {}
+    enough = False
+    for change in _same_weights(recipe, device):
+        peak = peak_with(change)
+        if peak < 0.99 * before.peak:
+            yield Remedy(change, peak, peak <= budget)
+            helpful.update(word.split("=", 1) for word in change.split())
+            enough |= peak <= budget
+    if before.devices > 1:
+        peak = before.sharded_peak
+        yield Remedy(f"FSDP over the {before.devices} devices", peak, peak <= budget)
+    methods = _methods(recipe)
+    for change in methods:
+        peak = peak_with(change)
+        if peak < 0.99 * before.peak:
+            yield Remedy(change, peak, peak <= budget)
+    if enough:
+        return
+    together = " ".join(f"{key}={value}" for key, value in helpful.items())
+    for method in ["" if len(helpful) > 1 else None, *methods]:
+        if method is None or not together:
+            continue
+        change = f"{together} {method}".strip()
+        peak = peak_with(change)
+        yield Remedy(change, peak, peak <= budget)
+        if peak <= budget:
+            return
+
+
+def _same_weights(recipe: Recipe, device: Device) -> Iterator[str]:
+    """Yield changes after which the same weights are trained."""
+    train = recipe.train
+    if not train.gradient_checkpointing:
+        yield "train.gradient_checkpointing=true"
+    if train.per_device_train_batch_size > 1:
+        examples = train.per_device_train_batch_size * train.gradient_accumulation_steps
+        yield f"train.per_device_train_batch_size=1 train.gradient_accumulation_steps={examples}"
+    if train.logits_chunk_bytes > SMALL_LOGITS:
+        yield f"train.logits_chunk_bytes={SMALL_LOGITS}"
+    if train.optim == "adamw_torch" and device.kind == "cuda":
+        yield "train.optim=adamw_torch_fused"
+    if train.optim.startswith("adamw_torch"):
+        yield f"train.optim={'paged_' if device.kind == 'cuda' else ''}adamw_8bit"
+
+
+def _methods(recipe: Recipe) -> list[str]:
+    """Return changes that train fewer weights or hold them in fewer bits."""
+    four_bit = [] if recipe.model.load_in_4bit or recipe.model.from_config else [FOUR_BIT]
+    if recipe.adapter is not None:
+        return four_bit
+    return [LORA, *(f"{LORA} {each}" for each in four_bit)]

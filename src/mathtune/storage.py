@@ -1,0 +1,213 @@
+"""Files and folders that are whole or not there: written aside, synced, sealed, renamed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from mathtune import ranks
+from mathtune.errors import DiskError, RunError
+
+SEAL = "checkpoint_manifest.json"
+
+_REPLACED = "replaced-"
+"""Before the name of a checkpoint while another of the same step takes its place."""
+
+_OS_ERROR = "(os error"
+"""How libraries written in Rust end the message of a failed system call."""
+
+
+def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the object that ``write_json`` has written, which must have all of ``keys``.
+
+    Raises:
+        RunError: If the file is missing or damaged.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError(f"it holds {type(value).__name__} in place of an object")
+        if missing := [key for key in keys if key not in value]:
+            raise ValueError(f"it has no {' and no '.join(missing)}")
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(path, str(error)) from error
+    return value
+
+
+def damaged(path: Path, why: str) -> RunError:
+    """Return the error for a file of a run folder that is not as it was written."""
+    return RunError(
+        f"{path} is damaged ({why}); delete it and give the same command again: finished work is "
+        "found and kept"
+    )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON aside and move it into place, so that a reader never sees half of it."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text aside and move it into place.
+
+    Raises:
+        DiskError: If it could not be written; a file that stood there before is untouched.
+    """
+    number = str(ranks.rank() or "")  # ranks may write the same file
+    aside = path.with_name(f"{path.name}.tmp{number}")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> DiskError:
+    """Return the error for a file that could not be written."""
+    return DiskError(
+        f"{path} could not be written ({error.strerror or error}); what was saved before is "
+        "whole: free some space or fix the permissions, and give the same command again"
+    )
+
+
+def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
+    """Put a file in place in one move, so that a reader sees the old one or the new one."""
+    aside = path.with_name(f".{path.name}.part")  # a fixed name: a killed writer leaves one at most
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("wb") as file:
+                file.writelines(chunks)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def seal(folder: Path) -> None:
+    """Hash and sync every file of a checkpoint folder and write the manifest."""
+    hashes = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != SEAL:
+            hashes[str(path.relative_to(folder))] = _sha256(path)
+            sync_path(path)
+    (folder / SEAL).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
+    sync_path(folder / SEAL)
+    sync_path(folder)
+
+
+def publish(staged: Path, final: Path) -> None:
+    """Move a sealed checkpoint to its final name."""
+    before = final.with_name(_REPLACED + final.name)
+    if final.exists():  # the same step was saved before a restart
+        shutil.rmtree(before, ignore_errors=True)
+        os.rename(final, before)
+    os.rename(staged, final)
+    sync_path(final.parent)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether a checkpoint has a manifest and every file matches it."""
+    manifest = folder / SEAL
+    if not manifest.is_file():
+        return False
+    try:
+        hashes = json.loads(manifest.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(hashes, dict) and all(
+        (folder / name).is_file() and _sha256(folder / name) == digest
+        for name, digest in hashes.items()
+    )
+
+
+def recover(checkpoints: Path) -> None:
+    """Put things right after a crash in which one checkpoint was taking the place of another."""
+    for before in checkpoints.glob(_REPLACED + "*"):
+        final = before.with_name(before.name.removeprefix(_REPLACED))
+        if not final.exists():
+            os.rename(before, final)
+        elif is_whole(final):
+            shutil.rmtree(before, ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make sure that a folder's files are on the disk."""
+    for path in (*folder.rglob("*"), folder):
+        sync_path(path)
+
+
+def sync_path(path: Path) -> None:
+    """Make sure that a file, or a folder's list of files, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def saving(aside: Path, needed: int = 0) -> Iterator[None]:
+    """Turn a write that fails into a DiskError; what was written aside is removed.
+
+    Args:
+        aside: Folder that is written to and moved into place later.
+        needed: About how many bytes are written, for the message.
+
+    Raises:
+        DiskError: The disk is full or cannot be written.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_of_disk(error):
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+        raise disk_error(error, aside.parent, needed) from error
+
+
+def _is_of_disk(error: Exception) -> bool:
+    """Return whether a save failed for the disk; not all libraries say so by the error's class."""
+    # PyTorch's writer says only that it stands at an unexpected place in the file; tokenizers
+    # raises a bare Exception.
+    told = "inline_container" in str(error) or _OS_ERROR in str(error)
+    return isinstance(error, OSError | SafetensorError) or told
+
+
+def disk_error(error: Exception, folder: Path, needed: int) -> DiskError:
+    """Describe a failed save: what was needed, what was free, and that earlier saves are whole."""
+    free = shutil.disk_usage(folder).free
+    what = getattr(error, "strerror", None)
+    if what is None:
+        full = "inline_container" in str(error) or f"{_OS_ERROR} {errno.ENOSPC})" in str(error)
+        what = os.strerror(errno.ENOSPC) if full else str(error)
+    return DiskError(
+        f"could not save to {folder}: {what}; {free / 2**20:,.1f} MB are free"
+        + (f" and the save needs about {needed / 2**20:,.1f} MB" if needed else "")
+        + "; what was saved before is whole: free some space and give the same command again"
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()

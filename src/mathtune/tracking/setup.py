@@ -1,0 +1,142 @@
+"""Trackers: prepared so that none of them ever asks a question or stops a run.
+
+Their integrations are Transformers' own. What is kept of them between two starts of a run (W&B's
+and MLflow's run ids, how often each failed) stands in ``tracking.json``; secrets never do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import netrc
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.console import Console
+
+from mathtune.config.schema import Recipe
+from mathtune.errors import ConfigError
+from mathtune.storage import read_json, write_json
+
+_PACKAGES = {
+    "wandb": "wandb",
+    "tensorboard": "tensorboard",
+    "mlflow": "mlflow",
+    "trackio": "trackio",
+}
+
+
+def missing_packages(trackers: Sequence[str]) -> list[str]:
+    """Return a sentence for each tracker whose package is not installed."""
+    return [
+        f"tracking.report_to names {name}, which is not installed; `pip install "
+        f"{_PACKAGES[name]}` or leave it out"
+        for name in trackers
+        if importlib.util.find_spec(_PACKAGES[name]) is None
+    ]
+
+
+def prepare_trackers(recipe: Recipe, run_dir: Path, console: Console) -> list[str]:
+    """Return the trackers to report to, W&B set to offline where it has no key.
+
+    What the user has set in the environment is left as it is.
+
+    Raises:
+        ConfigError: If a tracker's package is not installed.
+    """
+    trackers: list[str] = list(recipe.tracking.report_to)
+    if missing := missing_packages(trackers):
+        raise ConfigError(missing)
+    if "wandb" in trackers:
+        os.environ.setdefault("WANDB_SILENT", "true")
+        # Its crash reports wait up to 20 seconds at the end for a server that does not answer.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        if os.environ.get("WANDB_MODE", "online") == "online" and not _has_wandb_key():
+            os.environ["WANDB_MODE"] = "offline"
+            console.print("W&B has no key: recording offline; `wandb sync` uploads it later")
+    if "tensorboard" in trackers:
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(run_dir / "tensorboard")
+    if "mlflow" in trackers:
+        os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", recipe.tracking.project)
+        # Its own defaults wait for hours where a server does not answer.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        if kept := Kept(run_dir, "mlflow").get("run_id"):
+            os.environ["MLFLOW_RUN_ID"] = kept
+        else:
+            os.environ.pop("MLFLOW_RUN_ID", None)  # of another run of this process
+    return trackers
+
+
+class Kept:
+    """What ``tracking.json`` holds of one tracker."""
+
+    def __init__(self, run_dir: Path, tracker: str) -> None:
+        self._path, self._tracker = run_dir / "tracking.json", tracker
+
+    def get(self, key: str) -> Any:
+        """Return a value, or None."""
+        return self._all().get(self._tracker, {}).get(key)
+
+    def set(self, **values: Any) -> None:
+        """Keep values."""
+        everything = self._all()
+        everything[self._tracker] = {**everything.get(self._tracker, {}), **values}
+        write_json(self._path, everything)
+
+    def count_failure(self) -> None:
+        """Count one more failure."""
+        self.set(failures=(self.get("failures") or 0) + 1)
+
+    def _all(self) -> dict[str, Any]:
+        return read_json(self._path) if self._path.exists() else {}
+
+
+def log_results(recipe: Recipe, run_dir: Path, console: Console) -> None:
+    """Give each tracker the figures, the answers and the report, once for each state of them.
+
+    A tracker that fails is named in one line and counted; it stops nothing.
+    """
+    if not recipe.tracking.report_to:
+        return
+    from mathtune.tracking import results as tracker_results
+
+    state = hashlib.sha256()
+    for path in (run_dir / "results.json", run_dir / "metrics.jsonl"):
+        state.update(path.read_bytes() if path.exists() else b"-")
+    for name in prepare_trackers(recipe, run_dir, console):
+        kept = Kept(run_dir, name)
+        if kept.get("logged") == state.hexdigest():
+            continue
+        if attempt(name, kept, console, tracker_results.LOGGERS[name], recipe, run_dir, console):
+            kept.set(logged=state.hexdigest())
+
+
+def attempt(
+    name: str, kept: Kept, console: Console, call: Callable[..., None], *arguments: Any
+) -> bool:
+    """Call a tracker; say and count its failure, and return whether there was none."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for our figures
+            call(*arguments)
+        return True
+    except Exception as error:
+        first = str(error).strip().partition("\n")[0] or type(error).__name__
+        console.print(f"{name} failed and the run goes on without it: {first}")
+        kept.count_failure()
+        return False
+
+
+def _has_wandb_key() -> bool:
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

@@ -1,0 +1,1 @@
+"""How the examples of one optimiser step are split into micro-batches, on one rank or several."""

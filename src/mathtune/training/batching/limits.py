@@ -1,0 +1,175 @@
+"""How much a pass takes, and whether its examples can share a row.
+
+The latter depends on the model, so it is tried on two examples before a training begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from mathtune import ranks
+from mathtune.config.schema import Recipe
+from mathtune.errors import ModelError, TrainingStopped
+from mathtune.models.compute import Compute
+from mathtune.records import Example
+from mathtune.training.batching.micro_batches import Limits, collate
+from mathtune.training.batching.padding_free import attention_within_examples, is_asked
+from mathtune.training.kernels import kernels_in_words
+from mathtune.training.loss.lm_head import target_hidden
+from mathtune.training.memory.out_of_memory import is_out_of_memory
+
+# So many that products run at their full rate and gradients of weights are seldom added up.
+MICRO_BATCH_TOKENS = {"cpu": 2048, "mps": 4096, "cuda": 16384}
+
+
+def limits(recipe: Recipe, model: Any) -> Limits:
+    """Return the bounds of a micro-batch that follow from a recipe and the model's device."""
+    return limits_on(recipe, model.config, model.device.type)
+
+
+def limits_on(recipe: Recipe, hf_config: Any, device: str) -> Limits:
+    """Return the bounds of a micro-batch on a kind of device, from the model's configuration."""
+    vocabulary = int(hf_config.get_text_config().vocab_size)
+    return Limits(
+        examples=recipe.train.per_device_train_batch_size,
+        tokens=recipe.train.micro_batch_tokens or MICRO_BATCH_TOKENS[device],
+        targets=max(1, recipe.train.logits_chunk_bytes // (4 * vocabulary)),
+        padding_free=is_asked(recipe),
+    )
+
+
+def limits_for(
+    recipe: Recipe, model: Any, compute: Compute, examples: Sequence[Example], console: Console
+) -> Limits:
+    """Return the bounds of a micro-batch; say which they are, how it is laid out and by what
+    kernels it is computed.
+
+    ``examples`` are all that will be laid out by them. One that is longer than a pass has a row to
+    itself, with the same attention, so it counts too.
+
+    Raises:
+        ModelError: The model sees the tokens that it is to predict.
+        TrainingStopped: Memory does not even hold one example.
+    """
+    bounds = limits(recipe, model)
+    shortest = min(examples, key=lambda example: len(example.ids))
+    ranks.from_first(lambda: check_causal(model, shortest))
+
+    def why_not(padding_free: bool) -> str | None:
+        return ranks.from_first(
+            lambda: why_mixed(model, examples, padding_free, compute.autocast_bf16)
+        )
+
+    how = "padded rows, as the recipe asks"
+    if bounds.padding_free:
+        how = "one row without padding"
+        if reason := why_not(padding_free=True):
+            how = f"padded rows, for in one row {reason}"
+            bounds = replace(bounds, padding_free=False)
+    if not bounds.padding_free and bounds.examples > 1 and (reason := why_not(padding_free=False)):
+        how = f"a row of its own, for even in padded rows {reason}"
+        bounds = replace(bounds, examples=1)
+    problems = "1 problem" if bounds.examples == 1 else f"{bounds.examples} problems"
+    console.print(f"at most {problems} and {bounds.tokens:,} tokens a pass, in {how}")
+    console.print(kernels_in_words(recipe, model, compute, bounds.padding_free))
+    return bounds
+
+
+_TOLERANCE = {4: 1e-3, 2: 5e-2}
+"""Relative difference of a hidden state that rounding explains, by bytes of a number."""
+
+
+def check_causal(model: Any, example: Example) -> None:
+    """Raise ModelError if what a model computes for a token depends on tokens after it.
+
+    Then its loss would measure nothing, for each token to be predicted is seen. In a causal model
+    the gradient of the first half's hidden states by the second half's embeddings is exactly 0, in
+    numbers of any size.
+    """
+    embeddings: list[torch.Tensor] = []
+
+    def keep(_module: Any, _arguments: Any, output: torch.Tensor) -> torch.Tensor:
+        embeddings.append(output.detach().requires_grad_())
+        return embeddings[-1]
+
+    hook = model.get_input_embeddings().register_forward_hook(keep)
+    try:
+        hidden_TD = _hidden(model, [example], padding_free=False)
+        half = len(hidden_TD) // 2
+        first_TD = hidden_TD[:half]
+        # The square besides, for the sum over a normalised vector is a constant.
+        (gradient_BTD,) = torch.autograd.grad((first_TD + first_TD.square()).sum(), embeddings[:1])
+    except Exception:  # what else is wrong is found by why_mixed, or by the first step
+        return
+    finally:
+        hook.remove()
+    later_TD = gradient_BTD[0, half:]
+    if later_TD.any() and later_TD.isfinite().all():
+        raise ModelError(
+            f"this {model.config.model_type} model sees the tokens after each token, so it cannot "
+            "learn to predict them: it is an encoder, such as BERT; set model.name_or_path to a "
+            "causal language model"
+        )
+
+
+@torch.no_grad()
+def why_mixed(
+    model: Any, examples: Sequence[Example], padding_free: bool, autocast_bf16: bool = False
+) -> str | None:
+    """Return why a model's examples cannot be laid out together, or None if they can.
+
+    The longest and the shortest example are given to the model together and each alone. Their last
+    hidden states differ if one sees the other, through attention or a state that runs along the
+    row, if attention has other rules for long texts, or if a model sees the padding ahead.
+
+    Raises:
+        TrainingStopped: Memory does not even hold one example.
+    """
+    by_length = sorted(examples, key=lambda example: -len(example.ids))
+    two = [by_length[0], by_length[-1]]
+    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=autocast_bf16)
+    try:
+        with autocast:
+            alone_ND = torch.cat([_hidden(model, [example], False) for example in two])
+    except Exception as error:  # architectures fail in ways of their own
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise TrainingStopped(
+                f"out of memory before the first step, where the model looks at {len(two[0].ids)} "
+                "tokens; lower train.max_length, take a smaller model, or train an adapter on "
+                "4-bit weights (adapter.r=8 model.load_in_4bit=true)"
+            ) from error
+        return _first_line(error)
+    try:
+        with autocast, attention_within_examples(model) if padding_free else nullcontext():
+            together_ND = _hidden(model, two, padding_free)
+    except Exception as error:
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            return "memory does not hold two of them"
+        return _first_line(error)
+    apart_N = torch.linalg.norm(together_ND - alone_ND, dim=-1)
+    worst = float((apart_N / torch.linalg.norm(alone_ND, dim=-1)).max())
+    bytes_each = 2 if autocast_bf16 else next(model.parameters()).dtype.itemsize
+    if worst <= _TOLERANCE.get(bytes_each, 5e-2):
+        return None
+    return f"its hidden states change by up to {worst:.1g} of their size"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _hidden(model: Any, examples: Sequence[Example], padding_free: bool) -> torch.Tensor:
+    was_training = model.training
+    model.eval()
+    try:
+        # Of every token: what reaches only the next few is seen nowhere else.
+        batch = collate(examples, padding_free=padding_free, every_token=True)
+        return target_hidden(model, batch.to(model.device)).float()
+    finally:
+        model.train(was_training)

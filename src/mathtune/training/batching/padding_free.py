@@ -1,0 +1,174 @@
+"""Several examples in one row, none of which sees another: no padding is computed.
+
+A row's positions begin anew with each example, and attention runs over each example by itself. On
+CPUs that is a call of PyTorch's kernel an example; on GPUs with 16-bit numbers one call of its
+kernel for sequences of varying lengths, or of flash-attn's, where the recipe asks for that.
+
+Whether it is exact depends on the architecture: some carry a state along the row (Mamba, short
+convolutions), some bend attention in a way of their own. So ``layout.py`` tries it on two examples
+before a training, and a model that mixes them is trained on padded rows instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from mathtune.attention.kernels import attention, bias_of
+from mathtune.attention.registration import attention_implementation, register
+from mathtune.config.schema import Recipe
+
+_NAME = "mathtune_padding_free"
+
+# Arguments with which an architecture changes attention in a way that is not done here.
+_UNSUPPORTED = ("s_aux", "sinks", "position_bias", "head_mask", "indices", "block_indices")
+
+
+class _CannotPack(ValueError):
+    """The message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowLengths:
+    """Tokens of each example in a row; torch.compile does not look into it on its way.
+
+    Of a bare tuple it would compile a version for each number of examples, and none after the
+    eighth.
+    """
+
+    tokens: tuple[int, ...]
+
+
+@torch.compiler.disable  # else compiled anew for each number of examples
+def _attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    example_lengths: RowLengths | None = None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend within each example: ``(B, H, T, D)`` to ``(B, T, H, D)``.
+
+    Keys and values may have fewer heads, of which H is a multiple. T is the sum of the lengths of
+    the examples in the one row; without lengths each of B rows is an example.
+    """
+    lengths = example_lengths.tokens if example_lengths else (query.shape[2],)
+    changed = [name for name in _UNSUPPORTED if kwargs.get(name) is not None]
+    if attention_mask is not None:
+        changed.append("a mask of its own")
+    if softcap is not None and (dropout or getattr(module, "attention_dropout", 0.0)):
+        changed.append("softcap with dropout")
+    if changed:
+        raise _CannotPack(f"its attention uses {', '.join(changed)}")
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if torch.is_autocast_enabled(query.device.type):  # rotary embedding left them in float32
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    plain = softcap is None and not dropout and query.shape[-1] == value.shape[-1]
+    if example_lengths and plain and query.is_cuda and query.dtype.itemsize == 2:
+        return _varying_lengths(query, key, value, scaling, sliding_window, **kwargs), None
+    outs = []
+    for own in zip(*(all_.split(lengths, 2) for all_ in (query, key, value)), strict=True):
+        bias = _window_bias(own[0], sliding_window)
+        if softcap is not None:
+            out, _ = attention(
+                *own, scaling=scaling, softcap=softcap, bias=bias, causal=bias is None
+            )
+        else:
+            out = F.scaled_dot_product_attention(
+                *own,
+                attn_mask=None if bias is None else bias.to(query.dtype),
+                dropout_p=dropout,
+                is_causal=bias is None,
+                scale=scaling,
+                enable_gqa=query.shape[1] != key.shape[1],
+            )
+        outs.append(out.transpose(1, 2))
+    return torch.cat(outs, dim=1), None
+
+
+def _varying_lengths(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float,
+    sliding_window: int | None,
+    *,
+    cu_seq_lens_q: torch.Tensor,
+    max_length_q: int,
+    **_: Any,
+) -> torch.Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    out_THD: torch.Tensor = varlen_attn(
+        *(all_[0].transpose(0, 1) for all_ in (query, key, value)),
+        cu_seq_q=cu_seq_lens_q,
+        cu_seq_k=cu_seq_lens_q,
+        max_q=max_length_q,
+        max_k=max_length_q,
+        scale=scaling,
+        # Keys before and after a query; none after it is causal attention.
+        window_size=(-1 if sliding_window is None else sliding_window - 1, 0),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return out_THD[None]
+
+
+def _window_bias(query: torch.Tensor, window: int | None) -> torch.Tensor | None:
+    """Return 0 where a query sees a key, else minus infinity; None where the window hides none."""
+    tokens = query.shape[2]
+    if window is None or tokens <= window:
+        return None
+    visible = torch.ones(tokens, tokens, dtype=torch.bool, device=query.device).tril()
+    return bias_of(visible.triu(1 - window))
+
+
+register(_NAME, _attention)
+
+
+def _is_flash(implementation: str) -> bool:
+    return implementation.startswith("flash_attention")
+
+
+def is_asked(recipe: Recipe) -> bool:
+    """Return whether a recipe lets examples share rows; an attention kernel it names may not."""
+    kernel = recipe.model.attn_implementation
+    return recipe.train.padding_free and (kernel in (None, "sdpa") or _is_flash(kernel))
+
+
+@contextmanager
+def attention_within_examples(model: Any) -> Iterator[None]:
+    """Let a model attend within the examples of a row, in forward and in backward passes."""
+    config = model.config.get_text_config()
+    kept = _is_flash(config._attn_implementation)
+    with nullcontext() if kept else attention_implementation(config, _NAME):
+        yield
+
+
+def row_arguments(model: Any, lengths: tuple[int, ...], device: torch.device) -> dict[str, Any]:
+    """Return what the model's forward pass needs to know of the examples in its one row."""
+    positions = torch.cat([torch.arange(length, device=device) for length in lengths])
+    ends = torch.tensor((0, *accumulate(lengths)), dtype=torch.int32, device=device)
+    arguments: dict[str, Any] = {
+        "position_ids": positions[None],
+        "cu_seq_lens_q": ends,
+        "cu_seq_lens_k": ends,
+        "max_length_q": max(lengths),
+        "max_length_k": max(lengths),
+    }
+    if _is_flash(model.config.get_text_config()._attn_implementation):
+        return arguments
+    return arguments | {"example_lengths": RowLengths(lengths)}

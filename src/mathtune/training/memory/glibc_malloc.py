@@ -1,0 +1,96 @@
+"""What the C library does with memory that PyTorch frees on a CPU.
+
+glibc gives blocks above 32 MB back to the system at once and fetches them anew, page by page, in
+the next pass: a quarter of a step's time with a large vocabulary. Of smaller ones it keeps all, and
+between layers of changing sizes many fit nothing else. So where memory is plentiful all of it is
+kept, and where it is scarce each block of 1 MB or more goes back at once: then no more is held than
+training needs, for more time. Other C libraries have their own ways and are left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import resource
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+
+from mathtune import ranks
+from mathtune.config.schema import Recipe
+from mathtune.training.batching.micro_batches import Limits
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # malloc.h
+
+
+def use_memory(
+    recipe: Recipe, model: Any, limits: Limits, console: Console, *, ran_out: bool
+) -> None:
+    """Keep freed memory for speed, unless it is scarce, ran out or the recipe asks to save it."""
+    needed = needed_at_most(model, limits)
+    free = free_memory() // ranks.local_world_size()
+    if recipe.train.gradient_checkpointing or recipe.model.load_in_4bit or ran_out:
+        give_back_freed_memory()
+    elif free > 2 * needed:
+        hold_freed_memory()
+    else:
+        give_back_freed_memory()
+        console.print(
+            f"training may take {needed / 2**30:.1f} GB and {free / 2**30:.1f} GB are free: freed "
+            "memory goes back to the system at once, which takes more time"
+        )
+
+
+def hold_freed_memory() -> None:
+    """Make glibc keep what is freed, blocks of all sizes."""
+    _set(_MMAP_MAX, 0)
+    _set(_TRIM_THRESHOLD, -1)
+    _set(_TOP_PAD, 2**26)
+
+
+def give_back_freed_memory() -> None:
+    """Make glibc return each freed block of 1 MB or more to the system, those it holds too."""
+    _set(_MMAP_MAX, 65536)
+    _set(_MMAP_THRESHOLD, 2**20)
+    _set(_TRIM_THRESHOLD, 2**20)
+    _set(_TOP_PAD, 0)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def free_memory() -> int:
+    """Return the bytes that processes here may come to hold: what is free, or a limit on them."""
+    held = psutil.Process().memory_info()
+    bounds = [psutil.virtual_memory().available + held.rss]
+    group = Path("/sys/fs/cgroup/memory.max")
+    if group.is_file() and (text := group.read_text().strip()) != "max":
+        bounds.append(int(text))
+    addresses, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if addresses != resource.RLIM_INFINITY:  # libraries take addresses without memory
+        bounds.append(addresses - held.vms + held.rss)
+    return int(min(bounds))
+
+
+def needed_at_most(model: Any, limits: Limits) -> int:
+    """Return a generous estimate of the bytes that training takes on a CPU.
+
+    Weights, gradient and two moments, and for a micro-batch twice what linear layers take and give
+    and its logits.
+    """
+    held = sum(each.numel() * each.element_size() for each in model.parameters())
+    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    head = model.get_output_embeddings().weight
+    tables = (head, model.get_input_embeddings().weight)
+    widths = sum(
+        sum(each.shape[-2:])
+        for each in model.parameters()
+        if each.dim() > 1 and all(each is not table for table in tables)
+    )
+    return held + 12 * trained + 8 * limits.tokens * widths + 4 * limits.targets * len(head)
+
+
+def _set(option: int, value: int) -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(option, value)

@@ -1,0 +1,170 @@
+"""A step that does not fit into memory is cut smaller and taken again.
+
+The gradient of a step does not depend on how its examples are cut (``batches.py``), so training
+goes on as if the smaller cut had been asked for from the beginning. What was found to fit is kept
+in the run folder: a new start of the run begins with it. Several ranks can only go on by a new
+start, for the others are in the middle of a pass in which they wait for the one that failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mathtune import ranks
+from mathtune.errors import RunError, TrainingStopped
+from mathtune.records import Example
+from mathtune.storage import read_json, write_json
+from mathtune.training.batching import across_ranks as distributed
+from mathtune.training.batching.across_ranks import Passes
+from mathtune.training.batching.micro_batches import Limits, supervised_count
+from mathtune.training.memory.glibc_malloc import give_back_freed_memory
+
+_KEPT = ("examples", "tokens", "targets")
+
+_FEW_TARGETS = 32
+"""Logits of no more tokens are not what fills the memory."""
+
+
+@dataclass
+class FittingLimits:
+    """Bounds of a pass, made smaller where memory runs out, over the starts of a run.
+
+    Attributes:
+        path: Where they are kept.
+        circumstances: What they were found in. In others than before, all begins anew.
+        limits: Those that fit, as far as is known.
+        cuts: How often they were made smaller.
+    """
+
+    path: Path
+    circumstances: dict[str, Any]
+    limits: Limits
+    cuts: int = 0
+
+    @classmethod
+    def open(cls, run_dir: Path, limits: Limits, **circumstances: Any) -> FittingLimits:
+        """Return what an earlier start of the run has found, on every rank the same.
+
+        Args:
+            run_dir: The run folder.
+            limits: By the recipe and the model.
+            circumstances: What else memory depends on, for JSON.
+        """
+        known = {**asdict(limits), **circumstances}
+        asked = cls(run_dir / "limits.json", known, limits)
+        return ranks.from_first(asked._found_before)
+
+    def _found_before(self) -> FittingLimits:
+        with contextlib.suppress(RunError):  # missing or damaged: found again if need be
+            kept = read_json(self.path, ("circumstances", *_KEPT, "cuts"))
+            sound = all(type(kept[name]) is int and kept[name] > 0 for name in (*_KEPT, "cuts"))
+            if sound and kept["circumstances"] == self.circumstances:
+                limits = replace(self.limits, **{name: kept[name] for name in _KEPT})
+                return replace(self, limits=limits, cuts=kept["cuts"])
+        return self
+
+    def cut(self, limits: Limits) -> None:
+        """Take smaller limits and keep them for the next start."""
+        self.limits = limits
+        self.cuts += 1
+        kept = {name: getattr(limits, name) for name in _KEPT}
+        with contextlib.suppress(OSError):  # then it is found again; a full disk ends no run here
+            write_json(self.path, {"circumstances": self.circumstances, **kept, "cuts": self.cuts})
+
+    def in_words(self) -> str:
+        """Say how much a pass takes."""
+        return (
+            f"at most {self.limits.examples} examples, {self.limits.tokens} tokens and the logits "
+            f"of {self.limits.targets} tokens at a time"
+        )
+
+
+def within_memory(
+    fitting: FittingLimits,
+    examples: Sequence[Example],
+    compute: Callable[[Passes], torch.Tensor],
+    *,
+    model: torch.nn.Module,
+    where: str,
+    say: Callable[[str], None],
+) -> torch.Tensor:
+    """Compute over the examples' passes; where memory runs out, anew over smaller ones.
+
+    Args:
+        fitting: Bounds of a pass; smaller after memory ran out.
+        examples: On all ranks.
+        compute: Called with this rank's passes.
+        model: Its gradients are dropped before it is tried again.
+        where: Which step it is, for messages.
+        say: Told of each time that passes are made smaller.
+
+    Raises:
+        TrainingStopped: They cannot be made smaller, or other ranks wait in the middle of one.
+    """
+    while True:
+        passes = distributed.passes(examples, fitting.limits)
+        try:
+            return compute(passes)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside of the handler, whose traceback keeps the tensors of the failed pass alive.
+        fitting.cut(halved(fitting.limits, [micro for micro, _ in passes], where))
+        then = f"with {fitting.in_words()}; the gradient is the same, but for what dropout drops"
+        if ranks.world_size() > 1:
+            raise TrainingStopped(
+                f"out of memory at {where}: give the same command again to go on from the last "
+                f"checkpoint, if there is one, {then}"
+            )
+        model.zero_grad()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        else:
+            give_back_freed_memory()
+        say(f"out of memory at {where}: it is taken again {then}")
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error says that a device, or this machine, has no memory left."""
+    # On CPU PyTorch raises a bare RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def halved(limits: Limits, micro_batches: Sequence[Sequence[Example]], where: str) -> Limits:
+    """Return limits that cut the largest of the micro-batches in two, or an example's logits.
+
+    Args:
+        limits: The limits they were cut by.
+        micro_batches: Those that did not fit.
+        where: The step they belong to, for the message.
+
+    Raises:
+        TrainingStopped: If each of them is a single example and its logits are few.
+    """
+    several = [micro for micro in micro_batches if len(micro) > 1]
+    if not several:
+        most = max(supervised_count([example]) for micro in micro_batches for example in micro)
+        if (targets := min(limits.targets, most)) > _FEW_TARGETS and ranks.sharding() is None:
+            return replace(limits, targets=(targets + 1) // 2)
+        longest = max(len(example.ids) for micro in micro_batches for example in micro)
+        raise TrainingStopped(
+            f"out of memory at {where} with one example of {longest} tokens at a time; the last "
+            "checkpoint, if there is one, is whole. Set train.gradient_checkpointing=true, lower "
+            "train.max_length or train.logits_chunk_bytes, or train an adapter (adapter.r=8, "
+            "model.load_in_4bit=true)"
+        )
+    examples = max(map(len, several))
+    tokens = max(map(limits.tokens_of, several))
+    return replace(
+        limits,
+        examples=min(limits.examples, (examples + 1) // 2),
+        tokens=(tokens + 1) // 2,
+    )

@@ -1,0 +1,216 @@
+"""The model under study: loaded once, measured, trained, measured again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from rich.console import Console
+
+from mathtune import ranks
+from mathtune.config.schema import Recipe
+from mathtune.errors import ModelError
+from mathtune.generation.engine import Engine
+from mathtune.models import adapters
+from mathtune.models import loading as models
+from mathtune.models.compute import Compute, pick_compute
+from mathtune.models.train_tokenizer import train_tokenizer
+from mathtune.prompts.render import Renderer
+from mathtune.records import Example, Problem, Splits
+from mathtune.runs import Run
+from mathtune.training.batching.limits import limits
+from mathtune.training.loss.supervised import token_logprobs
+from mathtune.training.run import TrainingResult, fitting, train
+
+# Enough text for byte-pair merges to settle; more only takes longer.
+TOKENIZER_SAMPLE = 20_000
+
+
+@dataclass
+class Student:
+    """A model with its tokenizer, on its device, as a recipe holds it."""
+
+    recipe: Recipe
+    model: Any
+    tokenizer: Any
+    compute: Compute
+    console: Console
+
+    @classmethod
+    def load(cls, recipe: Recipe, console: Console, texts: Sequence[Problem] = ()) -> Student:
+        """Load the recipe's base model, or build it with a tokenizer trained on ``texts``.
+
+        Raises:
+            ModelError: If it cannot be loaded or built.
+        """
+        models.quiet_libraries()
+        compute = pick_compute(recipe.model.dtype, trains_all_weights=recipe.adapter is None)
+        console.print(
+            f"{compute.name}, {str(compute.dtype).removeprefix('torch.')} weights: {compute.reason}"
+        )
+        if recipe.model.from_config is not None:
+            assert recipe.model.train_tokenizer is not None  # the schema asks for both
+            sample = texts[:: max(1, len(texts) // TOKENIZER_SAMPLE)]
+            tokenizer = train_tokenizer(
+                (f"{problem.question}\n{problem.answer}" for problem in sample),
+                recipe.model.train_tokenizer,
+            )
+            model = models.build_from_config(recipe.model, tokenizer, compute, recipe.seed)
+        else:
+            tokenizer = models.load_tokenizer(
+                recipe.model.name_or_path or "",
+                recipe.model.revision,
+                trust=recipe.model.trust_remote_code,
+            )
+            model = models.load_model(recipe.model, compute)
+        return cls(recipe, model, tokenizer, compute, console)
+
+    @classmethod
+    def load_tuned(cls, recipe: Recipe, run: Run, console: Console) -> Student:
+        """Load what an earlier training of this run has saved."""
+        tuned = recipe.model.model_copy(
+            update={
+                "name_or_path": str(run.model),
+                "revision": None,
+                "from_config": None,
+                "train_tokenizer": None,
+            }
+        )
+        return cls.load(recipe.model_copy(update={"model": tuned}), console)
+
+    def renderer(self, *, completion_only: bool = True, shots: Sequence[Problem] = ()) -> Renderer:
+        """Return the renderer of the recipe's prompt style for this tokenizer."""
+        return Renderer(
+            self.tokenizer,
+            self.recipe.prompt.style,
+            system=self.recipe.prompt.system,
+            completion_only=completion_only,
+            shots=shots,
+        )
+
+    def engine(self, interrupted: Callable[[], bool] = lambda: False) -> Engine:
+        """Return an engine that decodes with the model as it is now, until it is interrupted."""
+        from mathtune.generation.hf import HFEngine
+
+        rows = self.recipe.eval.batch_size
+        return HFEngine(self.model, self.tokenizer, rows=rows, interrupted=interrupted)
+
+    def score(self, examples: Sequence[Example]) -> Iterator[list[float]]:
+        """Yield the log-probability of each token of each example.
+
+        Raises:
+            ModelError: If an example is longer than the model's context.
+        """
+        context = models.context_length(self.model)
+        longest = max((len(example.ids) for example in examples), default=0)
+        if context is not None and longest > context:
+            raise ModelError(
+                f"a solution with its prompt has {longest} tokens and the model's context {context}"
+                ", so its perplexity cannot be measured; set eval.perplexity=false"
+            )
+        own = list(
+            token_logprobs(self.model, ranks.share(examples), limits(self.recipe, self.model))
+        )
+        parts = [iter(part) for part in ranks.gather(own)]
+        return (next(parts[index % len(parts)]) for index in range(len(examples)))
+
+    def check(self, splits: Splits) -> None:
+        """Find what would stop training on the splits, in seconds.
+
+        Raises:
+            DataError: If no example fits ``train.max_length``, or one does not and may not be left
+                out.
+            ModelError: If ``train.max_length`` is beyond the model's context, or the adapter's
+                modules are not in the model.
+        """
+        limit, overlong = self.recipe.train.max_length, self.recipe.train.overlong
+        for name, part in (("training", splits.train), ("validation", splits.validation)):
+            if not part.problems:
+                continue
+            self._check_context()
+            examples = map(self.renderer().example, part.problems)
+            if overlong == "drop" and any(len(example.ids) <= limit for example in examples):
+                continue
+            fitting(list(map(self.renderer().example, part.problems)), limit, overlong, name)
+        if self.recipe.adapter is not None and not hasattr(self.model, "peft_config"):
+            adapters.check_targets(self.model, self.recipe.adapter)
+
+    def _check_context(self) -> None:
+        context, limit = models.context_length(self.model), self.recipe.train.max_length
+        if context is not None and limit > context:
+            raise ModelError(
+                f"train.max_length={limit} is beyond the model's context of {context} tokens; set "
+                f"train.max_length={context} or less"
+            )
+
+    def train(
+        self,
+        splits: Splits,
+        run: Run,
+        exact_match: Callable[[Student, Callable[[], bool]], float] | None = None,
+    ) -> TrainingResult:
+        """Train on the splits; afterwards the model holds the weights that validation chose.
+
+        Args:
+            splits: Training and validation problems.
+            run: Where checkpoints, metrics and the model go.
+            exact_match: Called at every validation with this student and with a function that says
+                whether a signal came, upon which it raises ValidationInterrupted; logged beside
+                the loss.
+
+        Raises:
+            DataError: If no example fits ``train.max_length``.
+            ModelError: If ``train.max_length`` is beyond the model's context.
+            TrainingStopped: See ``training.run.train``.
+        """
+        recipe = self.recipe
+        self._check_context()
+        renderer = self.renderer(completion_only=recipe.train.completion_only_loss)
+        train_examples, too_long = fitting(
+            [renderer.example(problem) for problem in splits.train.problems],
+            recipe.train.max_length,
+            recipe.train.overlong,
+            "training",
+        )
+        # Validation is always by solutions, so that its loss means the same for every recipe.
+        judge = self.renderer()
+        validation_examples, too_long_to_judge = fitting(
+            [judge.example(problem) for problem in splits.validation.problems],
+            recipe.train.max_length,
+            recipe.train.overlong,
+            "validation",
+        )
+        for what, count in (("training", too_long), ("validation", too_long_to_judge)):
+            if count:
+                self.console.print(
+                    f"{count} {what} examples longer than {recipe.train.max_length} tokens left out"
+                )
+        if recipe.adapter is not None and not hasattr(self.model, "peft_config"):
+            initial = run.folder / adapters.INITIAL
+            with ranks.first_goes_first():
+                self.model = adapters.add_adapter(self.model, recipe.adapter, recipe.seed, initial)
+        counts = models.count_parameters(self.model)
+        run.note(
+            parameters=counts.to_json(),
+            device=self.compute.name,
+            dtype=str(self.compute.dtype).removeprefix("torch."),
+            dtype_reason=self.compute.reason,
+            training={"too_long": {"train": too_long, "validation": too_long_to_judge}},
+        )
+        self.console.print(
+            f"training {counts.trainable:,} of {counts.total:,} parameters "
+            f"({counts.trainable_share:.2%}) on {len(train_examples):,} problems"
+        )
+        return train(
+            recipe,
+            model=self.model,
+            tokenizer=self.tokenizer,
+            compute=self.compute,
+            train_examples=train_examples,
+            validation_examples=validation_examples,
+            run_dir=run.folder,
+            console=self.console,
+            exact_match=None if exact_match is None else partial(exact_match, self),
+        )
