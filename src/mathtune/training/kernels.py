@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from transformers.integrations.liger import apply_liger_kernel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mathtune.config.schema import Recipe
@@ -64,6 +66,21 @@ def compile_fault(error: Exception) -> ConfigError | None:
         f"train.torch_compile=true: PyTorch could not compile this model here ({told[:300]}); "
         "mend the compiler or set train.torch_compile=false to go on"
     )
+
+
+def prepare_layers(recipe: Recipe, model: Any, say: Callable[[str], None]) -> None:
+    """Give a model's layers the kernels that a recipe asks for, and let them save activations."""
+    if recipe.train.use_liger_kernel:
+        apply_liger_kernel(model, LIGER)
+    if recipe.train.torch_compile:
+        layers = compile_layers(model)
+        say(
+            f"compiling {layers} layers at the first steps"
+            if layers
+            else "train.torch_compile: this model's layers are not Transformers', none is compiled"
+        )
+    if recipe.train.gradient_checkpointing:
+        model.activation_checkpointing_enable()
 
 
 def compile_layers(model: Any) -> int:

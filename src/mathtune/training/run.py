@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -12,34 +12,36 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from transformers import EarlyStoppingCallback, set_seed
+from transformers import enable_full_determinism, set_seed
+from transformers.trainer_utils import align_special_tokens
 
 from mathtune import ranks
 from mathtune.config.schema import Recipe
-from mathtune.errors import ConfigError, DataError, TrainingStopped, ValidationInterrupted
+from mathtune.errors import ConfigError, DataError, TrainingStopped
 from mathtune.models.adapters import INITIAL, save_as_lora
 from mathtune.models.base_fingerprint import note_base
 from mathtune.models.compute import Compute
 from mathtune.records import Example
 from mathtune.storage import recover, saving, sync_folder
-from mathtune.tracking.callbacks import tracker_callbacks
+from mathtune.tracking.callbacks import make_trackers
 from mathtune.tracking.setup import prepare_trackers
+from mathtune.training.accelerator import make_accelerator, parallelism
 from mathtune.training.arguments import training_arguments
-from mathtune.training.batching.across_ranks import parallelism
 from mathtune.training.batching.limits import limits_for
-from mathtune.training.callbacks import MetricsFile, ProgressBar, RunFigures
-from mathtune.training.checkpointing import storage as checkpoints
-from mathtune.training.checkpointing.schedule import (
-    LastStep,
-    RestoreWindow,
-    SavePoints,
-    StopOnSignal,
-)
-from mathtune.training.kernels import check_kernels, compile_fault, compile_layers
+from mathtune.training.callbacks import MetricsFile, Progress, ProgressBar, Recorder
+from mathtune.training.checkpointing.checkpoint import Checkpointer
+from mathtune.training.checkpointing.schedule import StopOnSignal
+from mathtune.training.checkpointing.state import TrainingState
+from mathtune.training.checkpointing.storage import newest_whole, step_of
+from mathtune.training.kernels import check_kernels, compile_fault, prepare_layers
+from mathtune.training.loop import TrainingLoop
 from mathtune.training.memory.glibc_malloc import use_memory
 from mathtune.training.memory.out_of_memory import FittingLimits
 from mathtune.training.nonfinite import NonFiniteSteps
-from mathtune.training.trainer import MathTrainer
+from mathtune.training.objective import SupervisedFineTuning
+from mathtune.training.optimizers import make_optimizer, make_scheduler
+from mathtune.training.step_source import ShuffledExamples
+from mathtune.training.validation import Validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def _newest_whole(output: Path, console: Console) -> Path | None:
     """Return the checkpoint to continue from, having put damaged ones aside."""
     while True:
         recover(output)
-        checkpoint, damaged = checkpoints.newest_whole(output)
+        checkpoint, damaged = newest_whole(output)
         if not damaged:
             return checkpoint
         for folder in damaged:
@@ -84,13 +86,13 @@ def _newest_whole(output: Path, console: Console) -> Path | None:
             folder.rename(folder.with_name("damaged-" + folder.name))
 
 
-def _examples_per_step(recipe: Recipe, checkpoint: Path | None, console: Console) -> int:
+def _examples_per_step(recipe: Recipe, saved: TrainingState | None, console: Console) -> int:
     """Return how many examples make a step; a run that is continued keeps its steps."""
     train, count = recipe.train, ranks.world_size()
     asked = train.per_device_train_batch_size * train.gradient_accumulation_steps * count
-    if checkpoint is None:
+    if saved is None:
         return asked
-    kept = int(checkpoints.progress_of(checkpoint).get("examples_per_step", asked))
+    kept = saved.examples_per_step
     if kept != asked:
         console.print(
             f"{count} process{'es' if count > 1 else ''} would make steps of {asked} problems; "
@@ -144,34 +146,77 @@ def train(
         DiskError: If a checkpoint could not be written.
         ConfigError: If DeepSpeed is asked for where there is no GPU.
     """
+    _check(recipe, compute)
+    checkpoints = run_dir / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    checkpoint = ranks.from_first(lambda: _newest_whole(checkpoints, console))
+    fit = _fitting_limits(
+        recipe, model, compute, [*train_examples, *validation_examples], run_dir, console
+    )
+    stop = StopOnSignal()
+    trackers = make_trackers(prepare_trackers(recipe, run_dir, console), recipe, run_dir, console)
+    metrics = MetricsFile(run_dir / "metrics.jsonl")
+    progress = ProgressBar(console)
+    try:
+        loop = make_loop(
+            recipe,
+            model=model,
+            tokenizer=tokenizer,
+            compute=compute,
+            train_examples=train_examples,
+            validation_examples=validation_examples,
+            checkpoint=checkpoint,
+            fitting=fit,
+            stop=stop,
+            exact_match=None if exact_match is None else partial(exact_match, stop.came),
+            recorders=[metrics, *trackers],
+            progress=progress,
+            run_dir=run_dir,
+            console=console,
+        )
+        if ranks.is_first():
+            at = loop.state.global_step if checkpoint else -1
+            metrics.cut_after(at, validation_due=loop.state.validation_due)
+        start = time.monotonic()
+        with stop:
+            loop.run()
+        if received := stop.agreed():
+            raise _stopped(received, loop.state.global_step, checkpoints)
+        _save_best(recipe, loop, run_dir / "model")
+    except Exception as error:
+        for tracker in trackers:
+            tracker.abort()
+        if recipe.train.torch_compile and (fault := compile_fault(error)):
+            raise fault from error
+        raise
+    finally:
+        progress.stop()
+    return _result(loop, time.monotonic() - start)
+
+
+def _check(recipe: Recipe, compute: Compute) -> None:
+    """Raise ConfigError for what this machine cannot train with."""
     if ranks.sharding() == "DeepSpeed" and compute.device == "cpu":
         raise ConfigError(
             "the launcher asks for DeepSpeed, which accelerate starts on GPUs only; launch with "
             "examples/accelerate/fsdp2.yaml"
         )
     check_kernels(recipe, compute)
-    output = run_dir / "checkpoints"
-    output.mkdir(parents=True, exist_ok=True)
-    checkpoint = ranks.from_first(lambda: _newest_whole(output, console))
-    metrics = MetricsFile(run_dir / "metrics.jsonl")
-    stop = StopOnSignal()
-    progress = ProgressBar(console)
+
+
+def _fitting_limits(
+    recipe: Recipe,
+    model: Any,
+    compute: Compute,
+    examples: Sequence[Example],
+    run_dir: Path,
+    console: Console,
+) -> FittingLimits:
+    """Return the limits of a micro-batch, with what an earlier start of the run found to fit."""
     settings = recipe.train
-    figures = RunFigures()
-    callbacks: list[Any] = [figures, LastStep()]
-    callbacks += [SavePoints(settings.save_steps, not settings.save_only_when_better, stop)]
-    if settings.early_stopping_patience is not None:
-        callbacks.append(EarlyStoppingCallback(settings.early_stopping_patience))
-    window = RestoreWindow(checkpoint) if checkpoint else None
-    if window:
-        callbacks.insert(0, window)
-    dtype = str(compute.dtype).removeprefix("torch.")
-    noting = partial(note_base, config=recipe.model, dtype=dtype) if recipe.adapter else None
-    everything = [*train_examples, *validation_examples]
-    bounds = limits_for(recipe, model, compute, everything, console)
     fit = FittingLimits.open(
         run_dir,
-        bounds,
+        limits_for(recipe, model, compute, examples, console),
         device=compute.name,
         processes=ranks.world_size(),
         sharding=ranks.sharding(),
@@ -186,72 +231,97 @@ def train(
         )
     if compute.device == "cpu":
         use_memory(recipe, model, fit.limits, console, ran_out=fit.cuts > 0)
-    trackers = tracker_callbacks(
-        prepare_trackers(recipe, run_dir, console), recipe, run_dir, console
-    )
-    set_seed(recipe.seed)
-    due = checkpoint is not None and checkpoints.is_validation_due(checkpoint)
-    examples_per_step = _examples_per_step(recipe, checkpoint, console)
-    trainer = MathTrainer(
-        model=model,
-        args=training_arguments(
-            recipe, compute, run_dir, console, validate_first=due or checkpoint is None
-        ),
-        examples_per_step=examples_per_step,
-        train_examples=train_examples,
-        validation_examples=validation_examples,
-        fitting=fit,
-        tokenizer=tokenizer,
-        nonfinite=NonFiniteSteps(skip=settings.non_finite == "skip", say=console.print),
-        say=console.print,
-        keep=settings.save_total_limit,
-        exact_match=None if exact_match is None else partial(exact_match, stop.came),
-        loraplus_lr_ratio=recipe.adapter.loraplus_lr_ratio if recipe.adapter else None,
-        on_save=noting,
-        callbacks=[*callbacks, metrics, *trackers, progress],
-    )
-    figures.trainer = trainer
-    if settings.torch_compile:
-        layers = compile_layers(model)
-        console.print(
-            f"compiling {layers} layers at the first steps"
-            if layers
-            else "train.torch_compile: this model's layers are not Transformers', none is compiled"
-        )
-    if window and checkpoint:
-        window.trainer = trainer
+    return fit
+
+
+def make_loop(
+    recipe: Recipe,
+    *,
+    model: Any,
+    tokenizer: Any,
+    compute: Compute,
+    train_examples: Sequence[Example],
+    validation_examples: Sequence[Example],
+    checkpoint: Path | None,
+    fitting: FittingLimits,
+    stop: StopOnSignal,
+    exact_match: Callable[[], float] | None,
+    recorders: Sequence[Recorder],
+    progress: Progress,
+    run_dir: Path,
+    console: Console,
+) -> TrainingLoop[Example]:
+    """Put a training loop together, at its first step or where a checkpoint left it."""
+    settings, saved = recipe.train, TrainingState.load(checkpoint) if checkpoint else None
+    seeded = enable_full_determinism if settings.full_determinism else set_seed
+    seeded(recipe.seed)
+    per_step = _examples_per_step(recipe, saved, console)
+    source = ShuffledExamples(train_examples, per_step, recipe.seed)
+    steps = settings.max_steps
+    if steps < 0:
+        steps = math.ceil(settings.num_train_epochs * source.steps_per_epoch)
+
+    arguments = training_arguments(recipe, compute, run_dir, console)
+    accelerator = make_accelerator(arguments)
+    prepare_layers(recipe, model, console.print)
+    align_special_tokens(model, tokenizer)  # what is saved generates as it was trained
+    ratio = recipe.adapter.loraplus_lr_ratio if recipe.adapter else None
+    prepared, optimizer = accelerator.prepare(model, make_optimizer(model, arguments, ratio))
+    scheduler = make_scheduler(optimizer, arguments, steps)
+    checkpointer = Checkpointer(
+        run_dir / "checkpoints", accelerator, prepared, tokenizer, optimizer, scheduler,
+        keep=settings.save_total_limit, on_save=_on_save(recipe, compute),
+    )  # fmt: skip
+    nonfinite = NonFiniteSteps(skip=settings.non_finite == "skip", say=console.print)
+    state = saved or TrainingState(max_steps=steps, examples_per_step=per_step)
+    if checkpoint:
+        state.max_steps = steps
+        source.restore(state.source)
+        nonfinite.restore(state.nonfinite)
+        checkpointer.restore(checkpoint)
         console.print(f"continuing from {checkpoint.name}")
-    if ranks.is_first():
-        at = checkpoints.step_of(checkpoint) if checkpoint else -1
-        metrics.cut_after(at, validation_due=due)
-    start = time.monotonic()
-    try:
-        with stop, contextlib.suppress(ValidationInterrupted):
-            trainer.run(checkpoint)
-        if received := stop.agreed():
-            raise _stopped(received, trainer.state.global_step, output)
-        if trainer.state.best_model_checkpoint is None:
-            raise TrainingStopped(
-                f"no validation gave a finite {settings.metric_for_best_model}, so there are no "
-                "weights to keep; lower train.learning_rate, or look at the validation problems"
-            )
-        # With an adapter only that is written.
-        saved = [p for p in model.parameters() if p.requires_grad or recipe.adapter is None]
-        save_model(
-            lambda aside: trainer.save_model(str(aside), _internal_call=True),
-            recipe,
-            run_dir / "model",
-            needed=sum(p.numel() * p.element_size() for p in saved),
+    return TrainingLoop(
+        settings, accelerator, prepared, optimizer, scheduler,
+        objective=SupervisedFineTuning(settings.label_smoothing_factor),
+        source=source,
+        validate=Validation(
+            prepared, accelerator, validation_examples, fitting, console.print, exact_match
+        ),
+        checkpointer=checkpointer, state=state, fitting=fitting, nonfinite=nonfinite, stop=stop,
+        recorders=recorders, progress=progress, say=console.print,
+    )  # fmt: skip
+
+
+def _on_save(recipe: Recipe, compute: Compute) -> Callable[[Path], None] | None:
+    """Return what writes beside an adapter which base it belongs to."""
+    if recipe.adapter is None:
+        return None
+    dtype = str(compute.dtype).removeprefix("torch.")
+    return partial(note_base, config=recipe.model, dtype=dtype)
+
+
+def _save_best(recipe: Recipe, loop: TrainingLoop[Example], folder: Path) -> None:
+    """Load the best checkpoint's weights into the model, and save them."""
+    best = loop.state.best_global_step
+    if best is None:
+        raise TrainingStopped(
+            f"no validation gave a finite {recipe.train.metric_for_best_model}, so there are no "
+            "weights to keep; lower train.learning_rate, or look at the validation problems"
         )
-    except Exception as error:
-        for tracker in trackers:
-            tracker.abort()
-        if settings.torch_compile and (fault := compile_fault(error)):
-            raise fault from error
-        raise
-    finally:
-        progress.stop()
-    state = trainer.state
+    loop.checkpointer.load_weights(loop.checkpointer.place_of(best))
+    # With an adapter only that is written.
+    weights = loop.model.parameters()
+    saved = [p for p in weights if p.requires_grad or recipe.adapter is None]
+    save_model(
+        loop.checkpointer.save_weights,
+        recipe,
+        folder,
+        needed=sum(p.numel() * p.element_size() for p in saved),
+    )
+
+
+def _result(loop: TrainingLoop[Example], seconds: float) -> TrainingResult:
+    state = loop.state
     best_step = state.best_global_step or state.global_step
     return TrainingResult(
         steps=state.global_step,
@@ -262,18 +332,18 @@ def train(
             if log["step"] == best_step and "eval_loss" in log
         ),
         stopped="finished" if state.global_step >= state.max_steps else "early",
-        train_tokens=trainer.tokens_seen,
-        skipped_steps=trainer.nonfinite.skipped,
-        recuts=fit.cuts,
-        seconds=time.monotonic() - start,
+        train_tokens=state.tokens_seen,
+        skipped_steps=loop.nonfinite.skipped,
+        recuts=loop.fitting.cuts,
+        seconds=seconds,
         processes=ranks.world_size(),
-        parallelism=parallelism(trainer.model_wrapped),
+        parallelism=parallelism(loop.model),
     )
 
 
 def _stopped(signal: int, step: int, output: Path) -> TrainingStopped:
     """Return the error that ends a run on a signal, naming what it will continue from."""
-    saved = max((checkpoints.step_of(folder) for folder in output.iterdir()), default=-1)
+    saved = max((step_of(folder) for folder in output.iterdir()), default=-1)
     state = "checkpoint saved" if saved == step else f"the last checkpoint is of step {saved}"
     again = "continue"
     if saved < 0:
