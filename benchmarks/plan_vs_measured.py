@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import io
 import json
 import random
 import subprocess
@@ -27,7 +26,6 @@ from typing import Any
 
 import torch
 import transformers
-from rich.console import Console
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from mathtune import config
@@ -198,7 +196,6 @@ def run(
         train_examples=rows,
         validation_examples=rows[:1],
         run_dir=run_dir,
-        console=Console(file=io.StringIO()),
     )
     return result.seconds
 

@@ -124,8 +124,6 @@ def run_mathtune(
         compute: Where and how; default: in float32.
         settings: Keys of the recipe's ``train`` that differ from the comparison's.
     """
-    from rich.console import Console
-
     from mathtune.config.schema import Recipe
     from mathtune.models.compute import pick_compute
     from mathtune.training.run import train
@@ -157,7 +155,6 @@ def run_mathtune(
             train_examples=examples,
             validation_examples=examples[:1],
             run_dir=Path(folder),
-            console=Console(stderr=True),
         )
         lines = Path(folder, "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]

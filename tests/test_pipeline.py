@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
+from log_for_tests import logged
 from mathtune import config, pipeline
 from models_for_tests import saved_model
 
@@ -24,8 +23,8 @@ def real_data(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(recipe: str, overrides: list[str], run_dir: Path) -> tuple[dict, str]:
-    said = io.StringIO()
-    figures = pipeline.run(config.load(recipe, [*overrides, *SIZES]), run_dir, Console(file=said))
+    with logged() as said:
+        figures = pipeline.run(config.load(recipe, [*overrides, *SIZES]), run_dir)
     return figures, said.getvalue()
 
 

@@ -6,12 +6,11 @@ after an interruption goes on where it stopped. Of several ranks all compute, an
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
 
 from mathtune import problems, prompts, ranks, report, runs
 from mathtune.config.schema import FILE_ENDINGS, Recipe, SourceConfig
@@ -34,62 +33,64 @@ from mathtune.tracking.setup import log_results
 if TYPE_CHECKING:
     from mathtune.planning.plan import Plan
 
+log = logging.getLogger(__name__)
 
-def open_run(recipe: Recipe, folder: Path | None, console: Console) -> Run:
+
+def open_run(recipe: Recipe, folder: Path | None) -> Run:
     """Make or reopen the run folder of a recipe."""
     run = runs.create(folder or runs.default_folder(recipe), recipe, command=runs.command_line())
     for change in run.changes:
-        console.print(
+        log.info(
             f"going on with {change.key}={change.after_in_words} (before: {change.before_in_words})"
         )
     return run
 
 
-def run(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, Any]:
+def run(recipe: Recipe, folder: Path | None) -> dict[str, Any]:
     """Do everything a recipe asks for; return the headline figures."""
-    with open_run(recipe, folder, console) as run:
-        splits = load_problems(recipe, run, console)
+    with open_run(recipe, folder) as run:
+        splits = load_problems(recipe, run)
         results = Results.open(run, recipe.eval, splits.test)
         if recipe.model.name_or_path and not results.has("base"):  # random weights are no base
-            measure_stage(recipe, "base", splits, run, results, console)
+            measure_stage(recipe, "base", splits, run, results)
         if not run.is_trained():
-            train_stage(recipe, splits, run, console)
+            train_stage(recipe, splits, run)
         if not results.has("tuned"):
-            measure_stage(recipe, "tuned", splits, run, results, console)
+            measure_stage(recipe, "tuned", splits, run, results)
         if ranks.is_first():
             if recipe.model.name_or_path:
                 compared = compare_all(run, splits.test, recipe.eval, seed=recipe.seed)
                 results.add_comparisons(compared)
             report.write(run.folder)
-            log_results(recipe, run.folder, console)
+            log_results(recipe, run.folder)
         return results.headline()
 
 
-def train(recipe: Recipe, folder: Path | None, console: Console) -> dict[str, Any]:
+def train(recipe: Recipe, folder: Path | None) -> dict[str, Any]:
     """Train only; return the run folder and the training figures."""
-    with open_run(recipe, folder, console) as run:
-        splits = load_problems(recipe, run, console)
+    with open_run(recipe, folder) as run:
+        splits = load_problems(recipe, run)
         if not run.is_trained():
-            train_stage(recipe, splits, run, console)
+            train_stage(recipe, splits, run)
         if ranks.is_first():
             report.write(run.folder)
-            log_results(recipe, run.folder, console)
+            log_results(recipe, run.folder)
         return {"run_dir": str(run.folder), **ranks.from_first(run.manifest)["training"]}
 
 
-def evaluate(recipe: Recipe, label: str, folder: Path | None, console: Console) -> dict[str, Any]:
+def evaluate(recipe: Recipe, label: str, folder: Path | None) -> dict[str, Any]:
     """Measure the recipe's model on its test sets only; return the headline figures."""
-    with open_run(recipe, folder, console) as run:
+    with open_run(recipe, folder) as run:
         test_sets = problems.load_tests(recipe.data, seed=recipe.seed)
         empty = ProblemSet("none", ())
         splits = Splits(empty, empty, test_sets)
         run.note(data=problems.describe(splits))
         results = Results.open(run, recipe.eval, test_sets)
         if not results.has(label):
-            measure_stage(recipe, label, splits, run, results, console)
+            measure_stage(recipe, label, splits, run, results)
         if ranks.is_first():
             report.write(run.folder)
-            log_results(recipe, run.folder, console)
+            log_results(recipe, run.folder)
         return results.headline()
 
 
@@ -119,7 +120,6 @@ def plan(
     memory: int | None,
     devices: int,
     changed: Callable[[Sequence[str]], Recipe],
-    console: Console,
 ) -> Plan:
     """Return what training a recipe will take, from configurations and what data are here."""
     from mathtune.planning.plan import find_device, make_plan
@@ -134,11 +134,11 @@ def plan(
         memory or found.memory,
         devices=devices,
         changed=changed,
-        say=console.print,
+        say=log.info,
     )
 
 
-def merge(recipe: Recipe, output: Path, dtype: str, console: Console) -> dict[str, Any]:
+def merge(recipe: Recipe, output: Path, dtype: str) -> dict[str, Any]:
     """Merge the adapter that the recipe names into its base, checked on the first test set."""
     from mathtune.models.loading import load_tokenizer
     from mathtune.models.merge import check_output, merge_adapter
@@ -151,7 +151,7 @@ def merge(recipe: Recipe, output: Path, dtype: str, console: Console) -> dict[st
     )
     asked = [renderer.prompt(problem.question, problem.id) for problem in test_set.problems]
     decoding = decoding_of(recipe.eval, renderer, calculator=False)
-    return asdict(merge_adapter(recipe.model, output, asked, decoding, console, dtype))
+    return asdict(merge_adapter(recipe.model, output, asked, decoding, dtype))
 
 
 def load_shots(recipe: Recipe) -> tuple[Problem, ...]:
@@ -169,21 +169,21 @@ def load_shots(recipe: Recipe) -> tuple[Problem, ...]:
     return shots
 
 
-def load_problems(recipe: Recipe, run: Run, console: Console) -> Splits:
+def load_problems(recipe: Recipe, run: Run) -> Splits:
     """Load, check and split the problems, and note what they were."""
     splits = problems.load(recipe.data, seed=recipe.seed)
     facts = problems.describe(splits)
     run.note(data=facts)
     for line in problems.summary_lines(splits):
-        console.print(line)
+        log.info(line)
     return splits
 
 
-def train_stage(recipe: Recipe, splits: Splits, run: Run, console: Console) -> None:
+def train_stage(recipe: Recipe, splits: Splits, run: Run) -> None:
     """Train and note what came out."""
     from mathtune.training.session import Student
 
-    student = Student.load(recipe, console, splits.train.problems)
+    student = Student.load(recipe, splits.train.problems)
     judged = splits.validation.problems[: recipe.train.exact_match_samples]
 
     def exact_match(student: Student, interrupted: Callable[[], bool]) -> float:
@@ -194,24 +194,20 @@ def train_stage(recipe: Recipe, splits: Splits, run: Run, console: Console) -> N
     run.finish_stage("train")
 
 
-def measure_stage(
-    recipe: Recipe, label: str, splits: Splits, run: Run, results: Results, console: Console
-) -> None:
+def measure_stage(recipe: Recipe, label: str, splits: Splits, run: Run, results: Results) -> None:
     """Measure the base or the tuned model and keep its figures and its answer to the example."""
     shots = load_shots(recipe)
     if shots:
         run.note(shots={"source": recipe.prompt.shot_source, "ids": [shot.id for shot in shots]})
-    model = load_model(recipe, label, splits, run, console)
+    model = load_model(recipe, label, splits, run)
     evaluations = measure(
-        model, label, splits.test, run, recipe.eval, console, seed=recipe.seed, shots=shots
+        model, label, splits.test, run, recipe.eval, seed=recipe.seed, shots=shots
     )
     results.add(evaluations, answer_example(model, label, recipe.eval, shots=shots))
     run.finish_stage(label)
 
 
-def load_model(
-    recipe: Recipe, label: str, splits: Splits, run: Run, console: Console
-) -> Measurable:
+def load_model(recipe: Recipe, label: str, splits: Splits, run: Run) -> Measurable:
     """Return the model to measure, with the engine that the recipe names."""
     if recipe.eval.engine == "openai":
         return ServedModel(recipe)
@@ -224,9 +220,9 @@ def load_model(
 
     student: Measurable
     if label == "tuned" and run.is_trained():
-        student = Student.load_tuned(recipe, run, console)
+        student = Student.load_tuned(recipe, run)
     else:
-        base = Student.load(recipe, console)
+        base = Student.load(recipe)
         base.check(splits)  # what would stop training, before hours of measuring
         student = base
     return student

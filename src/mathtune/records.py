@@ -150,14 +150,6 @@ class Grade:
 
 
 @dataclass(frozen=True, slots=True)
-class DroppedRow:
-    """A row that was read and not used, with the reason it is counted under."""
-
-    reason: str
-    where: str
-
-
-@dataclass(frozen=True, slots=True)
 class ProblemSet:
     """Problems under one label, with what was left out on the way."""
 

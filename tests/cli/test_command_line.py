@@ -96,7 +96,7 @@ def test_help_names_every_command_and_every_command_has_help(tmp_path: Path) -> 
         ),
         (
             ["eval", "tiny-base", "--limit", "0"],
-            "Invalid value for '--limit': 0 is not in the range x>=1; see mathtune eval --help",
+            "data.max_test_samples=0 is too small; give a number above 0",
         ),
         (
             ["compare", "a.jsonl", "b.jsonl"],

@@ -34,12 +34,10 @@ def plan(recipe: str, *overrides: str, memory: int | None = None, **options: obj
         return load(recipe, [*overrides, *further], None, Purpose.PLAN)  # type: ignore[misc]
 
     given = {"device": "RTX 4090", "devices": 1, **options}
-    console = Console(quiet=True)
     return pipeline.plan(
         changed(()),
         memory=memory,
         changed=changed,
-        console=console,
         **given,  # type: ignore[arg-type]
     )
 

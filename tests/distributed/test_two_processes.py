@@ -6,7 +6,6 @@ and one rank has none.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -20,10 +19,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
 
 from command_for_tests import jsonl, solved
+from log_for_tests import logged
 from mathtune import config, pipeline
 from mathtune.training.callbacks import VOLATILE_KEYS
 from models_for_tests import saved_model
@@ -97,10 +96,11 @@ def figures(process: subprocess.Popen[str]) -> dict:
 
 
 def in_this_process(what, place: Path, path: Path, run_dir: Path) -> str:
-    before, said = Path.cwd(), io.StringIO()
+    before = Path.cwd()
     os.chdir(place)
     try:
-        what(config.load(str(path), []), run_dir, Console(file=said, soft_wrap=True))
+        with logged() as said:
+            what(config.load(str(path), []), run_dir)
     finally:
         os.chdir(before)
     return said.getvalue()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
 from mathtune import config, runs
@@ -76,11 +74,8 @@ def run(tmp_path: Path) -> Iterator[Run]:
         yield run
 
 
-QUIET = Console(file=io.StringIO())
-
-
 def measured(model: Model, run: Run, config: EvalConfig, label: str = "base", **options: object):
-    return measure(model, label, (PROBLEMS,), run, config, QUIET, **{"seed": 42, **options})
+    return measure(model, label, (PROBLEMS,), run, config, **{"seed": 42, **options})
 
 
 def test_greedy_answers_without_annotations_are_taken_over(tokenizer, run: Run) -> None:

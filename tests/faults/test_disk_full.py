@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from mathtune import config
 from mathtune.errors import DiskError
@@ -88,7 +86,6 @@ def test_disk_full_in_training_and_the_same_command_goes_on(tmp_path: Path, disk
             train_examples=examples[:24],
             validation_examples=examples[24:],
             run_dir=folder,
-            console=Console(file=io.StringIO()),
         )
 
     def outcome(folder: Path) -> tuple[bytes, list[dict]]:

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from mathtune import config
 from mathtune.errors import TrainingStopped
@@ -21,10 +20,9 @@ from mathtune.training.memory.out_of_memory import FittingLimits, halved
 from models_for_tests import tiny_model
 
 SCRIPT = """
-import json, resource, sys
+import json, logging, resource, sys
 from pathlib import Path
 import torch
-from rich.console import Console
 from transformers import LlamaConfig, LlamaForCausalLM
 from mathtune import config, ranks
 from mathtune.records import Example
@@ -32,6 +30,7 @@ from mathtune.models.compute import pick_compute
 from mathtune.training.run import train
 from tokenizers_for_tests import bpe
 
+logging.basicConfig(level=logging.INFO, format="%(message)s")
 folder, spare = Path(sys.argv[1]), int(sys.argv[2])
 torch.manual_seed(0)
 model = LlamaForCausalLM(LlamaConfig(
@@ -55,8 +54,7 @@ size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesi
 if spare:
     resource.setrlimit(resource.RLIMIT_AS, (size + spare * 2**20,) * 2)
 result = train(recipe, model=model, tokenizer=bpe(), compute=pick_compute("float32"),
-    train_examples=examples, validation_examples=examples[:1], run_dir=folder,
-    console=Console(file=sys.stderr, width=1000))
+    train_examples=examples, validation_examples=examples[:1], run_dir=folder)
 if ranks.is_first():
     print(json.dumps({"recuts": result.recuts, "loss": result.best_eval_loss}))
 """
@@ -153,8 +151,7 @@ def test_memory_that_ran_out_before_goes_back_to_the_system(
         monkeypatch.setattr(allocator, name, lambda name=name: done.append(name))
     recipe, model = config.load("smollm2-135m-gsm8k"), tiny_model("llama", 300)
     for ran_out in (False, True):
-        console = Console(quiet=True)
-        allocator.use_memory(recipe, model, Limits(8, 1000, 50), console, ran_out=ran_out)
+        allocator.use_memory(recipe, model, Limits(8, 1000, 50), ran_out=ran_out)
     assert done == ["hold_freed_memory", "give_back_freed_memory"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -11,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from command_for_tests import jsonl, solved
+from log_for_tests import logged
 from mathtune import config, pipeline, runs
 from mathtune.config.schema import Recipe
 from mathtune.errors import DataError, DiskError, RunError
@@ -28,8 +27,8 @@ RECIPE = {
 
 
 def run(recipe: Recipe, folder: Path) -> tuple[dict, str]:
-    said = io.StringIO()
-    return pipeline.run(recipe, folder, Console(file=said)), said.getvalue()
+    with logged() as said:
+        return pipeline.run(recipe, folder), said.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from hub_server import HubServer
 from mathtune import config
@@ -27,8 +25,8 @@ from mathtune.models.loading import load_model
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
 from mathtune.storage import is_whole
-from mathtune.training.run import train
 from mathtune.training.loop import TrainingLoop
+from mathtune.training.run import train
 from models_for_tests import saved_model, tiny_model
 from tokenizers_for_tests import bpe
 
@@ -153,7 +151,6 @@ def trained(
         train_examples=EXAMPLES,
         validation_examples=EXAMPLES[:4],
         run_dir=run_dir,
-        console=Console(file=io.StringIO()),
         exact_match=None if at_validation is None else lambda _: at_validation(),
     )
     return model

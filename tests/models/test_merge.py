@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 from peft import PeftModel
-from rich.console import Console
 from transformers import AutoModelForCausalLM
 
 from command_for_tests import faults_of, jsonl, mathtune, solved
@@ -68,8 +66,7 @@ def saved_adapter(
 def merge(folder: Path, dtype: str = "auto") -> merging.Merged:
     adapter = ModelConfig(name_or_path=str(folder / "model"))
     decoding = Decoding(max_new_tokens=12)
-    console = Console(file=io.StringIO())
-    return merging.merge_adapter(adapter, folder / "merged", PROMPTS, decoding, console, dtype)
+    return merging.merge_adapter(adapter, folder / "merged", PROMPTS, decoding, dtype)
 
 
 def spread(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -170,12 +167,11 @@ def test_a_run_is_merged_and_measured_as_its_adapter_was(tmp_path, monkeypatch):
         "train.optim=paged_adamw_8bit", "train.learning_rate=1e-2", "eval.max_new_tokens=12",
         "eval.perplexity=false",
     ]  # fmt: skip
-    console = Console(file=io.StringIO())
-    pipeline.run(config.load("gemma-2b-gsm8k-qlora", settings), Path("run"), console)
+    pipeline.run(config.load("gemma-2b-gsm8k-qlora", settings), Path("run"))
     done = CliRunner().invoke(command, ["run"], catch_exceptions=False)
     assert "as the adapter: 6 of 6 greedy answers to the token; logits differ by" in done.output
     merged = ["model=run/merged", "model.load_in_4bit=false", *settings[2:]]
-    pipeline.evaluate(config.load("gemma-2b-gsm8k-qlora", merged), "tuned", Path("again"), console)
+    pipeline.evaluate(config.load("gemma-2b-gsm8k-qlora", merged), "tuned", Path("again"))
     one, two = (
         [
             json.loads(line)["completion"]

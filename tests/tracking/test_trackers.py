@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -15,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 import wandb
-from rich.console import Console
 from wandb.proto import wandb_internal_pb2
 
+from log_for_tests import logged
 from mathtune import config, pipeline
 from mathtune.errors import TrainingStopped
 from mathtune.models.compute import Compute
@@ -90,17 +89,17 @@ def test_a_whole_run_in_wandb_and_tensorboard(tmp_path):
         "train.exact_match_samples=2", "train.max_length=500", "eval.max_new_tokens=5",
         "tracking.report_to=[wandb,tensorboard]",
     ]  # fmt: skip
-    said = io.StringIO()
     run = tmp_path / "run"
-    for _ in range(2):  # the second time everything is there already
-        pipeline.run(config.load("demo", overrides), run, Console(file=said, width=1000))
+    with logged() as said:
+        for _ in range(2):  # the second time everything is there already
+            pipeline.run(config.load("demo", overrides), run)
     assert said.getvalue().count("W&B has no key: recording offline") == 1
     assert "failed" not in said.getvalue()
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").open()]
 
     (folder,) = (run / "wandb").glob("offline-run-*")
-    logged = history(folder)
-    training = [line for line in logged if "train/loss" in line]
+    recorded = history(folder)
+    training = [line for line in recorded if "train/loss" in line]
     keys = {
         "train/loss": "loss", "train/perplexity": "perplexity", "train/grad_norm": "grad_norm",
         "train/learning_rate": "learning_rate", "train/tokens_per_second": "tokens_per_second",
@@ -112,10 +111,10 @@ def test_a_whole_run_in_wandb_and_tensorboard(tmp_path):
     validated = [line for line in metrics if "eval_loss" in line]
     assert len(validated) == 3
     for name in ("loss", "perplexity", "exact_match"):
-        values = [line[f"eval/{name}"] for line in logged if f"eval/{name}" in line]
+        values = [line[f"eval/{name}"] for line in recorded if f"eval/{name}" in line]
         assert values == [line[f"eval_{name}"] for line in validated]
 
-    last = logged[-1]
+    last = recorded[-1]
     results = json.loads((run / "results.json").read_text())["headline"]
     assert results == {"set": "new types", "calculator": True}
     assert "test/new-types-calculator/tuned_exact_match" in last
@@ -161,24 +160,23 @@ def small_run(folder: Path, *, spoil=None, trackers: str = "[wandb]") -> str:
             spoil(passes)
 
     model.get_input_embeddings().register_forward_hook(forward)
-    said = io.StringIO()
     folder.mkdir(exist_ok=True)
-    train(
-        config.load(
-            "smollm2-135m-gsm8k",
-            [
-                "train.max_steps=6", "train.logging_steps=1", f"tracking.report_to={trackers}",
-                "train.per_device_train_batch_size=2", "train.gradient_accumulation_steps=1",
-            ],
-        ),
-        model=model,
-        tokenizer=TOKENIZER,
-        compute=Compute("cpu", "CPU", torch.float32, False, "a test"),
-        train_examples=examples[:12],
-        validation_examples=examples[12:],
-        run_dir=folder,
-        console=Console(file=said, width=1000),
-    )  # fmt: skip
+    with logged() as said:
+        train(
+            config.load(
+                "smollm2-135m-gsm8k",
+                [
+                    "train.max_steps=6", "train.logging_steps=1", f"tracking.report_to={trackers}",
+                    "train.per_device_train_batch_size=2", "train.gradient_accumulation_steps=1",
+                ],
+            ),
+            model=model,
+            tokenizer=TOKENIZER,
+            compute=Compute("cpu", "CPU", torch.float32, False, "a test"),
+            train_examples=examples[:12],
+            validation_examples=examples[12:],
+            run_dir=folder,
+        )  # fmt: skip
     return said.getvalue()
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import pytest
-from rich.console import Console
 
 from mathtune import config, pipeline
 from mathtune.errors import ValidationInterrupted
@@ -29,7 +27,6 @@ def test_overfitting_reaches_full_exact_match_and_stops_by_itself(tmp_path):
     )
     test = tmp_path / "other.jsonl"
     test.write_text(json.dumps({"question": "Something else?", "answer": "#### 3"}) + "\n")
-    said = io.StringIO()
     recipe = config.load(
         "smollm2-135m-gsm8k",
         [
@@ -44,9 +41,8 @@ def test_overfitting_reaches_full_exact_match_and_stops_by_itself(tmp_path):
     splits = load(recipe.data, seed=recipe.seed)
     everything = splits.train.problems
     memorised = Splits(splits.train, splits.train, splits.test)
-    console = Console(file=said)
-    with pipeline.open_run(recipe, tmp_path / "run", console) as run:
-        student = Student.load(recipe, console)
+    with pipeline.open_run(recipe, tmp_path / "run") as run:
+        student = Student.load(recipe)
 
         def exact_match(student, _):
             return validation_exact_match(student, everything[:12], recipe.eval)
@@ -67,7 +63,7 @@ def test_an_interruption_is_heeded_in_the_middle_of_an_answer(tmp_path):
     recipe = config.load(
         "smollm2-135m-gsm8k", [f"model={model}", "eval.max_new_tokens=4", "eval.batch_size=1"]
     )
-    student = Student.load(recipe, Console(quiet=True))
+    student = Student.load(recipe)
     problems = [Problem(str(n), f"What is {n}?", "", str(n)) for n in range(3)]
     steps = 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import re
@@ -12,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
+from log_for_tests import logged
 from mathtune import config
 from mathtune.errors import TrainingStopped
 from mathtune.models.compute import Compute
@@ -73,17 +72,16 @@ def run(
         ],
     )  # fmt: skip
     folder.mkdir(exist_ok=True)
-    said = io.StringIO()
-    result = train(
-        recipe,
-        model=model,
-        tokenizer=TOKENIZER,
-        compute=FLOAT32,
-        train_examples=examples,
-        validation_examples=validation,
-        run_dir=folder,
-        console=Console(file=said, width=10_000),
-    )
+    with logged() as said:
+        result = train(
+            recipe,
+            model=model,
+            tokenizer=TOKENIZER,
+            compute=FLOAT32,
+            train_examples=examples,
+            validation_examples=validation,
+            run_dir=folder,
+        )
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
     return result, metrics, said.getvalue()
 

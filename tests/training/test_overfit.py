@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import torch
-from rich.console import Console
 
 from mathtune import config
 from mathtune.generation.engine import Decoding
@@ -50,7 +48,6 @@ def test_overfitted_problems_are_all_solved_and_training_and_solutions_end_by_th
         train_examples=EXAMPLES,
         validation_examples=EXAMPLES,
         run_dir=tmp_path,
-        console=Console(file=io.StringIO()),
         exact_match=lambda _: exact_match(solve(model)),
     )
     completions = solve(model)  # with the weights that were kept

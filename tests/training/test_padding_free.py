@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
-from rich.console import Console
+from transformers import AttentionInterface
 
+from log_for_tests import logged
 from mathtune import config
 from mathtune.config.schema import AdapterConfig
 from mathtune.errors import ModelError, TrainingStopped
@@ -173,8 +173,7 @@ def test_other_rules_for_texts_longer_than_a_pass_are_found():
     recipe = config.load("smollm2-135m-gsm8k", ["train.micro_batch_tokens=40"])
     assert max(len(example.ids) for example in EXAMPLES) > 64
     for examples, shares in ((EXAMPLES, False), (EXAMPLES[:3], True)):
-        console = Console(file=io.StringIO())
-        assert limits_for(recipe, model, FLOAT32, examples, console).padding_free is shares
+        assert limits_for(recipe, model, FLOAT32, examples).padding_free is shares
 
 
 LONGROPE = {
@@ -190,8 +189,8 @@ def test_a_short_example_with_other_rules_beside_a_long_one_has_a_pass_of_its_ow
     sizes = {"original_max_position_embeddings": 64, "max_position_embeddings": 256}
     model = tiny_model("phi3", len(TOKENIZER), rope_parameters=LONGROPE, **sizes)
     recipe = config.load("smollm2-135m-gsm8k", [])
-    said = io.StringIO()
-    limits = limits_for(recipe, model, FLOAT32, EXAMPLES, Console(file=said, width=1000))
+    with logged() as said:
+        limits = limits_for(recipe, model, FLOAT32, EXAMPLES)
     assert limits.examples == 1 and not limits.padding_free
     assert "at most 1 problem and" in said.getvalue()
     assert "even in padded rows its hidden states change by" in said.getvalue()
@@ -202,9 +201,8 @@ def test_a_short_example_with_other_rules_beside_a_long_one_has_a_pass_of_its_ow
 def test_an_encoder_is_refused(name, dtype):
     """It attends to the very tokens that it is to predict."""
     model = tiny_model(name, len(TOKENIZER)).to(dtype)
-    console = Console(file=io.StringIO())
     with pytest.raises(ModelError, match=f"this {name} model sees the tokens after each token"):
-        limits_for(config.load("smollm2-135m-gsm8k"), model, FLOAT32, EXAMPLES, console)
+        limits_for(config.load("smollm2-135m-gsm8k"), model, FLOAT32, EXAMPLES)
     decoder = tiny_model(name, len(TOKENIZER), is_decoder=True).to(dtype)
     check_causal(decoder, EXAMPLES[0])
 
@@ -222,7 +220,6 @@ def test_a_causal_model_is_none_in_numbers_of_any_size(name):
 def test_attention_that_sees_the_whole_row_is_found(monkeypatch):
     """The check fails where the mechanism is taken away."""
     model = tiny_model("llama", len(TOKENIZER))
-    import mathtune.training.batching.padding_free as module
 
     def whole_row(module, query, key, value, mask, *, example_lengths, scaling=None, **_):
         out = torch.nn.functional.scaled_dot_product_attention(
@@ -230,9 +227,7 @@ def test_attention_that_sees_the_whole_row_is_found(monkeypatch):
         )
         return out.transpose(1, 2), None
 
-    monkeypatch.setitem(
-        module.AttentionInterface._global_mapping, "mathtune_padding_free", whole_row
-    )
+    monkeypatch.setitem(AttentionInterface._global_mapping, "mathtune_padding_free", whole_row)
     assert "its hidden states change by" in str(why_mixed(model, EXAMPLES, padding_free=True))
 
 
@@ -271,7 +266,8 @@ def test_memory_that_runs_out_before_the_first_step(monkeypatch):
 
     monkeypatch.setattr("mathtune.training.batching.limits.target_hidden", within)
     with pytest.raises(TrainingStopped, match="where the model looks at 66 tokens; lower train"):
-        limits_for(recipe, model, FLOAT32, EXAMPLES, Console(quiet=True))
-    most, said = 65, io.StringIO()  # the last token is only a target
-    limits = limits_for(recipe, model, FLOAT32, EXAMPLES, Console(file=said, width=1000))
+        limits_for(recipe, model, FLOAT32, EXAMPLES)
+    most = 65  # the last token is only a target
+    with logged() as said:
+        limits = limits_for(recipe, model, FLOAT32, EXAMPLES)
     assert limits.examples == 1 and "memory does not hold two of them" in said.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -12,17 +11,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
 
+from log_for_tests import logged
 from mathtune import config
 from mathtune.errors import DiskError, TrainingStopped, ValidationInterrupted
 from mathtune.models import loading as models
 from mathtune.models.compute import Compute
 from mathtune.prompts import Renderer
 from mathtune.records import Example, Problem, content_id
+from mathtune.storage import publish, recover, seal
 from mathtune.training.callbacks import VOLATILE_KEYS
-from mathtune.training.checkpointing.storage import newest_whole, publish, recover, seal, step_of
+from mathtune.training.checkpointing.storage import newest_whole, step_of
 from mathtune.training.run import TrainingResult, train
 from models_for_tests import saved_model, tiny_model
 from tokenizers_for_tests import bpe
@@ -66,18 +66,17 @@ def run(
     }
     recipe = config.load("smollm2-135m-gsm8k", [f"{k}={v}" for k, v in settings.items()])
     folder.mkdir(exist_ok=True)
-    said = io.StringIO()
-    result = train(
-        recipe,
-        model=student or model(),
-        tokenizer=TOKENIZER,
-        compute=FLOAT32,
-        train_examples=TRAIN,
-        validation_examples=validation,
-        run_dir=folder,
-        console=Console(file=said, width=10_000),
-        exact_match=exact_match,
-    )
+    with logged() as said:
+        result = train(
+            recipe,
+            model=student or model(),
+            tokenizer=TOKENIZER,
+            compute=FLOAT32,
+            train_examples=TRAIN,
+            validation_examples=validation,
+            run_dir=folder,
+            exact_match=exact_match,
+        )
     return result, said.getvalue()
 
 
@@ -198,7 +197,7 @@ def test_a_validation_that_is_cut_off_is_saved_once(tmp_path, monkeypatch):
     """Transformers comes by once more at the end of an epoch."""
     sealed = []
     monkeypatch.setattr(
-        "mathtune.training.checkpointed.seal",
+        "mathtune.training.checkpointing.checkpoint.seal",
         lambda folder: [sealed.append(folder), seal(folder)],
     )
     settings = ("train.eval_strategy=steps", "train.eval_steps=3", "train.save_steps=3")
@@ -218,7 +217,7 @@ def test_a_validation_that_was_due_and_then_not_saved_is_logged_once(tmp_path, m
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken, pytest.raises(DiskError):
-        broken.setattr("mathtune.training.checkpointed.seal", full)
+        broken.setattr("mathtune.training.checkpointing.checkpoint.seal", full)
         run(tmp_path / "cut", *settings, exact_match=solves(1))
     run(tmp_path / "cut", *settings, exact_match=solves(1))
     assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
@@ -413,7 +412,6 @@ def test_qlora_with_an_8_bit_optimiser_goes_on_exactly(tmp_path):
             train_examples=TRAIN,
             validation_examples=VALIDATION,
             run_dir=folder,
-            console=Console(file=io.StringIO()),
         )
 
     qlora(tmp_path / "whole")

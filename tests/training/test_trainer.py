@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import shutil
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from torch._dynamo.utils import counters
 
 from command_for_tests import jsonl, mathtune, solved
@@ -64,7 +62,6 @@ def metrics_of(
         train_examples=TRAIN,
         validation_examples=VALIDATION,
         run_dir=run_dir,
-        console=Console(file=io.StringIO()),
     )
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     return [

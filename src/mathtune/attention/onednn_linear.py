@@ -48,6 +48,7 @@ def pack(weight: Tensor, rows: int) -> Tensor:
 
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``states @ weight.T + bias``; the weight may be packed or not."""
+    assert _onednn is not None  # ``onednn_available`` was asked
     return _onednn(states, weight, bias, "none", [], "")
 
 

@@ -1,4 +1,4 @@
-"""What several commands share: options, consoles, the JSON line."""
+"""What several commands share: options, and the JSON line."""
 
 from __future__ import annotations
 
@@ -30,18 +30,6 @@ def run_options(function: F) -> F:
         type=click.Path(path_type=Path, file_okay=False),
         help="Run folder; default: runs/NAME-HASH, the same for the same recipe and overrides.",
     )(function)
-
-
-def progress_console() -> Any:
-    """Return the console for progress: standard error, so that standard output stays clean.
-
-    Of several ranks only the first speaks.
-    """
-    from rich.console import Console
-
-    return Console(
-        stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=not ranks.is_first()
-    )
 
 
 def print_json(figures: Any) -> None:

@@ -69,6 +69,9 @@ def cli() -> None:
 
     Start with: mathtune run demo
     """
+    from mathtune.cli.progress_display import show_progress  # Rich would slow --help down
+
+    show_progress()
 
 
 def main() -> None:

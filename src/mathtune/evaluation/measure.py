@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from mathtune import ranks
+from mathtune import progress, ranks
 from mathtune.config.schema import EvalConfig
 from mathtune.evaluation.compare import compare
 from mathtune.evaluation.evaluate import Evaluation, evaluate
@@ -19,6 +17,8 @@ from mathtune.generation.engine import Decoding, Engine
 from mathtune.prompts.render import Renderer
 from mathtune.records import Completion, Example, Problem, ProblemSet, Prompt, Row
 from mathtune.runs import Run
+
+log = logging.getLogger(__name__)
 
 
 class Asking(Protocol):
@@ -100,7 +100,6 @@ def measure(
     test_sets: Sequence[ProblemSet],
     run: Run,
     config: EvalConfig,
-    console: Console,
     *,
     seed: int,
     shots: Sequence[Problem] = (),
@@ -113,14 +112,13 @@ def measure(
         test_sets: The first is the headline.
         run: The run folder.
         config: How to decode.
-        console: For progress.
         seed: Of sampling.
         shots: Solved problems shown before each question; perplexity is measured without them.
     """
     engine, asking = student.engine(), student.renderer(shots=shots)
     scoring = student if config.perplexity and isinstance(student, Scorable) else None
     for line in _left_out(engine, config, scored=scoring is not None):
-        console.print(line)
+        log.info(line)
     summaries = []
     for test_set in test_sets:
         prompts = [asking.prompt(problem.question, problem.id) for problem in test_set.problems]
@@ -129,12 +127,7 @@ def measure(
             headline = test_set is test_sets[0] and calculator == config.calculator
             decoding = measured_decoding(config, asking, calculator=calculator, seed=seed)
             total = len(ranks.share(test_set.problems)) * decoding.samples
-            with _Bar(console, f"{label}: {test_set.label}", total) as (bar, task):
-
-                def advance(row: Row, bar: Progress = bar, task: Any = task) -> None:
-                    right = bool(row["correct"])
-                    bar.update(task, advance=1, right=bar.tasks[0].fields["right"] + right)
-
+            with progress.bar(f"{label}: {test_set.label}", total) as bar:
                 evaluations.append(
                     evaluate(
                         engine,
@@ -144,7 +137,7 @@ def measure(
                         path=run.predictions(label, test_set.label, calculator, headline=headline),
                         style=asking.style,
                         model=label,
-                        on_row=advance,
+                        on_row=_Count(bar),
                         reuse=evaluations[0] if evaluations and decoding.temperature == 0 else None,
                     )
                 )
@@ -159,7 +152,7 @@ def measure(
                 confidence=config.confidence,
             )
             summaries.append(summary)
-            console.print(
+            log.info(
                 f"{label} on {test_set.label}, calculator "
                 f"{'on' if evaluation.calculator else 'off'}: {_percent(summary)} right"
             )
@@ -215,29 +208,16 @@ def compare_all(
     return comparisons
 
 
-class _Bar:
-    """A bar with count, right answers so far and time left; nothing where there is no terminal."""
+class _Count:
+    """Moves a bar with each row, and shows how many were right."""
 
-    def __init__(self, console: Console, title: str, total: int) -> None:
-        self._bar = Progress(
-            TextColumn(title),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.fields[right]} right"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task(title, total=total, right=0)
+    def __init__(self, bar: progress.Bar) -> None:
+        self._bar, self._done, self._right = bar, 0, 0
 
-    def __enter__(self) -> tuple[Progress, Any]:
-        self._bar.start()
-        return self._bar, self._task
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+    def __call__(self, row: Row) -> None:
+        self._done += 1
+        self._right += bool(row["correct"])
+        self._bar.update(self._done, f"{self._right} right")
 
 
 def _percent(summary: dict[str, Any]) -> str:

@@ -84,7 +84,7 @@ def add_adapter(model: Any, adapter: AdapterConfig, seed: int, initial: Path | N
                 target_modules=adapter.target_modules,
                 use_rslora=adapter.use_rslora,
                 use_dora=adapter.use_dora,
-                init_lora_weights=True if kept else adapter.init_lora_weights,  # type: ignore[arg-type]
+                init_lora_weights=True if kept else adapter.init_lora_weights,
             ),
         )
     except ValueError as error:

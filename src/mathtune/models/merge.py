@@ -12,6 +12,7 @@ logits along the adapter's own answers, and greedy answers. Only what passes get
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from mathtune.config.schema import ModelConfig
@@ -38,6 +38,8 @@ from mathtune.models.loading import (
 from mathtune.provenance import provenance
 from mathtune.records import Prompt
 from mathtune.storage import saving, write_json
+
+log = logging.getLogger(__name__)
 
 NOTE = "merged_from.json"
 """In a merged folder: what it was made of and how it was checked."""
@@ -95,7 +97,6 @@ def merge_adapter(
     output: Path,
     prompts: Sequence[Prompt],
     decoding: Decoding,
-    console: Console,
     dtype: str = "auto",
 ) -> Merged:
     """Merge an adapter into its base, check the result and publish it as ``output``.
@@ -106,7 +107,6 @@ def merge_adapter(
         output: Where to; a folder that an earlier merge has made is replaced.
         prompts: Problems that the adapter and the merged model both answer.
         decoding: How; greedy.
-        console: For progress.
         dtype: Type of the merged weights; ``auto`` is that of the training.
 
     Raises:
@@ -119,7 +119,7 @@ def merge_adapter(
     adapter = Path(config.name_or_path or "")
     if not recorded(adapter) and not (adapter / QUANTIZATION).is_file():
         form = "4 bits" if config.load_in_4bit else "full; --load-in-4bit is for a QLoRA adapter"
-        console.print(f"the adapter does not say what its base was held in, taken as {form}")
+        log.info(f"the adapter does not say what its base was held in, taken as {form}")
     trained_in = str(recorded(adapter).get("dtype", "auto"))
     compute = pick_compute(trained_in)
     saved_in = compute.dtype if dtype == "auto" else getattr(torch, dtype)
@@ -127,7 +127,7 @@ def merge_adapter(
     adapted = load_model(config, compute)
     parameters = count_parameters(adapted.get_base_model()).total
     parameters -= sum(p.numel() for n, p in adapted.named_parameters() if "lora_" in n)
-    _check_room(output, parameters * saved_in.itemsize, console, _short(saved_in))
+    _check_room(output, parameters * saved_in.itemsize, _short(saved_in))
 
     adapted.eval()
     before = _answers(adapted, tokenizer, prompts, decoding)
@@ -249,12 +249,12 @@ def _is_tie(logits: Tensor, one: Sequence[int], other: Sequence[int], largest: f
     return float(logits[at, one[at]] - logits[at, other[at]]) <= 2 * largest
 
 
-def _check_room(output: Path, needed: int, console: Console, dtype: str) -> None:
+def _check_room(output: Path, needed: int, dtype: str) -> None:
     there = output.absolute()
     while not there.exists():
         there = there.parent
     free = shutil.disk_usage(there).free
-    console.print(
+    log.info(
         f"merging to {dtype}: {needed / 2**20:,.1f} MB, {free / 2**20:,.0f} MB are free at {there}"
     )
     if free < needed:

@@ -181,7 +181,7 @@ def _quantise(model: Any, config: ModelConfig, compute: Compute) -> None:
     model.is_loaded_in_4bit = True  # what PEFT asks
 
 
-class _Linear4bit(bnb.nn.Linear4bit):  # type: ignore[misc]
+class _Linear4bit(bnb.nn.Linear4bit):
     """bitsandbytes' layer around a weight without data, which its own constructor refuses."""
 
     def __init__(self, source: torch.nn.Linear, config: ModelConfig, dtype: torch.dtype) -> None:

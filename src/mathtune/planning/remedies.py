@@ -95,7 +95,8 @@ def find_remedies(
         peak = peak_with(change)
         if peak < 0.99 * before.peak:
             yield Remedy(change, peak, peak <= budget)
-            helpful.update(word.split("=", 1) for word in change.split())
+            for key, _, value in (word.partition("=") for word in change.split()):
+                helpful[key] = value
             enough |= peak <= budget
     if before.devices > 1:
         peak = before.sharded_peak

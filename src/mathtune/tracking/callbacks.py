@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from accelerate.tracking import (
     TrackioTracker,
     WandBTracker,
 )
-from rich.console import Console
 
 from mathtune import ranks
 from mathtune.config.schema import Recipe
@@ -32,11 +32,10 @@ class Tracker:
         name: As in ``tracking.report_to``.
         recipe: The recipe.
         run_dir: Run folder.
-        console: Where a failure is shown.
     """
 
-    def __init__(self, name: str, recipe: Recipe, run_dir: Path, console: Console) -> None:
-        self._name, self._recipe, self._run_dir, self._console = name, recipe, run_dir, console
+    def __init__(self, name: str, recipe: Recipe, run_dir: Path) -> None:
+        self._name, self._recipe, self._run_dir = name, recipe, run_dir
         self._kept = Kept(run_dir, name)
         self._tracker: GeneralTracker | None = None
         self._in_a_row = 0
@@ -82,7 +81,7 @@ class Tracker:
         tracker: Any
         if self._name == "wandb":
             tracker = WandBTracker(project)
-            tracker.run = wandb_run.begin(self._recipe, self._run_dir, self._console)
+            tracker.run = wandb_run.begin(self._recipe, self._run_dir)
             tracker.run.define_metric("train/global_step")
             tracker.run.define_metric("*", step_metric="train/global_step", step_sync=True)
         elif self._name == "tensorboard":
@@ -111,16 +110,13 @@ class Tracker:
     def _guard(self, call: Any, *args: Any) -> None:
         if self._in_a_row >= GIVE_UP:
             return
-        console = Console(quiet=True) if self._shown else self._console
-        if attempt(self._name, self._kept, console, call, *args):
+        if attempt(self._name, self._kept, partial(call, *args), quiet=self._shown):
             self._in_a_row = 0
         else:
             self._in_a_row += 1
             self._shown = True
 
 
-def make_trackers(
-    names: Sequence[str], recipe: Recipe, run_dir: Path, console: Console
-) -> list[Tracker]:
+def make_trackers(names: Sequence[str], recipe: Recipe, run_dir: Path) -> list[Tracker]:
     """Return the trackers to report to, none of them started."""
-    return [Tracker(name, recipe, run_dir, console) for name in names]
+    return [Tracker(name, recipe, run_dir) for name in names]

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from mathtune.config.schema import Recipe
 from mathtune.runs import slug
 from mathtune.tracking import wandb_run
@@ -60,11 +58,11 @@ def answers(run_dir: Path) -> tuple[list[str], list[list[Any]]]:
     return columns, [[row.get(key) for key in columns] for row in list(rows.values())[:MOST_ROWS]]
 
 
-def to_wandb(recipe: Recipe, run_dir: Path, console: Console) -> None:
+def to_wandb(recipe: Recipe, run_dir: Path) -> None:
     """Add a table and an artifact to the W&B run, and finish it."""
     import wandb
 
-    wandb_run.begin(recipe, run_dir, console)
+    wandb_run.begin(recipe, run_dir)
     assert wandb.run is not None
     try:
         measured = figures(run_dir)
@@ -81,7 +79,7 @@ def to_wandb(recipe: Recipe, run_dir: Path, console: Console) -> None:
         wandb_run.end()  # a server that stopped answering must not keep the process
 
 
-def to_tensorboard(recipe: Recipe, run_dir: Path, console: Console) -> None:
+def to_tensorboard(recipe: Recipe, run_dir: Path) -> None:
     """Add the figures and the model card to the event files."""
     from torch.utils.tensorboard import SummaryWriter
 
@@ -93,7 +91,7 @@ def to_tensorboard(recipe: Recipe, run_dir: Path, console: Console) -> None:
             writer.add_text("report", card.read_text(encoding="utf-8"))
 
 
-def to_mlflow(recipe: Recipe, run_dir: Path, console: Console) -> None:
+def to_mlflow(recipe: Recipe, run_dir: Path) -> None:
     """Add figures, answers and report to the MLflow run."""
     import mlflow
 
@@ -109,7 +107,7 @@ def to_mlflow(recipe: Recipe, run_dir: Path, console: Console) -> None:
             mlflow.log_artifact(str(path), "report")
 
 
-def to_trackio(recipe: Recipe, run_dir: Path, console: Console) -> None:
+def to_trackio(recipe: Recipe, run_dir: Path) -> None:
     """Add figures and answers to the trackio run."""
     import pandas
     import trackio
@@ -126,7 +124,7 @@ def to_trackio(recipe: Recipe, run_dir: Path, console: Console) -> None:
     trackio.finish()
 
 
-LOGGERS: dict[str, Callable[[Recipe, Path, Console], None]] = {
+LOGGERS: dict[str, Callable[[Recipe, Path], None]] = {
     "wandb": to_wandb,
     "tensorboard": to_tensorboard,
     "mlflow": to_mlflow,

@@ -9,19 +9,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import logging
 import netrc
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from rich.console import Console
-
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError
 from mathtune.storage import read_json, write_json
+
+log = logging.getLogger(__name__)
 
 _PACKAGES = {
     "wandb": "wandb",
@@ -41,7 +43,7 @@ def missing_packages(trackers: Sequence[str]) -> list[str]:
     ]
 
 
-def prepare_trackers(recipe: Recipe, run_dir: Path, console: Console) -> list[str]:
+def prepare_trackers(recipe: Recipe, run_dir: Path) -> list[str]:
     """Return the trackers to report to, W&B set to offline where it has no key.
 
     What the user has set in the environment is left as it is.
@@ -58,7 +60,7 @@ def prepare_trackers(recipe: Recipe, run_dir: Path, console: Console) -> list[st
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         if os.environ.get("WANDB_MODE", "online") == "online" and not _has_wandb_key():
             os.environ["WANDB_MODE"] = "offline"
-            console.print("W&B has no key: recording offline; `wandb sync` uploads it later")
+            log.info("W&B has no key: recording offline; `wandb sync` uploads it later")
     if "tensorboard" in trackers:
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(run_dir / "tensorboard")
     if "mlflow" in trackers:
@@ -97,7 +99,7 @@ class Kept:
         return read_json(self._path) if self._path.exists() else {}
 
 
-def log_results(recipe: Recipe, run_dir: Path, console: Console) -> None:
+def log_results(recipe: Recipe, run_dir: Path) -> None:
     """Give each tracker the figures, the answers and the report, once for each state of them.
 
     A tracker that fails is named in one line and counted; it stops nothing.
@@ -109,25 +111,24 @@ def log_results(recipe: Recipe, run_dir: Path, console: Console) -> None:
     state = hashlib.sha256()
     for path in (run_dir / "results.json", run_dir / "metrics.jsonl"):
         state.update(path.read_bytes() if path.exists() else b"-")
-    for name in prepare_trackers(recipe, run_dir, console):
+    for name in prepare_trackers(recipe, run_dir):
         kept = Kept(run_dir, name)
         if kept.get("logged") == state.hexdigest():
             continue
-        if attempt(name, kept, console, tracker_results.LOGGERS[name], recipe, run_dir, console):
+        if attempt(name, kept, partial(tracker_results.LOGGERS[name], recipe, run_dir)):
             kept.set(logged=state.hexdigest())
 
 
-def attempt(
-    name: str, kept: Kept, console: Console, call: Callable[..., None], *arguments: Any
-) -> bool:
-    """Call a tracker; say and count its failure, and return whether there was none."""
+def attempt(name: str, kept: Kept, call: Callable[[], None], *, quiet: bool = False) -> bool:
+    """Call a tracker; count its failure, and say it unless ``quiet``; return whether it worked."""
     try:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for our figures
-            call(*arguments)
+            call()
         return True
     except Exception as error:
         first = str(error).strip().partition("\n")[0] or type(error).__name__
-        console.print(f"{name} failed and the run goes on without it: {first}")
+        if not quiet:
+            log.info(f"{name} failed and the run goes on without it: {first}")
         kept.count_failure()
         return False
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from mathtune.config.schema import Recipe
 from mathtune.tracking.setup import Kept
+
+log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 20.0
 """Longest wait for a server at the start and at the end; ``WANDB_INIT_TIMEOUT`` changes the first
 and ``WANDB_FINISH_TIMEOUT`` the second."""
 
 
-def begin(recipe: Recipe, run_dir: Path, console: Console) -> Any:
+def begin(recipe: Recipe, run_dir: Path) -> Any:
     """Return this folder's W&B run, started or continued; offline where no server is reached.
 
     A run that the caller's own code has started is used as it is.
@@ -36,7 +37,7 @@ def begin(recipe: Recipe, run_dir: Path, console: Console) -> Any:
         if mode != "online":
             raise
         first = str(error).strip().partition("\n")[0]
-        console.print(
+        log.info(
             f"W&B could not be reached ({first}): recording offline; `wandb sync` uploads it later"
         )
         kept.count_failure()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
-from rich.console import Console
 from transformers import TrainingArguments
 
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError
 from mathtune.models.compute import Compute
 
+log = logging.getLogger(__name__)
 
-def training_arguments(
-    recipe: Recipe, compute: Compute, run_dir: Path, console: Console
-) -> TrainingArguments:
+
+def training_arguments(recipe: Recipe, compute: Compute, run_dir: Path) -> TrainingArguments:
     """Return what optimiser, schedule and accelerator are made of; binds the process to its device.
 
     Raises:
@@ -22,7 +22,7 @@ def training_arguments(
     """
     train = recipe.train
     if compute.device == "cpu" and train.optim.startswith("paged_"):
-        console.print(f"{train.optim}: pages need a GPU; the same optimiser runs without them")
+        log.info(f"{train.optim}: pages need a GPU; the same optimiser runs without them")
     try:
         return TrainingArguments(
             output_dir=str(run_dir / "checkpoints"),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import math
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import psutil
 import torch
-from rich import progress as rich_progress
-from rich.console import Console
 
-from mathtune import ranks
+from mathtune import progress, ranks
 from mathtune.storage import write_text
+
+log = logging.getLogger(__name__)
 
 TRAIN_KEYS = ("loss", "perplexity", "learning_rate", "grad_norm", "skipped_steps")
 EVAL_KEYS = ("eval_loss", "eval_perplexity", "eval_exact_match")
@@ -33,22 +35,6 @@ class Recorder(Protocol):
 
     def finish(self) -> None:
         """End, where training did not fail."""
-
-
-class Progress(Protocol):
-    """Shows how far training has come."""
-
-    def start(self, step: int, total: int) -> None:
-        """Begin at a step, of so many."""
-
-    def step(self, step: int) -> None:
-        """Take note that a step is done."""
-
-    def log(self, step: int, figures: dict[str, float]) -> None:
-        """Take the figures that recorders are given."""
-
-    def stop(self) -> None:
-        """Take everything off the screen; may be called twice."""
 
 
 class RunFigures:
@@ -140,24 +126,12 @@ class MetricsFile:
         """Do nothing: every line is flushed."""
 
 
-class ProgressBar:
-    """Shows step, loss, rate and time left; a plain line a log where there is no terminal."""
+class TrainingProgress:
+    """Shows step, loss, rate and time left; a line a log where no bar is seen to move."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._progress = rich_progress.Progress(
-            rich_progress.TextColumn("training"),
-            rich_progress.BarColumn(),
-            rich_progress.TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            rich_progress.TextColumn("{task.fields[note]}"),
-            rich_progress.TimeElapsedColumn(),
-            rich_progress.TextColumn("left"),
-            rich_progress.TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
-        self._task: Any = None
-        self._shown = False
+    def __init__(self) -> None:
+        self._shown = contextlib.ExitStack()
+        self._bar: progress.Bar | None = None
         self._notes: dict[str, str] = {}
         self._first_step = self._total = 0
         self._start = 0.0
@@ -165,16 +139,14 @@ class ProgressBar:
     def start(self, step: int, total: int) -> None:
         """Begin at a step, of so many."""
         self._first_step, self._total, self._start = step, total, time.monotonic()
-        self._task = self._progress.add_task("training", total=total, completed=step, note="")
-        if self._console.is_terminal:
-            self._progress.start()
-            self._shown = True
+        self._bar = self._shown.enter_context(progress.bar("training", total, step))
 
     def step(self, step: int) -> None:
         """Move the bar."""
         rate = (step - self._first_step) / (time.monotonic() - self._start)
         self._notes["rate"] = f"{rate:.2f} steps/s"
-        self._progress.update(self._task, completed=step, note="  ".join(self._notes.values()))
+        if self._bar is not None:
+            self._bar.update(step, "  ".join(self._notes.values()))
 
     def log(self, step: int, figures: dict[str, float]) -> None:
         """Show the last losses; a line of its own where there is no terminal."""
@@ -182,17 +154,16 @@ class ProgressBar:
             self._notes["loss"] = f"loss {figures['loss']:.4f}"
         if "eval_loss" in figures:
             self._notes["validation"] = f"validation {figures['eval_loss']:.4f}"
-        if not self._console.is_terminal and ("loss" in figures or "eval_loss" in figures):
+        if not progress.is_live() and ("loss" in figures or "eval_loss" in figures):
             left = ""
             done = step - self._first_step
             if done > 0:
                 seconds = (time.monotonic() - self._start) / done
                 left = f"  {seconds * (self._total - step):.0f} s left"
             note = "  ".join(self._notes.values())
-            self._console.print(f"step {step}/{self._total}  {note}{left}")
+            log.info(f"step {step}/{self._total}  {note}{left}")
 
     def stop(self) -> None:
-        """Take the bar off the screen."""
-        if self._shown:  # Rich prints a blank line where a bar that was never shown is stopped
-            self._progress.stop()
-            self._shown = False
+        """Take the bar off the screen; may be called twice."""
+        self._shown.close()
+        self._bar = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from typing import Any
 
 from transformers.integrations.liger import apply_liger_kernel
@@ -11,6 +11,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError
 from mathtune.models.compute import Compute
+
+log = logging.getLogger(__name__)
 
 _COMPILER = ("torch._dynamo", "torch._inductor")
 
@@ -68,13 +70,13 @@ def compile_fault(error: Exception) -> ConfigError | None:
     )
 
 
-def prepare_layers(recipe: Recipe, model: Any, say: Callable[[str], None]) -> None:
+def prepare_layers(recipe: Recipe, model: Any) -> None:
     """Give a model's layers the kernels that a recipe asks for, and let them save activations."""
     if recipe.train.use_liger_kernel:
         apply_liger_kernel(model, LIGER)
     if recipe.train.torch_compile:
         layers = compile_layers(model)
-        say(
+        log.info(
             f"compiling {layers} layers at the first steps"
             if layers
             else "train.torch_compile: this model's layers are not Transformers', none is compiled"

@@ -28,7 +28,7 @@ from mathtune.config.schema import TrainConfig
 from mathtune.errors import ValidationInterrupted
 from mathtune.training.batching.across_ranks import MicroBatches
 from mathtune.training.batching.padding_free import attention_for
-from mathtune.training.callbacks import Progress, Recorder, RunFigures
+from mathtune.training.callbacks import Recorder, RunFigures, TrainingProgress
 from mathtune.training.checkpointing.checkpoint import Checkpointer
 from mathtune.training.checkpointing.schedule import StopOnSignal, validation_is_due
 from mathtune.training.checkpointing.state import TrainingState
@@ -62,7 +62,6 @@ class TrainingLoop(Generic[Item]):
         stop: Knows of signals.
         recorders: Are given all figures: ``metrics.jsonl``, trackers.
         progress: Shows how far training has come.
-        say: Is given each event that a reader of the run should know of.
     """
 
     settings: TrainConfig
@@ -79,8 +78,7 @@ class TrainingLoop(Generic[Item]):
     nonfinite: NonFiniteSteps
     stop: StopOnSignal
     recorders: Sequence[Recorder]
-    progress: Progress
-    say: Callable[[str], None]
+    progress: TrainingProgress
     figures: RunFigures = field(default_factory=RunFigures)
     loss_since_logged: torch.Tensor = field(init=False)
 
@@ -107,9 +105,11 @@ class TrainingLoop(Generic[Item]):
             loss = self._add_gradients(examples)  # a scalar: the mean over the whole step
             norm = self._clip_gradient()
             rate = self.optimizer.param_groups[0]["lr"]
-            if not self.nonfinite.found(state.global_step + 1, norm, ranks.largest):
-                self.optimizer.step()
+            if self.nonfinite.found(state.global_step + 1, norm, ranks.largest):
+                self.model.zero_grad()  # an optimiser passes over weights that have no gradient
+            else:
                 self.loss_since_logged += loss
+            self.optimizer.step()
             if not follows_validation(self.scheduler):
                 self.scheduler.step()
             self.model.zero_grad()
@@ -158,7 +158,6 @@ class TrainingLoop(Generic[Item]):
                 forward_and_backward,
                 model=self.model,
                 where=f"step {self.state.global_step + 1}",
-                say=self.say,
             )
         mean: torch.Tensor = self.accelerator.reduce(own, reduction="mean")
         return mean

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -11,37 +11,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from transformers import enable_full_determinism, set_seed
-from transformers.trainer_utils import align_special_tokens
-
 from mathtune import ranks
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError, DataError, TrainingStopped
 from mathtune.models.adapters import INITIAL, save_as_lora
-from mathtune.models.base_fingerprint import note_base
 from mathtune.models.compute import Compute
 from mathtune.records import Example
 from mathtune.storage import recover, saving, sync_folder
 from mathtune.tracking.callbacks import make_trackers
 from mathtune.tracking.setup import prepare_trackers
-from mathtune.training.accelerator import make_accelerator, parallelism
-from mathtune.training.arguments import training_arguments
+from mathtune.training.accelerator import parallelism
+from mathtune.training.assembly import make_loop
 from mathtune.training.batching.limits import limits_for
-from mathtune.training.callbacks import MetricsFile, Progress, ProgressBar, Recorder
-from mathtune.training.checkpointing.checkpoint import Checkpointer
+from mathtune.training.callbacks import MetricsFile, TrainingProgress
 from mathtune.training.checkpointing.schedule import StopOnSignal
-from mathtune.training.checkpointing.state import TrainingState
 from mathtune.training.checkpointing.storage import newest_whole, step_of
-from mathtune.training.kernels import check_kernels, compile_fault, prepare_layers
+from mathtune.training.kernels import check_kernels, compile_fault
 from mathtune.training.loop import TrainingLoop
 from mathtune.training.memory.glibc_malloc import use_memory
 from mathtune.training.memory.out_of_memory import FittingLimits
-from mathtune.training.nonfinite import NonFiniteSteps
-from mathtune.training.objective import SupervisedFineTuning
-from mathtune.training.optimizers import make_optimizer, make_scheduler
-from mathtune.training.step_source import ShuffledExamples
-from mathtune.training.validation import Validation
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +64,7 @@ class TrainingResult:
     parallelism: str
 
 
-def _newest_whole(output: Path, console: Console) -> Path | None:
+def _newest_whole(output: Path) -> Path | None:
     """Return the checkpoint to continue from, having put damaged ones aside."""
     while True:
         recover(output)
@@ -82,23 +72,8 @@ def _newest_whole(output: Path, console: Console) -> Path | None:
         if not damaged:
             return checkpoint
         for folder in damaged:
-            console.print(f"{folder.name} is damaged (a crash while saving?) and left aside")
+            log.info(f"{folder.name} is damaged (a crash while saving?) and left aside")
             folder.rename(folder.with_name("damaged-" + folder.name))
-
-
-def _examples_per_step(recipe: Recipe, saved: TrainingState | None, console: Console) -> int:
-    """Return how many examples make a step; a run that is continued keeps its steps."""
-    train, count = recipe.train, ranks.world_size()
-    asked = train.per_device_train_batch_size * train.gradient_accumulation_steps * count
-    if saved is None:
-        return asked
-    kept = saved.examples_per_step
-    if kept != asked:
-        console.print(
-            f"{count} process{'es' if count > 1 else ''} would make steps of {asked} problems; "
-            f"the run goes on with its steps of {kept}"
-        )
-    return kept
 
 
 def fitting(
@@ -132,7 +107,6 @@ def train(
     train_examples: Sequence[Example],
     validation_examples: Sequence[Example],
     run_dir: Path,
-    console: Console,
     exact_match: Callable[[Callable[[], bool]], float] | None = None,
 ) -> TrainingResult:
     """Train, continue from the newest whole checkpoint if there is one, and save the best weights.
@@ -149,14 +123,12 @@ def train(
     _check(recipe, compute)
     checkpoints = run_dir / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
-    checkpoint = ranks.from_first(lambda: _newest_whole(checkpoints, console))
-    fit = _fitting_limits(
-        recipe, model, compute, [*train_examples, *validation_examples], run_dir, console
-    )
+    checkpoint = ranks.from_first(lambda: _newest_whole(checkpoints))
+    fit = _fitting_limits(recipe, model, compute, [*train_examples, *validation_examples], run_dir)
     stop = StopOnSignal()
-    trackers = make_trackers(prepare_trackers(recipe, run_dir, console), recipe, run_dir, console)
+    trackers = make_trackers(prepare_trackers(recipe, run_dir), recipe, run_dir)
     metrics = MetricsFile(run_dir / "metrics.jsonl")
-    progress = ProgressBar(console)
+    progress = TrainingProgress()
     try:
         loop = make_loop(
             recipe,
@@ -172,7 +144,6 @@ def train(
             recorders=[metrics, *trackers],
             progress=progress,
             run_dir=run_dir,
-            console=console,
         )
         if ranks.is_first():
             at = loop.state.global_step if checkpoint else -1
@@ -210,13 +181,12 @@ def _fitting_limits(
     compute: Compute,
     examples: Sequence[Example],
     run_dir: Path,
-    console: Console,
 ) -> FittingLimits:
     """Return the limits of a micro-batch, with what an earlier start of the run found to fit."""
     settings = recipe.train
     fit = FittingLimits.open(
         run_dir,
-        limits_for(recipe, model, compute, examples, console),
+        limits_for(recipe, model, compute, examples),
         device=compute.name,
         processes=ranks.world_size(),
         sharding=ranks.sharding(),
@@ -225,79 +195,13 @@ def _fitting_limits(
         use_liger_kernel=settings.use_liger_kernel,
     )
     if fit.cuts:
-        console.print(
+        log.info(
             f"memory ran out in an earlier start: {fit.in_words()}; delete {fit.path} to try "
             "larger passes again"
         )
     if compute.device == "cpu":
-        use_memory(recipe, model, fit.limits, console, ran_out=fit.cuts > 0)
+        use_memory(recipe, model, fit.limits, ran_out=fit.cuts > 0)
     return fit
-
-
-def make_loop(
-    recipe: Recipe,
-    *,
-    model: Any,
-    tokenizer: Any,
-    compute: Compute,
-    train_examples: Sequence[Example],
-    validation_examples: Sequence[Example],
-    checkpoint: Path | None,
-    fitting: FittingLimits,
-    stop: StopOnSignal,
-    exact_match: Callable[[], float] | None,
-    recorders: Sequence[Recorder],
-    progress: Progress,
-    run_dir: Path,
-    console: Console,
-) -> TrainingLoop[Example]:
-    """Put a training loop together, at its first step or where a checkpoint left it."""
-    settings, saved = recipe.train, TrainingState.load(checkpoint) if checkpoint else None
-    seeded = enable_full_determinism if settings.full_determinism else set_seed
-    seeded(recipe.seed)
-    per_step = _examples_per_step(recipe, saved, console)
-    source = ShuffledExamples(train_examples, per_step, recipe.seed)
-    steps = settings.max_steps
-    if steps < 0:
-        steps = math.ceil(settings.num_train_epochs * source.steps_per_epoch)
-
-    arguments = training_arguments(recipe, compute, run_dir, console)
-    accelerator = make_accelerator(arguments)
-    prepare_layers(recipe, model, console.print)
-    align_special_tokens(model, tokenizer)  # what is saved generates as it was trained
-    ratio = recipe.adapter.loraplus_lr_ratio if recipe.adapter else None
-    prepared, optimizer = accelerator.prepare(model, make_optimizer(model, arguments, ratio))
-    scheduler = make_scheduler(optimizer, arguments, steps)
-    checkpointer = Checkpointer(
-        run_dir / "checkpoints", accelerator, prepared, tokenizer, optimizer, scheduler,
-        keep=settings.save_total_limit, on_save=_on_save(recipe, compute),
-    )  # fmt: skip
-    nonfinite = NonFiniteSteps(skip=settings.non_finite == "skip", say=console.print)
-    state = saved or TrainingState(max_steps=steps, examples_per_step=per_step)
-    if checkpoint:
-        state.max_steps = steps
-        source.restore(state.source)
-        nonfinite.restore(state.nonfinite)
-        checkpointer.restore(checkpoint)
-        console.print(f"continuing from {checkpoint.name}")
-    return TrainingLoop(
-        settings, accelerator, prepared, optimizer, scheduler,
-        objective=SupervisedFineTuning(settings.label_smoothing_factor),
-        source=source,
-        validate=Validation(
-            prepared, accelerator, validation_examples, fitting, console.print, exact_match
-        ),
-        checkpointer=checkpointer, state=state, fitting=fitting, nonfinite=nonfinite, stop=stop,
-        recorders=recorders, progress=progress, say=console.print,
-    )  # fmt: skip
-
-
-def _on_save(recipe: Recipe, compute: Compute) -> Callable[[Path], None] | None:
-    """Return what writes beside an adapter which base it belongs to."""
-    if recipe.adapter is None:
-        return None
-    dtype = str(compute.dtype).removeprefix("torch.")
-    return partial(note_base, config=recipe.model, dtype=dtype)
 
 
 def _save_best(recipe: Recipe, loop: TrainingLoop[Example], folder: Path) -> None:

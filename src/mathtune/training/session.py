@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-
-from rich.console import Console
 
 from mathtune import ranks
 from mathtune.config.schema import Recipe
@@ -24,6 +23,8 @@ from mathtune.training.batching.limits import limits
 from mathtune.training.loss.supervised import token_logprobs
 from mathtune.training.run import TrainingResult, fitting, train
 
+log = logging.getLogger(__name__)
+
 # Enough text for byte-pair merges to settle; more only takes longer.
 TOKENIZER_SAMPLE = 20_000
 
@@ -36,10 +37,9 @@ class Student:
     model: Any
     tokenizer: Any
     compute: Compute
-    console: Console
 
     @classmethod
-    def load(cls, recipe: Recipe, console: Console, texts: Sequence[Problem] = ()) -> Student:
+    def load(cls, recipe: Recipe, texts: Sequence[Problem] = ()) -> Student:
         """Load the recipe's base model, or build it with a tokenizer trained on ``texts``.
 
         Raises:
@@ -47,7 +47,7 @@ class Student:
         """
         models.quiet_libraries()
         compute = pick_compute(recipe.model.dtype, trains_all_weights=recipe.adapter is None)
-        console.print(
+        log.info(
             f"{compute.name}, {str(compute.dtype).removeprefix('torch.')} weights: {compute.reason}"
         )
         if recipe.model.from_config is not None:
@@ -65,10 +65,10 @@ class Student:
                 trust=recipe.model.trust_remote_code,
             )
             model = models.load_model(recipe.model, compute)
-        return cls(recipe, model, tokenizer, compute, console)
+        return cls(recipe, model, tokenizer, compute)
 
     @classmethod
-    def load_tuned(cls, recipe: Recipe, run: Run, console: Console) -> Student:
+    def load_tuned(cls, recipe: Recipe, run: Run) -> Student:
         """Load what an earlier training of this run has saved."""
         tuned = recipe.model.model_copy(
             update={
@@ -78,7 +78,7 @@ class Student:
                 "train_tokenizer": None,
             }
         )
-        return cls.load(recipe.model_copy(update={"model": tuned}), console)
+        return cls.load(recipe.model_copy(update={"model": tuned}))
 
     def renderer(self, *, completion_only: bool = True, shots: Sequence[Problem] = ()) -> Renderer:
         """Return the renderer of the recipe's prompt style for this tokenizer."""
@@ -184,7 +184,7 @@ class Student:
         )
         for what, count in (("training", too_long), ("validation", too_long_to_judge)):
             if count:
-                self.console.print(
+                log.info(
                     f"{count} {what} examples longer than {recipe.train.max_length} tokens left out"
                 )
         if recipe.adapter is not None and not hasattr(self.model, "peft_config"):
@@ -199,7 +199,7 @@ class Student:
             dtype_reason=self.compute.reason,
             training={"too_long": {"train": too_long, "validation": too_long_to_judge}},
         )
-        self.console.print(
+        log.info(
             f"training {counts.trainable:,} of {counts.total:,} parameters "
             f"({counts.trainable_share:.2%}) on {len(train_examples):,} problems"
         )
@@ -211,6 +211,5 @@ class Student:
             train_examples=train_examples,
             validation_examples=validation_examples,
             run_dir=run.folder,
-            console=self.console,
             exact_match=None if exact_match is None else partial(exact_match, self),
         )

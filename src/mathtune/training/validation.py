@@ -26,7 +26,6 @@ class Validation:
         accelerator: That did.
         examples: The whole validation set, on every rank.
         fitting: Limits of a micro-batch.
-        say: Is told where micro-batches are made smaller.
         exact_match: Returns the share of validation problems that the model solves.
     """
 
@@ -34,7 +33,6 @@ class Validation:
     accelerator: Accelerator
     examples: Sequence[Example]
     fitting: FittingLimits
-    say: Callable[[str], None]
     exact_match: Callable[[], float] | None = None
 
     def __call__(self, where: str) -> dict[str, float]:
@@ -66,7 +64,6 @@ class Validation:
                 summed,
                 model=model,
                 where=where,
-                say=self.say,
             )
         model.train(was_training)
         total = self.accelerator.reduce(own, reduction="sum")

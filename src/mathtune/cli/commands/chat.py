@@ -6,8 +6,6 @@ import sys
 
 import click
 
-from mathtune.cli.common import progress_console
-
 
 @click.command("chat")
 @click.argument("model")
@@ -32,7 +30,7 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
     from mathtune.evaluation.measure import decoding_of
     from mathtune.training.session import Student
 
-    student = Student.load(recipe, progress_console())
+    student = Student.load(recipe)
     engine, renderer = student.engine(), student.renderer()
     decoding = decoding_of(recipe.eval, renderer, calculator=calculator)
     while True:

@@ -5,15 +5,25 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mathtune import ranks
-from mathtune.cli.common import print_json, print_outcome, progress_console, run_options
+from mathtune.cli.common import print_json, print_outcome, run_options
+from mathtune.cli.knob_options import KnobOptions
 
 if TYPE_CHECKING:
     from mathtune.config.schema import Recipe
+
+
+KNOBS = KnobOptions(
+    "prompt.shots", "prompt.shot_source", "eval.calculator", "eval.max_new_tokens",
+    "eval.temperature", "eval.top_p", "eval.samples", "eval.batch_size", "eval.engine",
+    "eval.base_url", "eval.endpoint", "eval.concurrency", "eval.requests_per_minute",
+    "eval.timeout_seconds", "eval.api_key_env", "eval.tensor_parallel_size",
+    limit="data.max_test_samples", style="prompt.style",
+)  # fmt: skip
 
 
 @click.command("eval")
@@ -22,37 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data", multiple=True, help="Problem set: a known name, NAME:SPLIT, a hub id or a file."
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Only so many problems of each set.")
-@click.option("--style", help="Prompt style: qa, cot, instruct, orca or chat.")
-@click.option("--shots", type=click.IntRange(min=0), help="Solved problems before each question.")
-@click.option(
-    "--shot-source",
-    help="train (by seed), the set gsm8k-cot or word-problems, or a file. Default: train.",
-)
-@click.option("--calculator/--no-calculator", default=None, help="Headline with the calculator.")
-@click.option("--max-new-tokens", type=click.IntRange(min=1), help="Longest answer in tokens.")
-@click.option("--temperature", type=click.FloatRange(min=0), help="0 is greedy, the default.")
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="Nucleus sampling.")
-@click.option(
-    "--samples", type=click.IntRange(min=1), help="Answers a problem, for maj@k and pass@k."
-)
-@click.option("--batch-size", type=click.IntRange(min=1), help="Answers decoded at once.")
-@click.option(
-    "--engine",
-    type=click.Choice(["hf", "vllm", "openai"]),
-    help="What decodes: Transformers here, vLLM here, or an OpenAI-compatible server.",
-)
-@click.option("--base-url", help="The server's address, such as http://localhost:8000/v1.")
-@click.option(
-    "--endpoint",
-    type=click.Choice(["completions", "chat"]),
-    help="The server's endpoint; chat goes with --style chat.",
-)
-@click.option("--concurrency", type=click.IntRange(min=1), help="Requests at a time; default 16.")
-@click.option("--requests-per-minute", type=float, help="Most requests started in a minute.")
-@click.option("--timeout-seconds", type=float, help="Longest wait for an answer; default 600.")
-@click.option("--api-key-env", help="Variable with the API key; default OPENAI_API_KEY.")
-@click.option("--tensor-parallel-size", type=click.IntRange(min=1), help="GPUs for vLLM.")
+@KNOBS
 @click.option("--preview", is_flag=True, help="Show the first prompts to the letter, and end.")
 @click.option(
     "--label",
@@ -65,28 +45,11 @@ def command(
     model: str,
     overrides: tuple[str, ...],
     data: tuple[str, ...],
-    limit: int | None,
-    style: str | None,
-    shots: int | None,
-    shot_source: str | None,
-    calculator: bool | None,
-    max_new_tokens: int | None,
-    temperature: float | None,
-    top_p: float | None,
-    samples: int | None,
-    batch_size: int | None,
-    engine: str | None,
-    base_url: str | None,
-    endpoint: str | None,
-    concurrency: int | None,
-    requests_per_minute: float | None,
-    timeout_seconds: float | None,
-    api_key_env: str | None,
-    tensor_parallel_size: int | None,
     preview: bool,
     label: str,
     run_dir: Path | None,
     as_json: bool,
+    **knobs: Any,
 ) -> None:
     """Measure MODEL (a folder, a hub id, an adapter's folder, tiny-base) on a problem set.
 
@@ -99,36 +62,16 @@ def command(
     from mathtune.config import as_override
     from mathtune.preflight import Purpose, load
 
-    if endpoint == "chat" and not any(each.startswith("prompt.style=") for each in overrides):
-        style = style or "chat"
-    given = {
-        "model": model,
-        "prompt.style": style,
-        "prompt.shots": shots,
-        "prompt.shot_source": shot_source,
-        "eval.calculator": calculator,
-        "eval.max_new_tokens": max_new_tokens,
-        "eval.temperature": temperature,
-        "eval.top_p": top_p,
-        "eval.samples": samples,
-        "eval.batch_size": batch_size,
-        "eval.engine": engine,
-        "eval.base_url": base_url,
-        "eval.endpoint": endpoint,
-        "eval.concurrency": concurrency,
-        "eval.requests_per_minute": requests_per_minute,
-        "eval.timeout_seconds": timeout_seconds,
-        "eval.api_key_env": api_key_env,
-        "eval.tensor_parallel_size": tensor_parallel_size,
-        "data.max_test_samples": limit,
-        "data.test": list(data) or None,
-    }
-    options = [as_override(key, value) for key, value in given.items() if value is not None]
+    if knobs["endpoint"] == "chat" and not any(o.startswith("prompt.style=") for o in overrides):
+        knobs["style"] = knobs["style"] or "chat"
+    options = [as_override("model", model), *KNOBS.overrides(knobs)]
+    if data:
+        options.append(as_override("data.test", list(data)))
     loaded = load("gsm8k-eval", [*options, *overrides], run_dir, Purpose.MEASURE)
     if preview:
         print_preview(loaded, as_json=as_json)
         return
-    outcome = pipeline.evaluate(loaded, label, run_dir, progress_console())
+    outcome = pipeline.evaluate(loaded, label, run_dir)
     if not as_json and ranks.is_first():
         print_tables(Path(outcome["run_dir"]))
     print_outcome(outcome, as_json=as_json)

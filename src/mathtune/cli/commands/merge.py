@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mathtune.cli.common import print_json, progress_console
+from mathtune.cli.common import print_json
 
 ANSWER_TOKENS = 64  # logits of every one are compared, a vocabulary's worth a token
 
@@ -69,7 +69,7 @@ def command(
     options = [as_override(key, value) for key, value in given.items()]
     loaded = load(str(recipe or "gsm8k-eval"), [*options, *overrides], None, Purpose.CHAT)
     place = adapter.with_name("merged" if recipe else f"{adapter.absolute().name}-merged")
-    figures = pipeline.merge(loaded, output or place, dtype, progress_console())
+    figures = pipeline.merge(loaded, output or place, dtype)
     if as_json:
         print_json(figures)
         return

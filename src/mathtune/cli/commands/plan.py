@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mathtune.cli.common import print_json, progress_console, recipe_arguments
+from mathtune.cli.common import print_json, recipe_arguments
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,7 +65,6 @@ def command(
         memory=size,
         devices=devices,
         changed=changed,
-        console=progress_console(),
     )
     facts = facts_of(plan)
     if as_json:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mathtune.cli.common import print_outcome, progress_console, recipe_arguments, run_options
+from mathtune.cli.common import print_outcome, recipe_arguments, run_options
 
 
 @click.command("train")
@@ -21,4 +21,4 @@ def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, as_js
     from mathtune.preflight import Purpose, load
 
     loaded = load(recipe, overrides, run_dir, Purpose.TRAIN)
-    print_outcome(pipeline.train(loaded, run_dir, progress_console()), as_json=as_json)
+    print_outcome(pipeline.train(loaded, run_dir), as_json=as_json)

@@ -1,14 +1,13 @@
-"""One optimiser step on several ranks: who takes which examples, in how many
-micro-batches.
+"""One optimiser step on several ranks: who takes which examples, in how many micro-batches.
 
 Every rank draws the whole set of a step, as one process would, and takes its part of it. So all
-ranks know the step's count of supervised tokens and each other's micro-batches without a message, the
-order of the data is that of one process, and a run goes on with another number of ranks and the
+ranks know the step's count of supervised tokens and each other's micro-batches without a message,
+the order of the data is that of one process, and a run goes on with another number of ranks and the
 same steps.
 
 Under FSDP every forward and backward pass gathers weights from all ranks, and under DDP the last
-one reduces gradients: a rank with fewer micro-batches would leave the others waiting for good. So each
-runs as many as the busiest, those that it has no examples for with a loss weight of 0.
+one reduces gradients: a rank with fewer micro-batches would leave the others waiting for good. So
+each runs as many as the busiest, those that it has no examples for with a loss weight of 0.
 """
 
 from __future__ import annotations

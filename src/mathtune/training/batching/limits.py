@@ -5,13 +5,13 @@ The latter depends on the model, so it is tried on two examples before a trainin
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from mathtune import ranks
 from mathtune.config.schema import Recipe
@@ -23,6 +23,8 @@ from mathtune.training.batching.padding_free import attention_within_examples, i
 from mathtune.training.kernels import kernels_in_words
 from mathtune.training.loss.lm_head import target_hidden
 from mathtune.training.memory.out_of_memory import is_out_of_memory
+
+log = logging.getLogger(__name__)
 
 # So many that products run at their full rate and gradients of weights are seldom added up.
 MICRO_BATCH_TOKENS = {"cpu": 2048, "mps": 4096, "cuda": 16384}
@@ -44,9 +46,7 @@ def limits_on(recipe: Recipe, hf_config: Any, device: str) -> Limits:
     )
 
 
-def limits_for(
-    recipe: Recipe, model: Any, compute: Compute, examples: Sequence[Example], console: Console
-) -> Limits:
+def limits_for(recipe: Recipe, model: Any, compute: Compute, examples: Sequence[Example]) -> Limits:
     """Return the bounds of a micro-batch; say which they are, how it is laid out and by what
     kernels it is computed.
 
@@ -76,8 +76,8 @@ def limits_for(
         how = f"a row of its own, for even in padded rows {reason}"
         bounds = replace(bounds, examples=1)
     problems = "1 problem" if bounds.examples == 1 else f"{bounds.examples} problems"
-    console.print(f"at most {problems} and {bounds.tokens:,} tokens a pass, in {how}")
-    console.print(kernels_in_words(recipe, model, compute, bounds.padding_free))
+    log.info(f"at most {problems} and {bounds.tokens:,} tokens a pass, in {how}")
+    log.info(kernels_in_words(recipe, model, compute, bounds.padding_free))
     return bounds
 
 

@@ -82,15 +82,18 @@ def _attention(
     if example_lengths and plain and query.is_cuda and query.dtype.itemsize == 2:
         return _varying_lengths(query, key, value, scaling, sliding_window, **kwargs), None
     outs = []
-    for own in zip(*(all_.split(lengths, 2) for all_ in (query, key, value)), strict=True):
-        bias = _window_bias(own[0], sliding_window)
+    split = (all_.split(lengths, 2) for all_ in (query, key, value))
+    for q, k, v in zip(*split, strict=True):
+        bias = _window_bias(q, sliding_window)
         if softcap is not None:
             out, _ = attention(
-                *own, scaling=scaling, softcap=softcap, bias=bias, causal=bias is None
+                q, k, v, scaling=scaling, softcap=softcap, bias=bias, causal=bias is None
             )
         else:
             out = F.scaled_dot_product_attention(
-                *own,
+                q,
+                k,
+                v,
                 attn_mask=None if bias is None else bias.to(query.dtype),
                 dropout_p=dropout,
                 is_causal=bias is None,

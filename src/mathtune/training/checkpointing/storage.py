@@ -1,8 +1,8 @@
 """Checkpoints that are whole or not there.
 
-A checkpoint is written into a temporary folder, synced, sealed with a manifest of hashes and renamed
-into place; a crash at any moment leaves either the earlier state or the new one. ``newest_whole``
-finds the last one whose files still match their hashes.
+A checkpoint is written into a temporary folder, synced, sealed with a manifest of hashes and
+renamed into place; a crash at any moment leaves either the earlier state or the new one.
+``newest_whole`` finds the last one whose files still match their hashes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def step_of(folder: Path) -> int:
 
 def newest_whole(checkpoints: Path) -> tuple[Path | None, list[Path]]:
     """Return the newest whole checkpoint and the damaged ones that are newer than it."""
-    damaged = []
+    damaged: list[Path] = []
     folders = [path for path in checkpoints.glob("checkpoint-*") if step_of(path) >= 0]
     for folder in sorted(folders, key=step_of, reverse=True):
         if is_whole(folder):

@@ -11,23 +11,23 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import resource
 from pathlib import Path
 from typing import Any
 
 import psutil
-from rich.console import Console
 
 from mathtune import ranks
 from mathtune.config.schema import Recipe
 from mathtune.training.batching.micro_batches import Limits
 
+log = logging.getLogger(__name__)
+
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # malloc.h
 
 
-def use_memory(
-    recipe: Recipe, model: Any, limits: Limits, console: Console, *, ran_out: bool
-) -> None:
+def use_memory(recipe: Recipe, model: Any, limits: Limits, *, ran_out: bool) -> None:
     """Keep freed memory for speed, unless it is scarce, ran out or the recipe asks to save it."""
     needed = needed_at_most(model, limits)
     free = free_memory() // ranks.local_world_size()
@@ -37,7 +37,7 @@ def use_memory(
         hold_freed_memory()
     else:
         give_back_freed_memory()
-        console.print(
+        log.info(
             f"training may take {needed / 2**30:.1f} GB and {free / 2**30:.1f} GB are free: freed "
             "memory goes back to the system at once, which takes more time"
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from mathtune.storage import read_json, write_json
 from mathtune.training.batching.across_ranks import Item, MicroBatches
 from mathtune.training.batching.micro_batches import Limits, supervised_count
 from mathtune.training.memory.glibc_malloc import give_back_freed_memory
+
+log = logging.getLogger(__name__)
 
 _KEPT = ("examples", "tokens", "targets")
 
@@ -91,7 +94,6 @@ def within_memory(
     *,
     model: torch.nn.Module,
     where: str,
-    say: Callable[[str], None],
 ) -> torch.Tensor:
     """Compute over a step's micro-batches; where memory runs out, again over smaller ones.
 
@@ -101,7 +103,6 @@ def within_memory(
         compute: Called with them.
         model: Its gradients are dropped before it is tried again.
         where: Which step it is, for messages.
-        say: Told of each time that micro-batches are made smaller.
 
     Raises:
         TrainingStopped: They cannot be made smaller, or other ranks wait in the middle of one.
@@ -127,7 +128,7 @@ def within_memory(
             torch.cuda.empty_cache()
         else:
             give_back_freed_memory()
-        say(f"out of memory at {where}: it is taken again {then}")
+        log.info(f"out of memory at {where}: it is taken again {then}")
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
