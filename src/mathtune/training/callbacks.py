@@ -112,10 +112,12 @@ class MetricsFile:
 
     def log(self, step: int, figures: dict[str, float]) -> None:
         """Append a line, on rank 0."""
-        keys = [key for key in (*TRAIN_KEYS, *EVAL_KEYS) if key in figures]
-        keys += [key for key in VOLATILE_KEYS if key in figures and keys]
-        if not keys or not ranks.is_first():
+        if not ranks.is_first():
             return
+        known = (*TRAIN_KEYS, *EVAL_KEYS)
+        keys = [key for key in known if key in figures]
+        keys += [key for key in figures if key not in (*known, *VOLATILE_KEYS, "epoch")]
+        keys += [key for key in VOLATILE_KEYS if key in figures]
         record = {"step": step, "epoch": round(float(figures.get("epoch", 0.0)), 6)}
         record |= {key: float(figures[key]) for key in keys}
         record["seconds"] = round(time.monotonic() - self._start, 3)

@@ -48,8 +48,8 @@ class TrainingLoop(Generic[Item]):
     Attributes:
         settings: The recipe's ``train`` section.
         accelerator: Device, processes and number format.
-        model: As ``accelerator.prepare`` gave it; so are
-        optimizer: and
+        model: As ``accelerator.prepare`` gave it.
+        optimizer: As ``accelerator.prepare`` gave it.
         scheduler: Of the learning rate.
         objective: What is learned.
         source: Where each step's examples come from.
@@ -57,11 +57,13 @@ class TrainingLoop(Generic[Item]):
             ValidationInterrupted when a signal came.
         checkpointer: Writes checkpoints.
         state: How far training has come; saved with each checkpoint.
-        fitting: Limits of a micro-batch, smaller after memory ran out.
-        nonfinite: Decides what becomes of a step whose loss or gradient is not finite.
+        fitting: Limits of a micro-batch, which become smaller where memory runs out.
+        nonfinite: Decides what happens to a step whose loss or gradient is not finite.
         stop: Knows of signals.
         recorders: Are given all figures: ``metrics.jsonl``, trackers.
         progress: Shows how far training has come.
+        figures: Adds speed and memory to what is logged.
+        loss_since_logged: Sum of the steps' mean losses since the last training line.
     """
 
     settings: TrainConfig

@@ -21,7 +21,7 @@ from mathtune.storage import recover, saving, sync_folder
 from mathtune.tracking.callbacks import make_trackers
 from mathtune.tracking.setup import prepare_trackers
 from mathtune.training.accelerator import parallelism
-from mathtune.training.assembly import make_loop
+from mathtune.training.assembly import first_state, make_loop
 from mathtune.training.batching.limits import limits_for
 from mathtune.training.callbacks import MetricsFile, TrainingProgress
 from mathtune.training.checkpointing.schedule import StopOnSignal
@@ -30,6 +30,8 @@ from mathtune.training.kernels import check_kernels, compile_fault
 from mathtune.training.loop import TrainingLoop
 from mathtune.training.memory.glibc_malloc import use_memory
 from mathtune.training.memory.out_of_memory import FittingLimits
+from mathtune.training.objective import SupervisedFineTuning
+from mathtune.training.step_source import ShuffledExamples
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +127,7 @@ def train(
     checkpoints.mkdir(parents=True, exist_ok=True)
     checkpoint = ranks.from_first(lambda: _newest_whole(checkpoints))
     fit = _fitting_limits(recipe, model, compute, [*train_examples, *validation_examples], run_dir)
+    state = first_state(recipe, len(train_examples), checkpoint)
     stop = StopOnSignal()
     trackers = make_trackers(prepare_trackers(recipe, run_dir), recipe, run_dir)
     metrics = MetricsFile(run_dir / "metrics.jsonl")
@@ -135,24 +138,26 @@ def train(
             model=model,
             tokenizer=tokenizer,
             compute=compute,
-            train_examples=train_examples,
-            validation_examples=validation_examples,
+            objective=SupervisedFineTuning(recipe.train.label_smoothing_factor),
+            source=ShuffledExamples(train_examples, state.examples_per_step, recipe.seed),
+            state=state,
             checkpoint=checkpoint,
+            validation_examples=validation_examples,
+            exact_match=None if exact_match is None else partial(exact_match, stop.came),
             fitting=fit,
             stop=stop,
-            exact_match=None if exact_match is None else partial(exact_match, stop.came),
             recorders=[metrics, *trackers],
             progress=progress,
             run_dir=run_dir,
         )
         if ranks.is_first():
-            at = loop.state.global_step if checkpoint else -1
-            metrics.cut_after(at, validation_due=loop.state.validation_due)
+            at = state.global_step if checkpoint else -1
+            metrics.cut_after(at, validation_due=state.validation_due)
         start = time.monotonic()
         with stop:
             loop.run()
         if received := stop.agreed():
-            raise _stopped(received, loop.state.global_step, checkpoints)
+            raise _stopped(received, state.global_step, checkpoints)
         _save_best(recipe, loop, run_dir / "model")
     except Exception as error:
         for tracker in trackers:
