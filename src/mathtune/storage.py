@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from mathtune import ranks
 from mathtune.errors import DiskError, RunError
 
@@ -187,6 +185,8 @@ def _is_of_disk(error: Exception) -> bool:
     """Return whether a save failed for the disk; not all libraries say so by the error's class."""
     # PyTorch's writer says only that it stands at an unexpected place in the file; tokenizers
     # raises a bare Exception.
+    from safetensors import SafetensorError  # imports numpy
+
     told = "inline_container" in str(error) or _OS_ERROR in str(error)
     return isinstance(error, OSError | SafetensorError) or told
 
