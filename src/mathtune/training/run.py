@@ -67,7 +67,8 @@ class TrainingResult:
 
 
 def _newest_whole(output: Path) -> Path | None:
-    """Return the checkpoint to continue from, having put damaged ones aside."""
+    """Return the checkpoint to continue from; damaged ones are renamed."""
+    output.mkdir(parents=True, exist_ok=True)
     while True:
         recover(output)
         checkpoint, damaged = newest_whole(output)
@@ -123,9 +124,7 @@ def train(
         ConfigError: If DeepSpeed is asked for where there is no GPU.
     """
     _check(recipe, compute)
-    checkpoints = run_dir / "checkpoints"
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    checkpoint = ranks.from_first(lambda: _newest_whole(checkpoints))
+    checkpoint = ranks.from_first(lambda: _newest_whole(run_dir / "checkpoints"))
     fit = _fitting_limits(recipe, model, compute, [*train_examples, *validation_examples], run_dir)
     state = first_state(recipe, len(train_examples), checkpoint)
     stop = StopOnSignal()
@@ -150,14 +149,7 @@ def train(
             progress=progress,
             run_dir=run_dir,
         )
-        if ranks.is_first():
-            at = state.global_step if checkpoint else -1
-            metrics.cut_after(at, validation_due=state.validation_due)
-        start = time.monotonic()
-        with stop:
-            loop.run()
-        if received := stop.agreed():
-            raise _stopped(received, state.global_step, checkpoints)
+        seconds = _run_to_end(loop, metrics, resumed=checkpoint is not None)
         _save_best(recipe, loop, run_dir / "model")
     except Exception as error:
         for tracker in trackers:
@@ -167,7 +159,25 @@ def train(
         raise
     finally:
         progress.stop()
-    return _result(loop, time.monotonic() - start)
+    return _result(loop, seconds)
+
+
+def _run_to_end(loop: TrainingLoop[Example], metrics: MetricsFile, *, resumed: bool) -> float:
+    """Run a loop; return the seconds that it took.
+
+    Raises:
+        TrainingStopped: A signal ended it.
+    """
+    state = loop.state
+    if ranks.is_first():
+        at = state.global_step if resumed else -1
+        metrics.cut_after(at, validation_due=state.validation_due)
+    start = time.monotonic()
+    with loop.stop:
+        loop.run()
+    if received := loop.stop.agreed():
+        raise _stopped(received, state.global_step, loop.checkpointer.folder)
+    return time.monotonic() - start
 
 
 def _check(recipe: Recipe, compute: Compute) -> None:
