@@ -82,7 +82,10 @@ def prepare_layers(recipe: Recipe, model: Any) -> None:
             else "train.torch_compile: this model's layers are not Transformers', none is compiled"
         )
     if recipe.train.gradient_checkpointing:
-        model.activation_checkpointing_enable()
+        if hasattr(model, "activation_checkpointing_enable"):
+            model.activation_checkpointing_enable()
+        else:  # its name in earlier versions of Transformers
+            model.gradient_checkpointing_enable()
 
 
 def compile_layers(model: Any) -> int:

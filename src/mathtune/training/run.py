@@ -1,4 +1,4 @@
-"""One training run: arguments, trainer, resume, best weights saved."""
+"""One training run: resumed or begun, run to its end, the best weights saved."""
 
 from __future__ import annotations
 
