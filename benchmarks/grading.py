@@ -5,7 +5,8 @@
 
 Prints one JSON line a measurement: grades a second of processor time on solutions of GSM8K's length
 (GSM8K test itself where ``MATHTUNE_DATA_DIR`` is set, else generated ones of that length), in the
-answer formats that take different ways through the grader; then seconds on hostile texts of 1 MB.
+answer formats that take different ways through the grader; then on the same solutions written as
+models write them (``SHAPES``); then seconds on hostile texts of 1 MB.
 Each rate is the best of ``--rounds``. The peer grades the same texts, parsing and comparing as its
 README shows; on a hostile text it is ended after ``--peer-seconds``, and the line says so.
 """
@@ -18,6 +19,7 @@ import logging
 import multiprocessing
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -59,6 +61,57 @@ FORMATS: dict[str, Callable[[str, str], str]] = {
     "\\boxed{18}": lambda text, gold: text.split("####")[0] + f"\\boxed{{{gold}}}",
     "The answer is 18.": lambda text, gold: text.split("####")[0] + f"The answer is {gold}.",
     "last number": lambda text, gold: text.split("####")[0] + f"So it is {gold} in all.",
+}
+
+
+def _steps(text: str) -> list[str]:
+    """The solution's lines without calculator annotations, which only GSM8K itself has."""
+    return re.sub(r"<<[^<>]*>>", "", text.split("####")[0]).strip().splitlines()
+
+
+def _latex(text: str, gold: str) -> str:
+    """Qwen2.5-Math and its like: numbered steps, display formulas, a box at the end."""
+    steps = "\n\n".join(
+        f"{number}. **Work out step {number}:**\n   {line}\n   \\[\n   \\text{{Total}} = {number} "
+        f"\\times {len(line)} = {number * len(line)} \\text{{ dollars}}\n   \\]"
+        for number, line in enumerate(_steps(text), start=1)
+    )
+    return (
+        f"To determine the result, we need to follow these steps:\n\n{steps}\n\n"
+        f"Therefore, the final answer is:\n\\[\n\\boxed{{{gold}}}\n\\]"
+    )
+
+
+def _markdown(text: str, gold: str) -> str:
+    """Chat models: headings, bullets, bold, a closing remark after the answer."""
+    steps = "\n\n".join(
+        f"### Step {number}: Understand what is given\n- **Given:** {line}\n- We use this below."
+        for number, line in enumerate(_steps(text), start=1)
+    )
+    return f"Let's break this down.\n\n{steps}\n\n**Answer: \\${gold} in all.** Let me know!"
+
+
+def _thinking(text: str, gold: str) -> str:
+    """Reasoning models: a thought three times as long as the solution, then the solution."""
+    thought = "\n".join(["Okay, so the answer is 7? Wait, let me check.", *_steps(text)] * 3)
+    return f"<think>\n{thought}\n</think>\n\n{_latex(text, gold)}"
+
+
+SHAPES: dict[str, Callable[[str, str], str]] = {
+    "prose (GPT)": lambda text, gold: "\n".join(_steps(text)) + f"\nThe answer is ${gold} per day.",
+    "#### and answer (MetaMath)": lambda text, gold: (
+        "\n".join(_steps(text)) + f"\n#### {gold}\nThe answer is: {gold}"
+    ),
+    "LaTeX steps and box (Qwen2.5-Math)": _latex,
+    "Markdown (Llama 3 Instruct)": _markdown,
+    "thought, LaTeX and box (R1)": _thinking,
+    "annotations and invented question (base model)": lambda text, gold: (
+        f"{text}\n\nQuestion: Tom has 5 apples and eats 2. How many are left?"
+        "\nAnswer: 5 - 2 = 3\n#### 3"
+    ),
+    "last number (Abel without a mark)": lambda text, gold: (
+        "\n".join(_steps(text)) + f"\nSo she makes ${gold} every day at the farmers' market."
+    ),
 }
 
 HOSTILE: dict[str, str] = {
@@ -158,6 +211,16 @@ def main() -> None:
             fields["math_verify_correct"] = sum(peer_grade(*p) for p in some) / len(some)
             fields["ratio"] = round(ours / theirs, 1)
         report(**fields)
+    for form, write in SHAPES.items():
+        texts = [(write(text, gold), gold) for text, gold in pairs]
+        report(
+            measure="grades a second",
+            texts=f"{name}, as models write",
+            characters=round(sum(len(text) for text, _ in texts) / len(texts)),
+            format=form,
+            mathtune=round(rate(grade, texts, options.rounds)),
+            mathtune_correct=sum(grade(*pair).correct for pair in texts) / len(texts),
+        )
     published = rate(published_grades, pairs, options.rounds)
     steps = rate(lambda text, gold: check_steps(text), pairs, options.rounds)
     report(measure="all four published grades a second", texts=name, mathtune=round(published))

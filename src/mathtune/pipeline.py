@@ -85,6 +85,8 @@ def evaluate(recipe: Recipe, label: str, folder: Path | None) -> dict[str, Any]:
         empty = ProblemSet("none", ())
         splits = Splits(empty, empty, test_sets)
         run.note(data=problems.describe(splits))
+        for line in problems.read_as_lines(test_sets):
+            log.info(line)
         results = Results.open(run, recipe.eval, test_sets)
         if not results.has(label):
             measure_stage(recipe, label, splits, run, results)
@@ -184,7 +186,8 @@ def train_stage(recipe: Recipe, splits: Splits, run: Run) -> None:
     from mathtune.training.session import Student
 
     student = Student.load(recipe, splits.train.problems)
-    judged = splits.validation.problems[: recipe.train.exact_match_samples]
+    gradable = [problem for problem in splits.validation.problems if problem.gold]
+    judged = gradable[: recipe.train.exact_match_samples]
 
     def exact_match(student: Student, interrupted: Callable[[], bool]) -> float:
         return validation_exact_match(student, judged, recipe.eval, interrupted)

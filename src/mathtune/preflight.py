@@ -17,6 +17,7 @@ from typing import Any
 from mathtune import config, problems, prompts, ranks, runs
 from mathtune.config.schema import FILE_ENDINGS, Recipe
 from mathtune.errors import ConfigError, MathtuneError, did_you_mean
+from mathtune.models import before_loading
 from mathtune.models import files as model_files
 
 MINIMUM_FREE_BYTES = 200 * 2**20
@@ -103,6 +104,8 @@ def _model_faults(recipe: Recipe, purpose: Purpose) -> Iterator[str]:
             yield from error.faults
             return
     name = model.name_or_path
+    if name and purpose is not Purpose.PLAN:
+        yield from before_loading.faults(recipe, found or {})
     if purpose.trains and name and model_files.is_adapter(name, cached_only=cached_only):
         yield (
             f"model={model.name_or_path} is an adapter, and training starts from a whole model; "

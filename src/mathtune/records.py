@@ -133,7 +133,8 @@ class Grade:
         outcome: The verdict.
         extracted: The text taken for the final answer, or None.
         value: It as an exact number, or None where it is not one.
-        method: How it was found: ``boxed``, ``hash``, ``answer_is``, ``last_number``, ``symbolic``.
+        method: How it was found: ``answer_tag``, ``boxed``, ``hash``, ``answer_is``,
+            ``last_number``, ``symbolic``.
         reason: One short sentence a person can read.
     """
 
@@ -151,11 +152,19 @@ class Grade:
 
 @dataclass(frozen=True, slots=True)
 class ProblemSet:
-    """Problems under one label, with what was left out on the way."""
+    """Problems under one label, with what was left out on the way.
+
+    Attributes:
+        label: The set's name.
+        problems: Its problems.
+        dropped: How many rows were left out, by reason.
+        read_as: A sentence a source on which of its columns were taken for what.
+    """
 
     label: str
     problems: tuple[Problem, ...]
     dropped: Mapping[str, int] = field(default_factory=dict)
+    read_as: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.problems)

@@ -206,9 +206,10 @@ def _stored_recipe(path: Path) -> Recipe:
     import yaml
 
     from mathtune import config
+    from mathtune.config.yaml_loader import read_yaml
 
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = read_yaml(path.read_text(encoding="utf-8"))
         return config.parse(raw if isinstance(raw, dict) else {})
     except FileNotFoundError:
         fault = "is missing"

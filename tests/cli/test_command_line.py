@@ -128,7 +128,10 @@ def test_compare_refuses_what_it_cannot_compare(tmp_path: Path) -> None:
     for paths, message in {
         ("problems.jsonl",): "a comparison needs two predictions files and 1 is given; add the oth",
         ("empty.jsonl", "empty.jsonl"): "empty.jsonl holds no rows; give a predictions file with",
-        ("problems.jsonl", "problems.jsonl"): "problems.jsonl:1 has no field 'problem_id'; is th",
+        (
+            "problems.jsonl",
+            "problems.jsonl",
+        ): "problems.jsonl: which field holds the model answers?",
         ("run", "run"): "run is a folder; give predictions files such as run/predictions/tuned.jso",
         ("run",): "run folder run has no run/predictions/base.jsonl and no run/predictions/tuned.",
     }.items():

@@ -355,7 +355,7 @@ def test_vllm_and_an_adapter(tmp_path: Path, problems: Path) -> None:
     (adapter / "adapter_config.json").write_text(
         json.dumps({"base_model_name_or_path": str(model)})
     )
-    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    (adapter / "adapter_model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     told = faults_of(
         mathtune("eval", str(adapter), "--engine", "vllm", "--data", str(problems), cwd=tmp_path)
     )

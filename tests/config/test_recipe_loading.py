@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,60 @@ def test_a_recipe_that_cannot_be_read(content: bytes, message: str, tmp_path: Pa
         config.load(str(path))
     (fault,) = caught.value.faults
     assert message in fault and str(path) in fault and "\n" not in fault
+
+
+def _bomb(item: str) -> bytes:
+    """Nine lists of ten, each of the one before: a billion values in 400 bytes."""
+    lines = [f"x0: &x0 [{', '.join([item] * 10)}]"]
+    lines += [f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 10)}]" for i in range(1, 9)]
+    return "\n".join(["name: a", *lines, "data: {train: *x8}"]).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (_bomb("lol"), "with its aliases (*) written out it holds 11,111 values, and at most"),
+        (_bomb("{a: 1}"), "with its aliases (*) written out it holds"),
+        (
+            b"x0: &x0 {a: 1}\nx1: &x1 {<<: [*x0, *x0]}\n"
+            + b"".join(
+                f"x{i}: &x{i} {{<<: [{', '.join([f'*x{i - 1}'] * 10)}]}}\n".encode()
+                for i in range(2, 9)
+            ),
+            "with its aliases (*) written out it holds",
+        ),
+        (b"name: &a [*a]\n", "an alias (*) stands inside what it names"),
+        (b"data: &a {train: *a}\n", "an alias (*) stands inside what it names"),
+        (b"a: [" + b"1," * 2_000_000 + b"]\n", "it holds more than 10,000 values"),
+        (b"a: " + b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_yaml_that_grows_is_refused_at_once(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(content)
+    began = time.process_time()
+    with pytest.raises(ConfigError) as caught:
+        config.load(str(path))
+    assert time.process_time() - began < 1
+    (fault,) = caught.value.faults
+    assert "is not valid YAML" in fault and message in fault and "\n" not in fault
+
+
+def test_an_override_that_grows_is_refused_at_once() -> None:
+    grown = "&a [1, 1], " + ", ".join(
+        f"&{x} [{', '.join([f'*{y}'] * 99)}]" for x, y in ("ba", "cb", "dc")
+    )
+    began = time.process_time()
+    with pytest.raises(ConfigError, match=r"override data\.train is too large: with its aliases"):
+        config.load("demo", [f"data.train=[{grown}]"])
+    assert time.process_time() - began < 1
+
+
+def test_aliases_that_stay_small_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("name: a\nmodel: m/m\ndata: {train: &g [gsm8k], test: *g}\n")
+    recipe = config.load(str(path))
+    assert [source.name for source in recipe.data.train] == ["gsm8k"]
 
 
 def test_recipes_that_are_not_there(tmp_path: Path) -> None:

@@ -65,8 +65,8 @@ def test_faults_of_independent_kinds_are_told_together(folder: Path) -> None:
         next(fault for fault in faults if fault.endswith("; did you mean 'adamw_torch'?")),
         "trian.jsonl does not exist; check the path; this folder holds broken.jsonl, test.jsonl, "
         "train.jsonl",
-        "broken.jsonl, line 4,711 is not JSON (Unterminated string starting at, column 19); repair "
-        'or remove it: {"question": "q", "answer',
+        "broken.jsonl has 1 row that cannot be used (not JSON: 1 (line 4,711: Unterminated string "
+        'starting at, column 19: {"question": "q", "answer)). Repair or remove the rows',
     ]
 
 
@@ -135,11 +135,11 @@ def test_data_faults_are_told_together(folder: Path) -> None:
     empty, gold, unknown, binary = faults_of(done)
     assert empty == "empty.jsonl is empty (0 bytes); check that it was written completely"
     assert gold.startswith(
-        "nogold.jsonl has 1 rows without a usable gold answer, no final answer: 1 (nogold.jsonl, "
-        "line 2). End each solution with a line such as '#### 42'"
+        "nogold.jsonl has 1 row that cannot be used (no final answer: 1 (line 2)). End each "
+        "solution with a line such as '#### 42'"
     )
     assert unknown.startswith("no set is called 'gsm9k'; did you mean 'gsm8k'?")
-    assert binary == "binary.jsonl, line 1: byte 0xbd is not UTF-8; save the file as UTF-8"
+    assert binary.startswith("binary.jsonl is no text (it begins with b'\\xbd\\x00\\n')")
     # The recipe can be corrected and given again for the same folder, in which nothing was done.
     (run_dir,) = (folder / "runs").iterdir()
     again = mathtune("run", "good.yaml", "data.train=gsm9k", "--run-dir", str(run_dir), cwd=folder)

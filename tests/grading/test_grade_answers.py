@@ -235,7 +235,7 @@ def test_a_question_repeated_before_the_answer_is_not_a_next_one(beginning: str)
         ("I do not know.", True, NO_ANSWER),
         ("####", True, NO_ANSWER),
         ("\\boxed{}", True, NO_ANSWER),
-        ("The answer is eighteen.", True, NO_ANSWER),
+        ("The answer is eighteen.", True, CORRECT),
         ("", False, TRUNCATED),
         ("First I add", False, TRUNCATED),
         ("16 - 3 = 13 and", False, TRUNCATED),  # an intermediate result is no answer
@@ -327,6 +327,11 @@ def test_a_grade_says_what_it_rests_on() -> None:
         ("The answer is $5.00.", "$5.00"),
         ("Therefore, 4 people crossed the finish line faster than him.", "4"),
         ("So it takes her 25% of the day.", "25%"),
+        ("3 + 4 = 7\nThe answer is: $x^2 + 1$.", "$x^2 + 1$"),
+        ("The answer is 5 or 7.", "5 or 7"),
+        ("#### 3. Add\n3 + 4 = 7\nThe answer is 7.", "7"),
+        ("<think>\\boxed{99}</think>\n\\boxed{12}", "12"),
+        ("<answer>12</answer> in 3 steps", "12"),
     ],
 )
 def test_gold_from_answer(answer: str, gold: str) -> None:

@@ -183,12 +183,9 @@ def test_classify_truncated_and_ungradable() -> None:
     assert classify(grade("1 + 1 = 3\n#### 3", ""), "1 + 1 = 3") is ErrorKind.NONE
 
 
-# Of the equations in GSM8K train's running text that are called wrong these two are read wrongly;
+# Of the equations in GSM8K train's running text that are called wrong this one is read wrongly;
 # all others are false as printed.
-MISREAD = {
-    "29 + 24 decorations already up = 83",
-    "4 pounds - 6 ounces = 58",
-}
+MISREAD = {"29 + 24 decorations already up = 83"}
 
 
 def test_gsm8k_train_raises_no_false_alarm(data_dir: Path) -> None:
@@ -205,7 +202,7 @@ def test_gsm8k_train_raises_no_false_alarm(data_dir: Path) -> None:
     assert annotations >= 23_716
     assert equations > 23_500
     assert set(alarms) >= MISREAD
-    assert len(alarms) <= 28, alarms
+    assert len(alarms) <= 27, alarms
 
 
 def _planted(answer: str, rng: random.Random) -> str | None:

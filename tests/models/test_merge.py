@@ -13,6 +13,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from command_for_tests import faults_of, jsonl, mathtune, solved
+from log_for_tests import logged
 from mathtune import config, pipeline
 from mathtune.cli.commands.merge import command
 from mathtune.config.schema import ModelConfig
@@ -142,13 +143,14 @@ def test_adapter_from_elsewhere_says_nothing_of_its_base(tmp_path):
     adapted = saved_adapter(tmp_path, "llama", *QLORA)
     for file in ("base.json", "quantization.json"):
         (tmp_path / "model" / file).unlink()
-    done = CliRunner().invoke(
-        command,
-        [str(tmp_path / "model"), "--load-in-4bit", "--limit", "2", "--json",
-         "model.dtype=float32", "--output", str(tmp_path / "out")],
-        catch_exceptions=False,
-    )  # fmt: skip
-    assert "does not say what its base was held in, taken as 4 bits" in done.stderr
+    with logged() as said:
+        done = CliRunner().invoke(
+            command,
+            [str(tmp_path / "model"), "--load-in-4bit", "--limit", "2", "--json",
+             "model.dtype=float32", "--output", str(tmp_path / "out")],
+            catch_exceptions=False,
+        )  # fmt: skip
+    assert "does not say what its base was held in, taken as 4 bits" in said.getvalue()
     assert json.loads(done.stdout)["check"]["problems"] == 2  # generated ones
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     with torch.no_grad():

@@ -19,7 +19,8 @@ import json, sys, time
 from mathtune.config.schema import SourceConfig
 from mathtune.errors import DataError
 from mathtune import hub
-from mathtune.problems.sources import Role, read_source
+from mathtune.problems.reading import Role
+from mathtune.problems.sources import read_source
 assert "datasets" not in sys.modules
 hub.REACH_SECONDS = 0.5
 found = []

@@ -225,6 +225,10 @@ def test_describe_has_the_manifests_form(train: str, test_set: str) -> None:
             "fingerprint": splits.test[0].fingerprint,
             "sources": [test_set],
             "dropped": {},
+            "read_as": [
+                f"{test_set}: read as question and answer: question from question, solution from "
+                "answer, final answer from the end of the solution"
+            ],
         }
     ]
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from mathtune.config.schema import FILE_ENDINGS
 from mathtune.errors import DataError
-from mathtune.problems.files import read_rows
+from mathtune.problems.files import ENDINGS, data_files, read_rows
+from mathtune.problems.gold import Faults
 
 
 def values(path: Path) -> list[dict[str, object]]:
@@ -14,8 +16,13 @@ def values(path: Path) -> list[dict[str, object]]:
 
 
 def message(path: Path) -> str:
+    faults = Faults()
     with pytest.raises(DataError) as caught:
-        list(read_rows(path))
+        for file in data_files(path, None, "train"):
+            for row in read_rows(file):
+                if row.fault:
+                    faults.add(row.fault, row.place, row.detail, damaged=True)
+        faults.refuse(str(path))
     text = str(caught.value)
     assert "\n" not in text
     return text
@@ -46,8 +53,8 @@ def test_an_unreadable_line_is_named_with_its_number(tmp_path: Path) -> None:
     lines[4710] = '{"question": "How many apples'
     path.write_text("\n".join(lines))
     text = message(path)
-    assert f"{path}, line 4,711 is not JSON" in text
-    assert "repair or remove it" in text and "How many apples" in text
+    assert f"{path} has 1 row that cannot be used (not JSON: 1 (line 4,711: Unterminated" in text
+    assert "Repair or remove the rows" in text and "How many apples" in text
 
 
 def test_lines_before_an_unreadable_one_are_streamed(tmp_path: Path) -> None:
@@ -67,24 +74,32 @@ def test_lines_before_an_unreadable_one_are_streamed(tmp_path: Path) -> None:
         (
             "latin.jsonl",
             '{"question": "a"}\n{"question": "é"}\n'.encode("latin-1"),
-            "line 2: byte 0xe9",
+            "not UTF-8: 1 (line 2: byte 0xe9)). Save the file as UTF-8",
         ),
-        ("utf16.jsonl", '{"question": "a"}'.encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
-        ("list.jsonl", b'{"question": "a"}\n["a"]\n', 'line 2 is no JSON object but ["a"]'),
-        ("items.json", b'[{"question": "a"}, 7]', "item 2 is no JSON object but 7"),
+        (
+            "utf16.jsonl",
+            '{"question": "a"}'.encode("utf-16"),
+            "is text in UTF-16; save it as UTF-8",
+        ),
+        (
+            "list.jsonl",
+            b'{"question": "a"}\n["a"]\n',
+            'no JSON object: 1 (line 2: ["a"]',
+        ),
+        ("items.json", b'[{"question": "a"}, 7]', "no JSON object: 1 (item 2: 7"),
         ("cut.json", b'[{"question": "a"},\n{"question": ', "line 2 is not JSON"),
         ("deep.jsonl", b"[" * 100_000, "line 1 is not JSON (nested too deeply)"),
         (
             "more.csv",
             b"question,answer\na,b\na,b,c\n",
-            "line 3 has 3 fields where the first line names 2",
+            "line 3: 3 where the first line names 2",
         ),
         ("twice.csv", b"question,question\na,b\n", "must name each column once"),
         ("fake.parquet", b"question,answer\n", "is not a Parquet file"),
         (
             "notes.txt",
             b"question",
-            "ends in '.txt'; problems are read from .jsonl, .json, .csv, .parquet",
+            "ends in '.txt'; problems are read from .jsonl, .json, .csv, .parquet, .jsonl.gz",
         ),
     ],
 )
@@ -105,8 +120,8 @@ def test_a_missing_file_names_the_files_that_are_there(tmp_path: Path) -> None:
     assert "there is no folder" in message(tmp_path / "nowhere" / "a.jsonl")
 
 
-def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
-    assert "is a folder; give one of its files" in message(tmp_path)
+def test_a_folder_without_data_is_named(tmp_path: Path) -> None:
+    assert "is a folder without data files" in message(tmp_path)
 
 
 def test_a_csv_field_may_be_longer_than_the_csv_modules_limit(tmp_path: Path) -> None:
@@ -117,3 +132,7 @@ def test_a_csv_field_may_be_longer_than_the_csv_modules_limit(tmp_path: Path) ->
     path.write_text(f"question,answer\nq,{'x' * 300_000}\n")
     assert len(str(values(path)[0]["answer"])) == 300_000
     assert csv.field_size_limit() == before
+
+
+def test_a_recipe_and_the_reader_know_the_same_endings() -> None:
+    assert ENDINGS == FILE_ENDINGS

@@ -11,7 +11,8 @@ from problem_rows import solved
 from mathtune.config.schema import SourceConfig
 from mathtune.errors import DataError
 from mathtune.problems.known import KNOWN_SETS, find_known
-from mathtune.problems.sources import Loaded, Role, read_source
+from mathtune.problems.reading import Loaded, Role
+from mathtune.problems.sources import read_source
 from mathtune.records import content_id
 
 pytestmark = pytest.mark.usefixtures("no_data_dir")
@@ -90,7 +91,8 @@ def test_a_mistyped_mapping_is_named(jsonl: Write) -> None:
 
 def test_a_cell_that_is_no_text_is_named(jsonl: Write) -> None:
     path = jsonl("own.jsonl", [solved(1), {"question": ["a", "list"], "answer": "#### 1"}])
-    assert "line 2: column 'question' holds list where a text" in message(path=path)
+    text = message(path=path)
+    assert "list in column 'question' where a text or a number is needed: 1 (line 2)" in text
 
 
 def test_rows_without_a_number_are_refused_with_lines_and_count(jsonl: Write) -> None:
@@ -100,9 +102,9 @@ def test_rows_without_a_number_are_refused_with_lines_and_count(jsonl: Write) ->
     rows[5]["answer"] = "#### many"
     path = jsonl("own.jsonl", rows)
     text = message(path=path)
-    assert f"{path} has 5 rows without a usable gold answer" in text
-    assert f"no final answer: 4 ({path}, line 2, {path}, line 4, {path}, line 5, …)" in text
-    assert f"final answer without a number: 1 ({path}, line 6)" in text
+    assert f"{path} has 5 rows that cannot be used" in text
+    assert "no final answer: 4 (line 2, line 4, line 5, …)" in text
+    assert "final answer without a number: 1 (line 6)" in text
     assert "End each solution with a line such as '#### 42'" in text
 
 
@@ -111,7 +113,7 @@ def test_a_gold_that_contradicts_its_solution_is_refused(jsonl: Write) -> None:
         "own.jsonl", [solved(1), {"question": "q", "answer": "2+2=4\n#### 4", "gold": "5"}]
     )
     text = message(path=path)
-    assert f"solution ends in another number than the gold answer: 1 ({path}, line 2)" in text
+    assert "solution ends in another number than the gold answer: 1 (line 2)" in text
 
 
 def test_an_empty_question_is_refused(jsonl: Write) -> None:
@@ -122,7 +124,9 @@ def test_an_empty_question_is_refused(jsonl: Write) -> None:
 def test_half_a_surrogate_pair_is_named(tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl"
     path.write_text('{"question": "a \\ud83d b", "answer": "#### 1"}\n')
-    assert "line 1 holds \\ud83d, half of a surrogate pair" in message(path=str(path))
+    assert "\\ud83d in it, half of a surrogate pair and no character: 1 (line 1)" in message(
+        path=str(path)
+    )
 
 
 def test_a_symbolic_gold_passes(jsonl: Write) -> None:
@@ -222,7 +226,10 @@ def test_orca_math_prose_gives_gold_answers_and_counts_the_rest(jsonl: Write) ->
     path = jsonl("train.jsonl", rows)
     loaded = read(name="orca-math", path=path)
     assert [p.gold.lstrip("$") for p in loaded.problems] == ["4", "725"]
-    assert loaded.dropped == {f"no final answer (first: {path}, line 2)": 1}
+    assert loaded.dropped == {
+        f"no final answer (first: {path}, line 2)": 1,
+        "kept: final answer taken from free prose": 1,  # the first; the third is marked
+    }
     assert loaded.problems[0].answer == answers[0]
 
 

@@ -14,6 +14,7 @@ from mathtune.config.identity import keys_of_same_result
 from mathtune.config.overrides import apply_overrides
 from mathtune.config.schema import Recipe
 from mathtune.config.wording import leaves
+from mathtune.config.yaml_loader import BoundedLoader
 from mathtune.errors import ConfigError, did_you_mean
 
 ENDINGS = (".yaml", ".yml")
@@ -135,7 +136,7 @@ def _file_text(path: Path) -> str:
         ) from error
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(BoundedLoader):
     """Notes keys that are written twice, of which YAML would silently take the second."""
 
     def __init__(self, stream: str) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from mathtune.config.yaml_loader import TooLarge, read_yaml
+
 _OF_ANOTHER_MODEL = ("from_config", "train_tokenizer", "revision")
 
 
@@ -30,14 +32,20 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> list[str]:
             )
         elif given.setdefault(key, text) != text:
             faults.append(f"{key} is given as {given[key]} and as {text}; give it once")
-        elif fault := _write(raw, key, _value(text)):
-            faults.append(fault)
+        else:
+            try:
+                fault = _write(raw, key, _value(text))
+            except TooLarge as error:
+                fault = f"override {key} is too large: {error.problem}; give fewer"
+            faults += [fault] if fault else []
     return faults
 
 
 def _value(text: str) -> Any:
     try:
-        return yaml.safe_load(text) if text.strip() else None
+        return read_yaml(text) if text.strip() else None
+    except TooLarge:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date such as 2024-13-45
         return text
 

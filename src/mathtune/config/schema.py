@@ -140,13 +140,19 @@ class SourceConfig(Section):
     name: str | None = None
     """A known set (``gsm8k``, ``gsm8k-socratic``, ``orca-math``, ``svamp``) or any hub id."""
     path: str | None = None
-    """A local JSONL, JSON, CSV or Parquet file; with ``name``: that set in its published format."""
+    """Local JSONL, JSON, CSV or Parquet, gzipped or not: a file, a folder of shards or a pattern
+    such as ``data/train-*.parquet``; with ``name``: that set in its published format."""
     subset: str | None = None
     """Configuration name on the hub."""
     split: str | None = None
     """Split on the hub, or of the known set. Default: ``train`` to train on, ``test`` to test."""
     fields: dict[Literal["question", "answer", "gold", "type"], str] = Field(default_factory=dict)
-    """Which column is what, for example ``{question: prompt, answer: response}``."""
+    """Which column is what, for example ``{question: prompt, answer: response}``; ``outer.inner``
+    goes inside a column, ``messages.user`` and ``messages.assistant`` into a conversation."""
+    prose: bool = False
+    """Solutions end in free prose, without ``####``, a box or "the answer is": take the number of
+    the last sentence for the final answer, and count it. With several numbers there it is unsure:
+    trained on, and left out of exact match. Off: such rows are refused."""
     generated: Literal["problems", "facts", "questions"] | None = None
     """Instead of ``name``: mathtune's own generator. ``questions`` leaves the solutions out."""
     types: list[str] | Literal["base", "new"] | None = None
@@ -169,14 +175,14 @@ class SourceConfig(Section):
                 raise ValueError("needs a name (known set or hub id), a path, or generated")
             if self.n is not None:
                 raise ValueError("n counts generated problems; use limit to take part of a set")
-        elif self.name or self.path or self.fields or self.split:
-            raise ValueError("generated problems take no name, path, fields or split")
+        elif self.name or self.path or self.fields or self.split or self.prose:
+            raise ValueError("generated problems take no name, path, fields, split or prose")
         elif self.n is None:
             raise ValueError("generated problems need n, for example n: 1000")
         return self
 
 
-FILE_ENDINGS = (".jsonl", ".json", ".csv", ".parquet")
+FILE_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
 
 
 def _source_from_text(value: Any) -> Any:

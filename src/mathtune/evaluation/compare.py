@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mathtune.errors import ConfigError, DataError, did_you_mean
 from mathtune.evaluation.difference import Comparison, Difference, Pair
-from mathtune.evaluation.rows import read_rows
+from mathtune.evaluation.regrade.sides import known_decoding, read_sides, same_gold, same_prompt
 from mathtune.evaluation.statistics import (
     bootstrap_counts,
     holm,
@@ -113,7 +113,7 @@ def compare_files(
     """Compare each file after the first with the first, p-values adjusted for their number (Holm).
 
     Args:
-        paths: At least two predictions files.
+        paths: At least two files, each one that ``mathtune grade`` takes.
         labels: Their names; without them the file names, where those are equal with the run
             folder's name before them, or else whole paths.
         allow_different: As for ``compare``; so are the other arguments and what is raised.
@@ -129,10 +129,7 @@ def compare_files(
         labels = _names(paths)
     if len(labels) != len(paths):
         raise ConfigError(f"{len(labels)} labels given for {len(paths)} files; give one a file")
-    files = [read_rows(path) for path in paths]
-    for path, rows in zip(paths, files, strict=True):
-        if not rows:
-            raise DataError(f"{path} holds no rows; give a predictions file with some")
+    files = read_sides([Path(path) for path in paths])
     first, *others = files
     comparisons = [
         compare(
@@ -197,24 +194,21 @@ def _differences(
             f"{labels[1]} and {len(pairs)} in both"
         )
     for pair in pairs:
-        if pair.before["gold"] != pair.after["gold"]:
+        if not same_gold(pair.before["gold"], pair.after["gold"]):
             raise DataError(
                 f"{labels[0]} and {labels[1]} cannot be compared: problem "
                 f"{pair.before['problem_id']!r} has gold answer {pair.before['gold']!r} in one and "
                 f"{pair.after['gold']!r} in the other; evaluate both on the same problem set"
             )
-    prompts = sum(
-        any(pair.before[field] != pair.after[field] for field in ("prompt_hash", "style"))
-        for pair in pairs
-    )
+    prompts = sum(not same_prompt(pair.before, pair.after) for pair in pairs)
     if prompts:
         styles = (pairs[0].before["style"], pairs[0].after["style"])
         why = f"styles {styles[0]} and {styles[1]}"
         if styles[0] == styles[1]:
             why = f"both in style {styles[0]}, with other solved examples or another template"
         found["prompts"] = f"{prompts} of {len(pairs)} prompts differ ({why})"
-    if pairs and pairs[0].before["decoding"] != pairs[0].after["decoding"]:
-        one, other = pairs[0].before["decoding"], pairs[0].after["decoding"]
+    one, other = known_decoding(pairs[0].before, pairs[0].after) if pairs else ({}, {})
+    if one != other:
         names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
         found["decoding"] = "decoding differs: " + ", ".join(
             f"{name} {one.get(name)} and {other.get(name)}" for name in names

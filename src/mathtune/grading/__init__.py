@@ -1,7 +1,6 @@
 """Grading: is the final answer right, what do the published graders say, which step slipped."""
 
-from mathtune.grading.extract import gold_from_answer
-from mathtune.grading.grade import grade
+from mathtune.grading.grade import GRADER_VERSION, gold_from_answer, grade
 from mathtune.grading.published import PUBLISHED_GRADERS, published_grades
 from mathtune.grading.steps import (
     CheckedEquation,
@@ -11,9 +10,11 @@ from mathtune.grading.steps import (
     check_steps,
     classify,
 )
+from mathtune.grading.visible import without_thoughts
 from mathtune.records import Grade, Outcome
 
 __all__ = [
+    "GRADER_VERSION",
     "PUBLISHED_GRADERS",
     "CheckedEquation",
     "ErrorKind",
@@ -26,4 +27,5 @@ __all__ = [
     "gold_from_answer",
     "grade",
     "published_grades",
+    "without_thoughts",
 ]

@@ -129,7 +129,7 @@ def _left_side(line: Sequence[Token], floor: int, sign: int, text: str) -> list[
             after = side[-1].kind if side else "operator"
             if after not in ("operator", "close") or words == _MAX_UNIT_WORDS:
                 break
-            if token.text.lower() in _NO_UNITS or len(token.text) == 1:
+            if token.text.lower() in _NO_UNITS or len(token.text.strip("-")) == 1:
                 if len(side) > 1 and _is_sign(token, side[-1], side[-2]):
                     break
                 return []
@@ -231,7 +231,7 @@ def _right_side(line: Sequence[Token], start: int, end: int) -> tuple[list[Token
         if token.kind in ("word", "per"):
             words = index
             while index < end and line[index].kind in ("word", "per"):
-                if len(line[index].text.strip("/ .")) == 1 and line[index].text != "a":
+                if len(line[index].text.strip("/ .-")) == 1 and line[index].text != "a":
                     return [], ""  # ``90/x``, ``2x + 5``
                 index += 1
             if not follows_operand or index == end or line[index].kind != "operator":

@@ -2,16 +2,20 @@ r"""mathtune's own grader: is the final answer of a completion the gold answer?
 
 One function serves evaluation, sample filtering and rewards. Its rules, in order:
 
-1. The text is cut where the model goes on to a question of its own (``extract.cut_next_question``).
-2. The answer is taken from the last ``\boxed{…}``, else the last ``####``, else the last "answer
-   is", else it is the last number of the text. A place without a number is passed over.
-3. Numbers are read exactly (``numbers``). What follows one is a unit: ``3 hours and 20 minutes``
-   reads 3. A range, a time, a list or an unevaluated expression is an answer, and never right.
-4. They are compared exactly. Where the gold is written with decimals, an answer that rounds to it
-   at as many (halves away from zero) is equal too: ``"18.0"`` takes 17.96, ``"18"`` does not. A
-   percentage stands for either of its values.
-5. A gold answer that is no number goes to math-verify in a process of its own (``symbolic``).
-6. No number at all is ``NO_ANSWER``; a completion that hit the token limit and marks no answer is
+1. A thought is set aside, and the text is cut where the model, having answered, goes on to a
+   question of its own (``visible``).
+2. The answer is taken from the last ``<answer>``, else the last ``\boxed{…}``, else the last
+   ``####``, else the last "answer is", else it is the last number of the text (``extract``). A
+   marked place without an answer is passed over; words there are an answer.
+3. What is marked is read whole (``values``). Two values, a relation, a range, a time or an
+   unevaluated sum are an answer, and never right; roots, powers and the like go to math-verify.
+4. Numbers are compared exactly. Where the gold is written with decimals, an answer that rounds to
+   it at as many (halves away from zero) is equal too: ``"18.0"`` takes 17.96, ``"18"`` does not.
+   Twelve or more decimals are float noise and compared at twelve. A percentage stands for either of
+   its values.
+5. A gold answer that is no number is compared as text, then by math-verify in a process of its own
+   (``symbolic``).
+6. No answer at all is ``NO_ANSWER``; a completion that hit the token limit and marks no answer is
    ``TRUNCATED``: the last number of an unfinished text is an intermediate result.
 """
 
@@ -19,10 +23,17 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from mathtune.errors import DataError
 from mathtune.grading import symbolic
-from mathtune.grading.extract import candidates, cut_next_question, grade_no_answer
-from mathtune.grading.numbers import Number, read_number
+from mathtune.grading.extract import candidates
+from mathtune.grading.numbers import Kind, Number, ascii_digits, read_number
+from mathtune.grading.visible import cut_next_question, find_visible, without_thoughts
 from mathtune.records import Grade, Outcome
+
+GRADER_VERSION = "2"
+"""Changes whenever a verdict may change; saved results name the version that graded them."""
+
+_NOISE_DECIMALS = 12
 
 
 def grade(completion: str, gold: str | Fraction, *, finished: bool = True) -> Grade:
@@ -41,31 +52,59 @@ def grade(completion: str, gold: str | Fraction, *, finished: bool = True) -> Gr
         The outcome with the text it rests on. ``value`` of a percentage is the number before the
         sign (50 for ``50%``).
     """
-    text, was_cut = cut_next_question(completion)
+    visible = find_visible(completion)
+    if visible.start or visible.end < len(completion):
+        completion = completion[visible.start : visible.end]
+    text, was_cut = cut_next_question(ascii_digits(completion))
     # A model that goes on to the next question has finished its answer to this one.
     finished = finished or was_cut
     if isinstance(gold, str):
         gold = gold.strip()
         wanted = read_number(gold)
         if wanted is None:
-            return symbolic.grade_symbolic(text, gold, finished=finished)
+            last_counts = finished and visible.closed
+            found = symbolic.grade_symbolic(text, gold, finished=last_counts)
+            if found is None:
+                return _no_answer(text, finished=finished)
+            return found
     else:
         wanted = Number(str(gold), Fraction(gold), False, 0, 0, 0)
     for candidate in candidates(text):
         number = candidate.number
         if number is None:
             continue
-        if candidate.method == "last_number" and not finished:
+        if candidate.method == "last_number" and not (finished and visible.closed):
             break
-        if number.value is None:
-            outcome = Outcome.WRONG
-            reason = f"{number.text} is not a single plain number"
-        elif _equal(number, wanted):
-            outcome, reason = Outcome.CORRECT, f"{number.text} equals the gold answer {wanted.text}"
-        else:
-            outcome, reason = Outcome.WRONG, f"{number.text} is not the gold answer {wanted.text}"
-        return Grade(outcome, number.text, number.value, candidate.method, reason)
-    return grade_no_answer(text, finished=finished)
+        if number.kind is Kind.WORDS and not finished and candidate.end >= len(text.rstrip()):
+            break  # the number may have come next
+        return _grade_number(candidate.method, number, wanted)
+    return _no_answer(text, finished=finished)
+
+
+def _grade_number(method: str, number: Number, wanted: Number) -> Grade:
+    if number.expression and wanted.value is not None:
+        reply = symbolic.equal_to_number(wanted.value, number.expression)
+        if isinstance(reply, str):
+            return Grade(Outcome.UNGRADABLE, number.text, None, method, reply)
+        outcome = Outcome.CORRECT if reply else Outcome.WRONG
+        verb = "equals" if reply else "is not"
+        return Grade(outcome, number.text, None, method, f"{number.text} {verb} {wanted.text}")
+    if number.value is None:
+        outcome, reason = Outcome.WRONG, f"{number.text} is {number.kind.value}"
+    elif _equal(number, wanted):
+        outcome, reason = Outcome.CORRECT, f"{number.text} equals the gold answer {wanted.text}"
+    else:
+        outcome, reason = Outcome.WRONG, f"{number.text} is not the gold answer {wanted.text}"
+    return Grade(outcome, number.text, number.value, method, reason)
+
+
+def _no_answer(text: str, *, finished: bool) -> Grade:
+    """Grade a completion in which no answer was found."""
+    if not finished:
+        return Grade(Outcome.TRUNCATED, reason="the token limit was hit before an answer was given")
+    if not text.strip():
+        return Grade(Outcome.NO_ANSWER, reason="the completion holds no answer besides its thought")
+    return Grade(Outcome.NO_ANSWER, reason="the completion holds no answer")
 
 
 def _equal(answer: Number, gold: Number) -> bool:
@@ -81,9 +120,12 @@ def _equal(answer: Number, gold: Number) -> bool:
         golds.append(gold.value / 100)
     if any(value == wanted for value in values for wanted in golds):
         return True
-    return gold.decimals > 0 and any(
-        _rounded(value, gold.decimals) == gold.value for value in values
-    )
+    if not gold.decimals:
+        return False
+    is_noise = len(gold.text.partition(".")[2]) >= _NOISE_DECIMALS
+    decimals = _NOISE_DECIMALS if is_noise else gold.decimals
+    rounded = _rounded(gold.value, decimals)
+    return any(_rounded(value, decimals) == rounded for value in values)
 
 
 def _rounded(value: Fraction, decimals: int) -> Fraction:
@@ -91,3 +133,34 @@ def _rounded(value: Fraction, decimals: int) -> Fraction:
     scale = 10**decimals
     units = (2 * abs(value.numerator) * scale + value.denominator) // (2 * value.denominator)
     return Fraction(-units if value < 0 else units, scale)
+
+
+def gold_from_answer(answer: str) -> str:
+    r"""Final answer as written in a gold solution.
+
+    A thought is set aside. It is looked for where a completion's answer is looked for: the content
+    of the last ``<answer>…</answer>`` or ``\boxed{…}``; else what follows the last ``####``; else
+    the number after the last "answer is"; else, for free prose such as Orca-Math's, the last number
+    of the text.
+
+    Args:
+        answer: The gold solution as published.
+
+    Returns:
+        For example ``"1,450"``, ``"$5.00"``, ``"50%"`` or ``"\\frac{\\pi}{2}"``; never empty.
+
+    Raises:
+        DataError: The solution states no final answer.
+    """
+    for candidate in candidates(ascii_digits(without_thoughts(answer))):
+        if candidate.method in ("answer_tag", "boxed", "hash"):
+            if candidate.text:
+                return candidate.text
+        elif candidate.number is not None and candidate.number.kind is not Kind.WORDS:
+            is_number = candidate.number.kind is Kind.NUMBER or candidate.method == "last_number"
+            return candidate.number.text if is_number else candidate.text.strip(" .*")
+    shown = answer if len(answer) <= 60 else answer[:59] + "…"
+    raise DataError(
+        f"the gold solution {shown!r} states no final answer; "
+        "end it with '#### <number>' or \\boxed{<number>}, or drop the problem"
+    )

@@ -20,9 +20,10 @@ import re
 import subprocess
 import sys
 import threading
+from fractions import Fraction
 
 from mathtune.errors import MathtuneError
-from mathtune.grading.extract import candidates, grade_no_answer
+from mathtune.grading.extract import Candidate, candidates
 from mathtune.records import Grade, Outcome
 
 TIMEOUT_SECONDS = 5.0
@@ -36,35 +37,56 @@ MAX_LENGTH = 400
 
 _INLINE_MATH = re.compile(r"(?<!\\)\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _COMMAND = re.compile(r"\\(?:text|mathrm|mathbf|operatorname)\s?\{[^{}]*\}|\\[A-Za-z]+")
-_TEXT = re.compile(r"\\(?:text|mathrm|mathbf)\s?\{([^{}]*)\}")
+_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s?\{([^{}]*)\}")
 _LAYOUT = re.compile(r"\\left|\\right|\\[,;!]|[\s$]")
 _WORD = re.compile(r"[A-Za-z]{3,}")
 _WORDS = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ,.'-]+")
 _FUNCTIONS = frozenset({"sqrt", "sin", "cos", "tan", "log", "exp", "pi"})
 _TAIL = 2000
+_LETTER_GOLD = re.compile(r"\(?([A-E])\)?\.?")
+_OPTION = r"(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\b[\s:*]{0,4}"
+_NAMED = (
+    r"[(\[*$]{0,3}(?:(?P<letter>[A-E])|(?<=\()(?P<small>[a-e])(?=\)))"
+    r"(?![A-Za-z0-9'])(?<!A(?=\s+(?!because|since|as\b|is\b)[a-z]))"
+)
+_LETTER = re.compile(rf"[\s(*:$]*(?:{_OPTION})?{_NAMED}")
+_MARKED_LETTER = re.compile(
+    r"(?:nswer|ption|hoice)s?\b[\s*:_]{0,6}(?:(?:is|should be|would be|must be)\b[\s*:_]{0,6})?"
+    rf"(?:{_OPTION})?{_NAMED}"
+)
+_ONLY_LETTER = re.compile(rf"\W*(?:{_OPTION})?{_NAMED}\W*")
+_RAISED = {"²": "^{2}", "³": "^{3}", "⁴": "^{4}", "⁵": "^{5}", "⁶": "^{6}", "π": "\\pi "}
+_ROOT = re.compile(r"(?:√|\bsqrt)\s?\(?([0-9.]+)\)?")
 
 
-def grade_symbolic(text: str, gold: str, *, finished: bool) -> Grade:
+def grade_symbolic(text: str, gold: str, *, finished: bool) -> Grade | None:
     """Grade against a gold answer that is no number.
 
     Args:
-        text: The completion, cut before any next question.
+        text: The completion, without thoughts and cut before any next question.
         gold: The gold answer, without blanks around it.
-        finished: False where the completion hit the token limit.
+        finished: False where the end of the text need not be its answer.
 
     Returns:
         A grade with method ``symbolic``, or ``UNGRADABLE`` where the gold is empty or the
-        comparison did not come to an end.
+        comparison did not come to an end. None where the completion holds no answer.
     """
     if not gold:
         return Grade(Outcome.UNGRADABLE, reason="the gold answer is empty")
+    marked = _best_marked(text)
+    if marked and _bare(marked.text) == _bare(gold):
+        shown = _shown(marked.text)
+        return Grade(Outcome.CORRECT, shown, None, "symbolic", f"{shown} is the gold answer")
+    letter = _LETTER_GOLD.fullmatch(gold)
+    if letter:
+        return _grade_letter(text, letter[1], marked)
     words = _TEXT.sub(r"\1", gold).strip(" .$")
     if _WORDS.fullmatch(words) and _is_prose(words):
-        return _grade_words(text, words, finished=finished)
+        return _grade_words(words, marked)
     answer = _expression(text, finished=finished)
     if answer is None:
-        return grade_no_answer(text, finished=finished)
-    shown = answer if len(answer) <= 80 else answer[:79] + "…"
+        return None
+    shown = _shown(answer)
     if _bare(answer) == _bare(gold):
         outcome, reason = Outcome.CORRECT, f"{shown} is the gold answer"
     elif max(len(answer), len(gold)) > MAX_LENGTH:
@@ -80,19 +102,59 @@ def grade_symbolic(text: str, gold: str, *, finished: bool) -> Grade:
     return Grade(outcome, shown, None, "symbolic", reason)
 
 
-def _grade_words(text: str, words: str, *, finished: bool) -> Grade:
-    """Compare words whatever their case; the answer may go on after them."""
-    pattern = re.compile(re.escape(words) + r"(?![A-Za-z0-9])", re.IGNORECASE)
+def equal_to_number(gold: Fraction, expression: str) -> bool | str:
+    r"""Tell whether an expression (``\sqrt{16}``, ``10^2``) has this value, or why that is unknown.
+
+    What math-verify cannot read has no value, so it is not equal.
+    """
+    for mark, raised in _RAISED.items():
+        expression = expression.replace(mark, raised)
+    expression = _ROOT.sub(r"\\sqrt{\1}", expression)
+    return _MATH_VERIFY.compare(str(gold), expression)
+
+
+def _best_marked(text: str) -> Candidate | None:
+    """Give the first marked place that is not empty."""
     for candidate in candidates(text):
-        answer = _TEXT.sub(r"\1", candidate.text).strip(" .$*\"'")
         if candidate.method == "last_number":
             break
-        if answer:
-            correct = pattern.match(answer) is not None
-            outcome = Outcome.CORRECT if correct else Outcome.WRONG
-            reason = f"the answer {'is' if correct else 'is not'} {words}"
-            return Grade(outcome, answer[:80], None, "symbolic", reason)
-    return grade_no_answer(text, finished=finished)
+        if candidate.text.strip(" .$*\"'"):
+            return candidate
+    return None
+
+
+def _grade_letter(text: str, gold: str, marked: Candidate | None) -> Grade | None:
+    """Compare with the letter of an option: ``Option B``, ``(B)``, ``B.``, ``B) 18 apples``."""
+    found = _LETTER.match(_TEXT.sub(r"\1", marked.text)) if marked else None
+    if found is None and not (marked and marked.method in ("answer_tag", "boxed", "hash")):
+        named = list(_MARKED_LETTER.finditer(text[-_TAIL:]))
+        found = named[-1] if named else _ONLY_LETTER.fullmatch(text[-_TAIL:])
+    if found:
+        letter = (found["letter"] or found["small"]).upper()
+        outcome = Outcome.CORRECT if letter == gold else Outcome.WRONG
+        verb = "is" if outcome is Outcome.CORRECT else "is not"
+        reason = f"option {letter} {verb} the gold answer {gold}"
+        return Grade(outcome, letter, None, "symbolic", reason)
+    if marked is None:
+        return None
+    shown = _shown(marked.text)
+    return Grade(Outcome.WRONG, shown, None, "symbolic", f"{shown} names no option")
+
+
+def _grade_words(words: str, marked: Candidate | None) -> Grade | None:
+    """Compare words whatever their case; the answer may go on after them."""
+    if marked is None:
+        return None
+    pattern = re.compile(re.escape(words) + r"(?![A-Za-z0-9])", re.IGNORECASE)
+    answer = _TEXT.sub(r"\1", marked.text).strip(" .$*\"'")
+    correct = pattern.match(answer) is not None
+    outcome = Outcome.CORRECT if correct else Outcome.WRONG
+    reason = f"the answer {'is' if correct else 'is not'} {words}"
+    return Grade(outcome, answer[:80], None, "symbolic", reason)
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _is_prose(text: str) -> bool:

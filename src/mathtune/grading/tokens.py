@@ -30,11 +30,11 @@ OPERAND_END = OPERAND | {"close"}
 _TOKEN = re.compile(
     r"""
       (?P<number> (?: (?: [0-9]{1,3}(?:,[0-9]{3})+(?![0-9]) | [0-9]+ ) (?:\.[0-9]+)? | \.[0-9]+ )
-                  (?: (?: \.{2,3} | … )? \ ? \\?% )? )
+                  (?: (?: \.{2,3} | … )? \ ? (?: \\?% | per\ ?cent\b ) )? )
     | (?P<fraction> \\[dt]?frac \s? \{ [0-9.]{1,20} \} \s? \{ [0-9.]{1,20} \} )
     | (?P<per> / [ ]? [A-Za-z][A-Za-z.]* )
     | (?P<operator> // | [-+/×÷·−–] | \*(?!\*) | \\times\b | \\cdot\b | \\div\b
-                  | [xX] (?= \s{0,9} \\? [$€£¥(.0-9] ) )
+                  | [xX] (?= \s{0,9} (?: \\? [$€£¥] \s? )? (?: \( | \.?[0-9] ) ) )
     | (?P<open> \( ) | (?P<close> \) )
     | (?P<equals> = )
     | (?P<line> \n )
@@ -46,6 +46,7 @@ _TOKEN = re.compile(
 )
 _FRACTION = re.compile(r"\\[dt]?frac\s?\{([0-9.]+)\}\s?\{([0-9.]+)\}")
 _ELLIPSIS = re.compile(r"\.{2,}|…|\\")
+_PERCENT = re.compile(r" ?per ?cent")
 
 
 def token_lines(text: str) -> Iterator[list[Token]]:
@@ -70,7 +71,8 @@ def _append(line: list[Token], token: Token, text: str) -> None:
     if token.kind == "fraction":
         token = token._replace(text=_FRACTION.sub(r"(\1/\2)", token.text))
     elif token.kind == "number":
-        token = token._replace(text=_ELLIPSIS.sub("", token.text))
+        if not token.text.isdecimal():
+            token = token._replace(text=_PERCENT.sub("%", _ELLIPSIS.sub("", token.text)))
     elif token.text == "of" and last and _is_share(line):
         token = token._replace(kind="operator")
     if last and last.end == token.start and last.kind in OPERAND_END:

@@ -14,6 +14,8 @@ from mathtune import hub
 from mathtune.config.schema import ModelConfig
 from mathtune.errors import ModelError
 from mathtune.models import files as model_files
+from mathtune.models import weight_files
+from mathtune.models.before_loading import adapter_folder
 
 BASE = "base.json"
 QUANTIZATION = "quantization.json"
@@ -72,10 +74,22 @@ def base_of(folder: Path, config: ModelConfig) -> ModelConfig:
         if found is not None and found != trained_on:
             raise ModelError(
                 f"base model {name!r} has changed since adapter {str(folder)!r} was trained on it "
-                f"(fingerprint {found}, then {trained_on}); put the base of then back, or train "
+                f"(fingerprint {found}, then {trained_on}); restore the original base, or train "
                 "the adapter again"
             )
     return ModelConfig.model_validate({**config.model_dump(), **changes})
+
+
+def base_note(name: str, revision: str | None = None) -> str | None:
+    """Return a line on an adapter's base and whether it is sure to be the right one, else None."""
+    folder = adapter_folder(name, revision)
+    if folder is None:
+        return None
+    base = model_files.read_json(folder / "adapter_config.json")["base_model_name_or_path"]
+    known = recorded(folder).get("fingerprint")
+    if known is None:
+        return f"adapter on {base}; no {BASE} says whether it was trained on these very weights"
+    return f"adapter on {base}, whose weights are those that it was trained on ({known})"
 
 
 def recorded(folder: Path) -> dict[str, Any]:
@@ -92,13 +106,12 @@ def fingerprint(name: str, revision: str | None = None) -> str | None:
     Returns:
         The fingerprint; None where no safetensors file of the model is on this machine.
     """
-    folder = _folder(name, revision)
+    folder = folder_of(name, revision)
     found: dict[str, bytes] = {}
     for path in sorted(folder.glob("*.safetensors")) if folder else ():
         with path.open("rb") as file:
+            header = weight_files.read_header(path)
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
             for tensor, facts in header.items():
                 start, end = facts["data_offsets"]
                 digest = hashlib.sha256(json.dumps([facts["dtype"], facts["shape"]]).encode())
@@ -122,11 +135,11 @@ def _lasting(config: ModelConfig) -> tuple[str | None, str | None]:
     folder = Path(model_files.resolve(name))
     if folder.is_dir():
         return str(folder.absolute()), None
-    cached = _folder(name, config.revision)
+    cached = folder_of(name, config.revision)
     return name, cached.name if cached else config.revision
 
 
-def _folder(name: str, revision: str | None) -> Path | None:
+def folder_of(name: str, revision: str | None) -> Path | None:
     """Return where a model's files are; on the hub, the folder of a commit in its cache."""
     folder = Path(model_files.resolve(name))
     if folder.is_dir():

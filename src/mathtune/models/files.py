@@ -15,6 +15,7 @@ from typing import Any
 
 from mathtune import hub
 from mathtune.errors import ModelError, did_you_mean
+from mathtune.models import weight_files
 
 TINY_BASE = "tiny-base"
 
@@ -28,7 +29,6 @@ _TOKENIZERS = (
     "sentencepiece.bpe.model",
 )
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len")
-_HEADER_LIMIT = 100 * 2**20  # the longest header that safetensors itself reads
 
 
 def resolve(name: str) -> str:
@@ -62,7 +62,7 @@ def read_config(
     check_is_there(name)
     folder = Path(resolve(name))
     if folder.is_dir():
-        base = _base_of_adapter(folder)
+        base = base_of_adapter(folder)
         if base is None:
             if weights or not (folder / "config.json").is_file():
                 _check_complete(name, folder)
@@ -76,7 +76,10 @@ def read_config(
         return read_json(path)
     path = hub.model_file(name, "adapter_config.json", revision, cached_only=cached_only)
     if path is not None:
-        return read_config(*_base_in(path), cached_only=cached_only, weights=weights)
+        base = _base_in(path)
+        if is_adapter(*base, cached_only=cached_only):
+            raise _adapter_on_adapter(path, base[0])
+        return read_config(*base, cached_only=cached_only, weights=weights)
     if cached_only:
         return None
     raise ModelError(
@@ -130,7 +133,7 @@ def find_adapter(source: Path) -> tuple[Path, Path | None]:
             f"{adapter} is no adapter, as it holds no adapter_config.json; give the folder of an "
             "adapter or of a run"
         )
-    _base_of_adapter(adapter)  # its weights are there
+    base_of_adapter(adapter)  # its weights are there
     recipe = run / "recipe.yaml"
     return adapter, recipe if recipe.is_file() and adapter.name == "model" else None
 
@@ -152,78 +155,104 @@ def parameter_count(name: str) -> int | None:
     return sum(map(_numbers_in, files)) if files else None
 
 
+def in_words(name: str) -> str:
+    """Return a model's name with its size and its base, for a line before it is loaded."""
+    folder = Path(resolve(name))
+    count = parameter_count(name)
+    if not folder.is_dir() or count is None:
+        return name
+    words = f"{name} ({count:,} parameters"
+    if (base := base_of_adapter(folder)) is not None:
+        words += f", an adapter on {base[0]}"
+    return words + ")"
+
+
 def _numbers_in(path: Path) -> int:
-    """Add up the shapes in the header of a safetensors file.
+    """Add up the shapes in the header of a safetensors file; see ``weight_files.read_header``."""
+    header = weight_files.read_header(path)
+    return sum(math.prod(tensor["shape"]) for tensor in header.values())
+
+
+def base_of_adapter(folder: Path) -> tuple[str, str | None] | None:
+    """Return the base that an adapter's folder names, and its revision; None for a whole model.
 
     Raises:
-        ModelError: If it is no such file, or not all of it is there.
+        ModelError: It is no LoRA adapter, lacks its weights or its base, or these are damaged.
     """
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, _HEADER_LIMIT)))
-        header.pop("__metadata__", None)
-        whole = 8 + length + max((t["data_offsets"][1] for t in header.values()), default=0)
-        size = path.stat().st_size
-        numbers: int = sum(math.prod(tensor["shape"]) for tensor in header.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"{path} is no safetensors file; save or download the model again"
-        ) from error
-    if size < whole:
-        raise ModelError(
-            f"{path} has {size:,} of its {whole:,} bytes; save or download the model again"
-        )
-    return numbers
-
-
-def _base_of_adapter(folder: Path) -> tuple[str, str | None] | None:
     path = folder / "adapter_config.json"
     if not path.is_file():
         return None
-    if not (folder / "adapter_model.safetensors").is_file():
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        if (folder / "adapter_model.bin").is_file():
+            raise ModelError(
+                f"adapter folder {str(folder)!r} holds no adapter_model.safetensors, only "
+                f"adapter_model.bin, {weight_files.PICKLED}"
+            )
         raise ModelError(
             f"adapter folder {str(folder)!r} holds no adapter_model.safetensors; train or save it "
             "again"
         )
+    weight_files.read_header(weights)
     return _base_in(path)
 
 
 def _base_in(path: Path) -> tuple[str, str | None]:
     """Return the model that an ``adapter_config.json`` names, and its revision."""
     adapter = read_json(path)
-    base = adapter.get("base_model_name_or_path")
-    if not isinstance(base, str):
+    if (kind := adapter.get("peft_type")) not in (None, "LORA"):
+        raise ModelError(
+            f"{path} is of an adapter of the type {kind}, and only LoRA adapters (rsLoRA, DoRA and "
+            "PiSSA are some) are loaded; merge it into its base with PEFT and give the merged model"
+        )
+    base, revision = adapter.get("base_model_name_or_path"), adapter.get("revision")
+    if not isinstance(base, str) or not isinstance(revision, str | None):
         raise ModelError(
             f"{path} has no base_model_name_or_path; add the model that it was trained on"
         )
-    return base, adapter.get("revision")
+    if (Path(resolve(base)) / "adapter_config.json").is_file():
+        raise _adapter_on_adapter(path, base)
+    return base, revision
+
+
+def _adapter_on_adapter(path: Path, base: str) -> ModelError:
+    return ModelError(
+        f"{path} names {base!r} as its base, which is an adapter itself; merge that one into its "
+        "base first (mathtune merge) and name the folder that it writes"
+    )
 
 
 def _check_complete(name: str, folder: Path) -> None:
     """Raise ModelError, naming all that is missing, if a folder cannot be loaded from."""
     if (folder / "recipe.yaml").is_file() and not (folder / "config.json").is_file():
         raise ModelError(f"model {name!r} is a run folder; give the model in it, {folder}/model")
-    missing = []
+    missing, faults = [], []
     if not (folder / "config.json").is_file():
         missing.append("config.json")
+    index = folder / weight_files.INDEX
     if not any(folder.glob("*.safetensors")):
         pickled = next(folder.glob("*.bin"), None)
-        only = f" (only {pickled.name}, which can run code when it is opened)" if pickled else ""
-        missing.append(f"*.safetensors{only}")
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        parts = set(read_json(index).get("weight_map", {}).values())
-        missing += sorted(part for part in parts if not (folder / part).is_file())
+        missing.append(
+            "*.safetensors" + (f" (only {pickled.name}, {weight_files.PICKLED})" if pickled else "")
+        )
+    elif not index.is_file() and not (folder / weight_files.WEIGHTS).is_file():
+        missing.append(f"{weight_files.WEIGHTS} or {weight_files.INDEX}")
     if not any((folder / file).is_file() for file in _TOKENIZERS):
         missing.append("tokenizer.json")
-    for weights in folder.glob("*.safetensors"):
-        _numbers_in(weights)  # raises where a download or a copy was cut off
     if missing:
-        raise ModelError(
+        faults.append(
             f"model folder {name!r} holds no {' and no '.join(missing)}; give a folder written by "
             "save_pretrained of both the model and its tokenizer"
         )
+    for weights in sorted(folder.glob("*.safetensors")):
+        try:
+            weight_files.read_header(weights)
+        except ModelError as error:
+            faults += error.faults
+    if index.is_file() and not faults:
+        faults += weight_files.index_faults(folder, read_json(index).get("weight_map"))
+    if faults:
+        raise ModelError(faults)
 
 
 def check_is_there(name: str) -> None:

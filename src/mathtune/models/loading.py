@@ -18,9 +18,21 @@ from mathtune import hub
 from mathtune.config.schema import AdapterConfig, ModelConfig
 from mathtune.errors import ModelError
 from mathtune.models.adapters import add_adapter
-from mathtune.models.base_fingerprint import base_of
+from mathtune.models.base_fingerprint import base_of, folder_of
+from mathtune.models.before_loading import (
+    UNTRUSTED,
+    adapter_folder,
+    check_safetensors,
+    code_faults,
+)
 from mathtune.models.compute import Compute
 from mathtune.models.files import check_is_there, read_config, resolve
+from mathtune.models.weight_checks import (
+    adapter_fault,
+    check_adapter,
+    check_finite,
+    check_loading,
+)
 
 # On CPU it reports at every import that an optional kernel is not installed; 4-bit works without.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -62,6 +74,8 @@ def quiet_libraries() -> None:
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
+    # weight_checks.py refuses such an adapter.
+    warnings.filterwarnings("ignore", message="Found missing adapter keys")
     # training/run.py says this in a line of its own.
     warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")
 
@@ -93,20 +107,25 @@ def load_model(config: ModelConfig, compute: Compute) -> Any:
     if config.from_config is not None:
         raise ModelError("model.from_config has no saved weights to load; name a saved model")
     name = config.name_or_path or ""
-    read_config(name, config.revision)  # what is missing is told better than by Transformers
-    folder = Path(resolve(name))
-    if (folder / "adapter_config.json").is_file():
+    saved = read_config(name, config.revision)  # tells better than Transformers what is missing
+    faults = [] if config.trust_remote_code else list(code_faults(name, saved or {}))
+    if faults:
+        raise ModelError(faults)
+    if (folder := adapter_folder(name, config.revision)) is not None:
         return _with_adapter(load_model(base_of(folder, config), compute), folder)
+    check_safetensors(name, config.revision)
     try:
         return _from_pretrained(resolve(name), config, compute)
+    except ModelError:
+        raise
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise ModelError(_why_not("model", name, error)) from error
     except RuntimeError as error:
-        if "mismatched" not in str(error):
+        if "automatic conversion of the weights" not in str(error):
             raise
         raise ModelError(
-            f"model {name!r} has weights of other shapes than its config.json says; save or "
-            "download the model again"
+            f"the tensors of model {name!r} do not fit together as its architecture needs them: "
+            "some are missing or of another shape; save or download the model again"
         ) from error
 
 
@@ -119,7 +138,7 @@ def _from_pretrained(path: str, config: ModelConfig, compute: Compute) -> Any:
             bnb_4bit_use_double_quant=config.bnb_4bit_use_double_quant,
             bnb_4bit_compute_dtype=compute.dtype,
         )
-    model = AutoModelForCausalLM.from_pretrained(
+    model, info = AutoModelForCausalLM.from_pretrained(
         path,
         revision=config.revision,
         dtype=compute.dtype,
@@ -129,7 +148,12 @@ def _from_pretrained(path: str, config: ModelConfig, compute: Compute) -> Any:
         trust_remote_code=config.trust_remote_code,
         use_safetensors=True,
         local_files_only=_out_of_reach(path),
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # refused by check_loading, with names and shapes
     )
+    name, folder = config.name_or_path or path, folder_of(path, config.revision)
+    check_loading(name, model, info, folder)
+    check_finite(name, model, folder)
     for module in model.modules():
         # bitsandbytes repacks 4-bit weights on CPUs with AVX512-BF16 at the first forward in
         # evaluation mode, with scales rounded to bf16 and for good: validation would change what is
@@ -143,9 +167,12 @@ def _with_adapter(base: Any, folder: Path) -> Any:
     from peft import PeftModel
 
     try:
-        return PeftModel.from_pretrained(base, str(folder))
+        adapted = PeftModel.from_pretrained(base, str(folder))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ModelError(_why_not("adapter", str(folder), error)) from error
+        known = adapter_fault(folder, error)
+        raise ModelError(known or _why_not("adapter", str(folder), error)) from error
+    check_adapter(folder, adapted)
+    return adapted
 
 
 def build_from_config(config: ModelConfig, tokenizer: Any, compute: Compute, seed: int) -> Any:
@@ -228,8 +255,12 @@ def _why_not(what: str, name: str, error: Exception) -> str:
     first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
     if _out_of_reach(name):
         return hub.out_of_reach(name, hub.why_unreachable() or first)
+    if "trust_remote_code" in text:
+        return f"the {what} of {name!r} needs code of its own (auto_map), which {UNTRUSTED}"
     if any(word in text for word in ("attn_implementation", "FlashAttention", "`kernels`")):
         remedy = "set model.attn_implementation=sdpa"
+    elif what == "adapter":
+        remedy = "save it again with PEFT, or train it again"
     elif Path(resolve(name)).is_dir():
         remedy = "check that the folder holds config.json, model.safetensors and tokenizer.json"
     elif "gated" in text or "401" in text or "403" in text:

@@ -35,6 +35,7 @@ from mathtune.models.loading import (
     load_tokenizer,
     quiet_libraries,
 )
+from mathtune.models.weight_checks import check_vocabulary
 from mathtune.provenance import provenance
 from mathtune.records import Prompt
 from mathtune.storage import saving, write_json
@@ -125,6 +126,7 @@ def merge_adapter(
     saved_in = compute.dtype if dtype == "auto" else getattr(torch, dtype)
     tokenizer = load_tokenizer(str(adapter))
     adapted = load_model(config, compute)
+    check_vocabulary(str(adapter), tokenizer, adapted)
     parameters = count_parameters(adapted.get_base_model()).total
     parameters -= sum(p.numel() for n, p in adapted.named_parameters() if "lora_" in n)
     _check_room(output, parameters * saved_in.itemsize, _short(saved_in))

@@ -6,6 +6,7 @@ from mathtune.problems.load import (
     load_tests,
     local_faults,
     local_training,
+    read_as_lines,
     summary_lines,
 )
 from mathtune.problems.shots import check_shots, draw_shots, file_shots
@@ -19,5 +20,6 @@ __all__ = [
     "load_tests",
     "local_faults",
     "local_training",
+    "read_as_lines",
     "summary_lines",
 ]

@@ -4,30 +4,62 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from decimal import Decimal, InvalidOperation
 
 from mathtune.errors import DataError
-from mathtune.grading import gold_from_answer, grade
+from mathtune.grading import grade
+from mathtune.grading.stated import Stated, is_bare, is_marked, stated_gold
 from mathtune.records import Outcome, Problem
 
 _WHOLE = re.compile(r"(-?\d+)\.0+")
+_NOISE = re.compile(r"-?\d{1,30}\.\d{12,60}")
 _MATHS = re.compile(
     r"[0-9\\+*/^=]| - |^[A-Za-z]$"
 )  # what a number or a formula has and words have not
+_FORMULA = re.compile(r"[\\$^_=]")
+
+KEPT = "kept: "
+"""Begins a reason in ``ProblemSet.dropped`` whose problems were counted and not dropped."""
 
 
-def final_answer(answer: str, published: str = "") -> str:
-    """Return a row's final answer: the published one, else where its solution ends, else ``""``.
+def final_answer(answer: str, published: str = "", *, checked: bool = False) -> tuple[str, Stated]:
+    """Return a row's final answer, the published one or where its solution ends, and how it stands.
 
-    A whole number written as a float (``51.0``) becomes ``51``: its decimals come from a file
-    format, and would otherwise let every answer pass that rounds to 51.0.
+    It is ``""`` where there is none. What a file format did to a number is undone: a whole number
+    written as a float (``51.0``) becomes ``51``, or its decimals would let every answer pass that
+    rounds to 51.0; float noise (``0.30000000000000004``) ends at 12 decimals.
+
+    Args:
+        answer: The worked solution.
+        published: What the column of final answers holds.
+        checked: The column is known to hold nothing but final answers.
     """
-    if published:
-        whole = _WHOLE.fullmatch(published)
-        return whole[1] if whole else published
+    if published and (checked or _is_final(published)):
+        return _without_format(published), Stated.ALONE
     try:
-        return gold_from_answer(answer)
+        text, stated = stated_gold(published or answer)
     except DataError:  # it shows the text; the message made of many rows says where they stand
-        return ""
+        return published, Stated.ALONE
+    return (_without_format(text) if stated is Stated.ALONE else text), stated
+
+
+def _is_final(text: str) -> bool:
+    """Tell a final answer, however long its formula, from a solution in the column of answers."""
+    if is_marked(text):
+        return False
+    return is_bare(text) or bool(_FORMULA.search(text) and "\n" not in text)
+
+
+def _without_format(text: str) -> str:
+    whole = _WHOLE.fullmatch(text)
+    if whole:
+        return whole[1]
+    if _NOISE.fullmatch(text):
+        try:
+            return f"{Decimal(text):.12f}".rstrip("0").removesuffix(".")
+        except InvalidOperation:
+            return text
+    return text
 
 
 def gold_fault(problem: Problem) -> str | None:
@@ -44,34 +76,78 @@ def gold_fault(problem: Problem) -> str | None:
     return "gold answer cannot be graded"
 
 
+# --- Rows that cannot be used --------------------------------------------------------------------
+
+_MARK = (
+    "end each solution with a line such as '#### 42', or name a column with the final answer "
+    "(fields: {gold: …})"
+)
+_REMEDIES = {
+    "no final answer": _MARK,
+    "final answer without a number": _MARK,
+    "final answer only in free prose": (
+        f"{_MARK}; to take the last number of each solution instead, declare the source with "
+        "prose: true, as in data.test=[{path: FILE, prose: true}]"
+    ),
+    "a conversation of several turns": "write each question with its solution as a row of its own",
+    "not UTF-8": "save the file as UTF-8",
+}
+"""What to do about a reason; about others it is to repair or remove the rows."""
+
+ENOUGH = 100_000
+"""Faults after which a file that is refused anyway is read no further."""
+
+_PLACES = 3
+_REASONS = 6
+
+
 class Faults:
-    """Rows without a usable gold answer: how many, for which reason, and where the first stand."""
+    """Rows that cannot be used: how many, for which reason, and where the first stand."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self._places: dict[str, list[str]] = {}
+        self.damaged = 0
+        """Rows that could not even be read."""
 
-    def add(self, reason: str, place: str) -> None:
+    def add(self, reason: str, place: str, detail: str = "", *, damaged: bool = False) -> None:
         """Count one row."""
         self.counts[reason] += 1
+        self.damaged += damaged
         places = self._places.setdefault(reason, [])
-        if len(places) < 3:
-            places.append(place)
+        if len(places) < _PLACES:
+            places.append(f"{place}: {detail}" if detail else place)
 
     def refuse(self, source: str) -> None:
         """Raise DataError, naming counts and first places, if any row was counted."""
         if not self.counts:
             return
-        found = "; ".join(
-            f"{reason}: {count:,} ({', '.join(self._places[reason])}"
-            f"{', …' if count > len(self._places[reason]) else ''})"
-            for reason, count in self.counts.items()
-        )
+        found = []
+        for reason, count in self.counts.most_common(_REASONS):
+            places = [place.removeprefix(f"{source}, ") for place in self._places[reason]]
+            more = ", …" if count > len(places) else ""
+            found.append(f"{reason}: {count:,} ({', '.join(places)}{more})")
+        others = len(self.counts) - len(found)
+        if others:
+            found.append(f"and for {others:,} other reasons")
+        total = self.counts.total()
         raise DataError(
-            f"{source} has {self.counts.total():,} rows without a usable gold answer, {found}. "
-            "End each solution with a line such as '#### 42', name a column with the final answer "
-            "(fields: {gold: …}), or remove these rows"
+            f"{source} has {'at least ' if total >= ENOUGH else ''}{total:,} "
+            f"{'row' if total == 1 else 'rows'} that cannot be used "
+            f"({'; '.join(found)}). {self.remedy()}"
         )
+
+    def are_enough(self) -> bool:
+        """Tell whether there is no point in looking for more."""
+        return self.counts.total() >= ENOUGH
+
+    def remedy(self) -> str:
+        """Return what to do about the reasons that were counted."""
+        known = [_REMEDIES[reason] for reason in self.counts if reason in _REMEDIES]
+        if len(known) < len(self.counts) or not known:
+            known.append("repair or remove the rows")
+        text = "; ".join(dict.fromkeys(known))
+        return text[0].upper() + text[1:]
 
     def dropped(self) -> Counter[str]:
         """Return the counts, each reason with the place of its first row."""

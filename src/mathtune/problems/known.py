@@ -15,12 +15,13 @@ class Columns:
     """Which columns of a row make a problem.
 
     Attributes:
-        question: Columns whose texts, joined by a space, ask the question.
+        question: Columns whose texts ask the question, joined by ``separator``.
         answer: Worked solution; None where the set publishes final answers only.
         gold: Final answer; None where it is the end of the solution.
         type: Category.
         equation: Stands in for the solution where a set has an equation and no words.
-        optional: Fields whose column a row may leave out.
+        optional: Fields, or columns of the question, that a row may leave out.
+        separator: Between the texts of a question.
     """
 
     question: tuple[str, ...] = ("question",)
@@ -29,6 +30,7 @@ class Columns:
     type: str | None = None
     equation: str | None = None
     optional: frozenset[str] = frozenset()
+    separator: str = " "
 
 
 class SplitFiles(NamedTuple):

@@ -13,12 +13,14 @@ What is guaranteed, in this order:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mathtune.problems.pool import KEPT, Pool, listed, read_all, read_tests, test_readers
-from mathtune.problems.sources import Role, local_problems, source_faults
+from mathtune.problems.gold import KEPT
+from mathtune.problems.pool import Pool, listed, read_all, read_tests, test_readers
+from mathtune.problems.reading import Role
+from mathtune.problems.sources import local_problems, source_faults
 from mathtune.problems.splits import first_by_hash, hold_out
 from mathtune.records import Problem, ProblemSet, Splits
 
@@ -109,14 +111,33 @@ def local_training(
 
 
 def summary_lines(splits: Splits) -> list[str]:
-    """Return one line a set for the terminal: how many problems, and what was left out and why."""
+    """Return lines for the terminal: how each source was read, then each set with its counts."""
     named = [("train", splits.train), ("validation", splits.validation)]
     named += [(f"test: {test.label}", test) for test in splits.test]
-    return [
-        f"{name}: {len(found):,} problems"
-        + (f" (left out: {listed(found.dropped)})" if found.dropped else "")
-        for name, found in named
-    ]
+    lines = [line for _, found in named for line in found.read_as]
+    lines += [f"{name}: {len(found):,} problems{_counts(found)}" for name, found in named]
+    return list(dict.fromkeys(lines))
+
+
+def read_as_lines(sets: Iterable[ProblemSet]) -> list[str]:
+    """Return how each source of some sets was read, and what was left out of them."""
+    lines = [line for found in sets for line in found.read_as]
+    lines += [f"{found.label}: {len(found):,} problems{_counts(found)}" for found in sets]
+    return list(dict.fromkeys(lines))
+
+
+def _counts(found: ProblemSet) -> str:
+    dropped, kept = _told_apart(found)
+    said = [f"left out: {listed(dropped)}"] if dropped else []
+    said += [listed(kept)] if kept else []
+    return f" ({'; '.join(said)})" if said else ""
+
+
+def _told_apart(found: ProblemSet) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the counts of what was dropped, and of what was only noted."""
+    dropped = {why: n for why, n in found.dropped.items() if not why.startswith(KEPT)}
+    kept = {why: n for why, n in found.dropped.items() if why.startswith(KEPT)}
+    return dropped, kept
 
 
 def describe(splits: Splits) -> dict[str, Any]:
@@ -129,12 +150,12 @@ def describe(splits: Splits) -> dict[str, Any]:
 
 
 def _describe(found: ProblemSet) -> dict[str, Any]:
-    dropped = {why: n for why, n in found.dropped.items() if not why.startswith(KEPT)}
-    kept = {why: n for why, n in found.dropped.items() if why.startswith(KEPT)}
+    dropped, kept = _told_apart(found)
     return {
         "n": len(found),
         "fingerprint": found.fingerprint,
         "sources": list(dict.fromkeys(problem.source for problem in found.problems)),
         "dropped": dropped,
         **({"kept": kept} if kept else {}),
+        **({"read_as": list(found.read_as)} if found.read_as else {}),
     }

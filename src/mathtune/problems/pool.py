@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 from mathtune.errors import DataError
 from mathtune.grading import grade
 from mathtune.problems.contamination import overlap
-from mathtune.problems.sources import Role, read_source
+from mathtune.problems.gold import KEPT
+from mathtune.problems.reading import Role
+from mathtune.problems.sources import read_source
 from mathtune.problems.splits import first_by_hash, question_key
 from mathtune.records import Problem, ProblemSet
 
@@ -24,9 +26,6 @@ WINDOW = 13
 SHORTEST = 8
 """A question shorter than a window counts where all its words are shared and are at least so
 many: the lower bound of Brown et al. 2020, appendix C. Else ``What is 3 + 4?`` matches any sum."""
-
-KEPT = "kept: "
-"""Begins a reason in ``ProblemSet.dropped`` whose problems were counted and not dropped."""
 
 T = TypeVar("T")
 
@@ -44,6 +43,8 @@ class Pool:
     """All problems read that are not generated, before any limit: what is kept out of training."""
     questions: frozenset[str]
     """Keys of all questions read, before any limit."""
+    read_as: tuple[str, ...] = ()
+    """How each source was read where its format was recognised."""
 
     @classmethod
     def read(cls, label: str, sources: Sequence[SourceConfig], role: Role, seed: int) -> Pool:
@@ -56,14 +57,17 @@ class Pool:
         everything: list[Problem] = []
         from_outside: list[Problem] = []
         dropped: Counter[str] = Counter()
+        read_as: list[str] = []
         reads = [partial(read_source, source, role, seed + i) for i, source in enumerate(sources)]
         for source, loaded in zip(sources, read_all(reads), strict=True):
             problems += first_by_hash(loaded.problems, source.limit)
             everything += loaded.problems
             from_outside += () if loaded.generated else loaded.problems
             dropped.update(loaded.dropped)
+            read_as += [loaded.read_as] if loaded.read_as else []
         keys = frozenset(question_key(problem.question) for problem in everything)
-        return cls(label, tuple(problems), dropped, tuple(from_outside), keys)
+        outside = tuple(from_outside)
+        return cls(label, tuple(problems), dropped, outside, keys, tuple(dict.fromkeys(read_as)))
 
     def drop_duplicates(self) -> None:
         """Drop what says nothing new; keep different solutions to one question, if they agree.
@@ -150,7 +154,8 @@ class Pool:
 
     def finish(self, limit: int | None) -> ProblemSet:
         """Return the set, cut to ``limit``."""
-        return ProblemSet(self.label, first_by_hash(self.problems, limit), dict(self.dropped))
+        problems = first_by_hash(self.problems, limit)
+        return ProblemSet(self.label, problems, dict(self.dropped), self.read_as)
 
     def drop(self, reason: Callable[[Problem], str | None]) -> None:
         """Drop and count every problem for which ``reason`` gives one."""

@@ -1,66 +1,49 @@
-"""One row as a problem: which column is what, cells as text, and messages that name the columns."""
+"""One row as a problem: the cells of its columns as text, and the final answer."""
 
 from __future__ import annotations
 
-import decimal
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass
 
-from mathtune.errors import DataError, did_you_mean
-from mathtune.problems.files import Row
+from mathtune.grading.stated import Stated
+from mathtune.problems.cells import CellFault, as_text, has, is_chat, look_up, turns
+from mathtune.problems.files.row import Row
 from mathtune.problems.gold import final_answer
 from mathtune.problems.known import Columns, KnownSet
 from mathtune.records import Problem, content_id
 
-# Names that other sets use for a column; a message proposes them, nothing is guessed in silence.
-_USUAL = {
-    "question": ("prompt", "problem", "instruction", "input", "query"),
-    "answer": ("response", "solution", "output", "completion", "gold", "final_answer", "target"),
-}
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A problem as a row has it; ``question`` and ``gold`` are empty where the row has none.
 
-def own_columns(first: Row, fields: Mapping[Any, str]) -> Columns:
-    """Return the columns of a user's own set: as mapped, else called question, answer, gold, type.
-
-    Raises:
-        DataError: The first row lacks the question, a mapped column, or both answer and gold.
+    Attributes:
+        problem: The problem.
+        stated: How its final answer was stated.
+        system: Whether its conversation has a system message, which is no part of the problem.
     """
-    usual = Columns(("question",), "answer", "gold", "type")
-    wanted: dict[str, str] = {"question": "question", **fields}
-    if not {"answer", "gold"} & {*fields, *first.values}:
-        wanted["answer"] = "answer"
-    missing = {field: column for field, column in wanted.items() if column not in first.values}
-    if missing:
-        raise _missing(first, missing)
-    unmapped = frozenset({"answer", "gold", "type"} - {*fields})
-    return replace(with_fields(usual, fields), optional=unmapped)
+
+    problem: Problem
+    stated: Stated
+    system: bool
 
 
-def with_fields(columns: Columns, fields: Mapping[Any, str]) -> Columns:
-    """Return the columns with those that a recipe maps itself put in their place."""
-    changes: dict[str, Any] = dict(fields)
-    if "question" in changes:
-        changes["question"] = (changes["question"],)
-    return replace(columns, **changes)
-
-
-def to_problem(row: Row, columns: Columns, source: str, known: KnownSet | None = None) -> Problem:
-    """Make a problem of a row; ``question`` and ``gold`` are empty where the row has none.
+def to_problem(row: Row, columns: Columns, source: str, known: KnownSet | None = None) -> Made:
+    """Make a problem of a row.
 
     Raises:
-        DataError: A column is missing, or a cell is neither text nor number.
+        CellFault: A column is missing, or a cell is neither text nor number.
     """
 
     def text(field: str, column: str | None) -> str:
         return "" if column is None else _text(row, field, column, columns.optional).strip()
 
-    question = " ".join(text("question", column) for column in columns.question).strip()
+    asked = [text(column, column) for column in columns.question]
+    question = columns.separator.join(part for part in asked if part)
     answer = text("answer", columns.answer)
     published = text("gold", columns.gold)
     if published and known is not None:
         published = known.gold(published)
-    gold = final_answer(answer, published)
+    gold, stated = final_answer(answer, published, checked=known is not None)
     steps = None
     if not answer:
         answer = _answer_from(gold, text("equation", columns.equation))
@@ -69,11 +52,14 @@ def to_problem(row: Row, columns: Columns, source: str, known: KnownSet | None =
     try:
         name = content_id(question, answer)
     except UnicodeEncodeError as error:
-        raise DataError(
-            f"{row.place} holds \\u{ord(error.object[error.start]):04x}, half of a surrogate pair "
-            "and no character; repair or remove the row"
+        raise CellFault(
+            f"\\u{ord(error.object[error.start]):04x} in it, half of a surrogate pair and no "
+            "character"
         ) from error
-    return Problem(name, question, answer, gold, source, text("type", columns.type) or None, steps)
+    problem = Problem(
+        name, question, answer, gold, source, text("type", columns.type) or None, steps
+    )
+    return Made(problem, stated, _has_system(row, columns))
 
 
 def _answer_from(gold: str, equation: str) -> str:
@@ -84,37 +70,20 @@ def _answer_from(gold: str, equation: str) -> str:
 
 
 def _text(row: Row, field: str, column: str, optional: frozenset[str]) -> str:
-    try:
-        value = row.values[column]
-    except KeyError:
-        if field in optional:
+    value = look_up(row.values, column)
+    if value is None and field not in optional and not has(row.values, column):
+        raise CellFault(f"no column {column!r}")
+    found = as_text(value)
+    if found is None:
+        if field == "type":
             return ""
-        raise _missing(row, {field: column}) from None
-    if isinstance(value, str):
-        return value
-    if value is None or value != value:  # NaN stands for an empty cell in Parquet
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return f"{value:.0f}"
-    if isinstance(value, (int, float, decimal.Decimal)) and not isinstance(value, bool):
-        return str(value)
-    raise DataError(
-        f"{row.place}: column {column!r} holds {type(value).__name__} where a text or a number is "
-        f"needed; name another column for {field} (fields: {{{field}: …}})"
-    )
+        raise CellFault(
+            f"{type(value).__name__} in column {column!r} where a text or a number is needed"
+        )
+    return found
 
 
-def _missing(row: Row, wanted: Mapping[str, str]) -> DataError:
-    names = [str(name) for name in row.values]
-    proposals = []
-    for field, column in wanted.items():
-        near = did_you_mean(column, names).split("'")[1:2]
-        usual = [name for name in _USUAL.get(field, ()) if name in names]
-        proposals.append(f"{field}: {(near or usual or ['…'])[0]}")
-    columns = " and no column ".join(map(repr, wanted.values()))
-    hint = did_you_mean(next(iter(wanted.values())), names) if len(wanted) == 1 else ""
-    return DataError(
-        f"{row.place} has no column {columns}{hint or '.'} Columns there: "
-        f"{', '.join(names) or 'none'}. Say which is what, for example "
-        f"fields: {{{', '.join(proposals)}}}"
-    )
+def _has_system(row: Row, columns: Columns) -> bool:
+    heads = {column.partition(".")[0] for column in columns.question if "." in column}
+    chats = [row.values.get(head) for head in heads]
+    return any(turn.role == "system" for chat in chats if is_chat(chat) for turn in turns(chat))

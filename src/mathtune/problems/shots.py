@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from mathtune.errors import DataError
 from mathtune.problems.pool import Pool, listed, read_tests
-from mathtune.problems.sources import Role, read_source
+from mathtune.problems.reading import Role
+from mathtune.problems.sources import read_source
 from mathtune.problems.splits import hash_share, question_key
 from mathtune.records import Problem
 

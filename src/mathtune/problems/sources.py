@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import enum
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mathtune.errors import DataError
-from mathtune.problems.files import Row, read_rows
+from mathtune.problems.files import Row, data_files, read_rows
+from mathtune.problems.formats import recognise, with_fields
 from mathtune.problems.generate import BASE_TYPES, NEW_TYPES, facts, generate
-from mathtune.problems.gold import Faults, gold_fault
+from mathtune.problems.gold import Faults
 from mathtune.problems.hub import hub_rows
-from mathtune.problems.known import Columns, KnownSet, find_known
-from mathtune.problems.rows import own_columns, to_problem, with_fields
+from mathtune.problems.known import KnownSet, find_known
+from mathtune.problems.reading import BadRows, Loaded, Reading, Role
 from mathtune.records import Problem, content_id
 
 if TYPE_CHECKING:  # pydantic is slow to import, and only a recipe needs it
@@ -27,32 +27,6 @@ HubReader = Callable[..., tuple[Iterator[Row], str]]
 
 DATA_DIR = "MATHTUNE_DATA_DIR"
 """Environment variable: a folder whose copies of known sets are read instead of the hub."""
-
-
-class Role(enum.Enum):
-    """What a source is for; also the split that is read where none is named."""
-
-    TRAIN = "train"
-    VALIDATION = "validation"
-    TEST = "test"
-
-
-class BadRows(enum.Enum):
-    """What happens where a row has no usable gold answer."""
-
-    REFUSE = "refuse"
-    """The file is the user's own: it can be repaired, so the message says where."""
-    DROP = "drop"
-    """It was published like that: such rows are left out and counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """The problems of one source, in its order, and how many rows were left out and why."""
-
-    problems: tuple[Problem, ...]
-    dropped: Mapping[str, int]
-    generated: bool = False
 
 
 def source_faults(config: SourceConfig, role: Role, seed: int) -> list[str]:
@@ -105,7 +79,7 @@ def read_source(
     if config.generated is not None:
         return Loaded(_generated(config, role, seed), {}, generated=True)
     if config.name is None:
-        return _own_file(config)
+        return _own_file(config, role)
     name, _, revision = config.name.partition("@")
     if revision and config.path is not None:
         raise DataError(
@@ -123,8 +97,7 @@ def read_source(
     split = config.split or role.value
     rows, origin = from_hub(name, config.subset, split, revision=revision or None)
     label = f"{name}{f'/{config.subset}' if config.subset else ''}:{split} ({origin})"
-    first, rows = _peek(rows, label)
-    return _problems(rows, own_columns(first, config.fields), label, BadRows.DROP)
+    return _recognised(rows, config, role, label, BadRows.DROP)
 
 
 def _known_set(
@@ -157,7 +130,8 @@ def _known_set(
         )
     label = f"{known.label(split)} ({origin})"
     columns = with_fields(known.columns, config.fields)
-    return _problems(rows, columns, label, bad_rows, known)
+    reading = Reading(label, columns, role, bad_rows, known.prose or config.prose, known)
+    return reading.problems(rows)
 
 
 def _local_files(known: KnownSet, config: SourceConfig, split: str) -> list[Path]:
@@ -181,49 +155,39 @@ def _local_files(known: KnownSet, config: SourceConfig, split: str) -> list[Path
     return known.find_files(Path(folder) / known.folder, split)
 
 
-def _own_file(config: SourceConfig) -> Loaded:
-    if config.split is not None or config.subset is not None:
-        key, value = ("split", config.split) if config.split else ("subset", config.subset)
+def _own_file(config: SourceConfig, role: Role) -> Loaded:
+    if config.subset is not None:
         raise DataError(
-            f"{config.path} is a file, so {key}={value} has no meaning for it; leave {key} out, or "
-            "add the name of the known set whose published files these are"
+            f"{config.path} is a file, so subset={config.subset} has no meaning for it; leave "
+            "subset out, or add the name of the known set whose published files these are"
         )
     assert config.path is not None  # the schema asks for one origin
-    first, rows = _peek(read_rows(Path(config.path).expanduser()), config.path)
-    return _problems(rows, own_columns(first, config.fields), config.path, BadRows.REFUSE)
+    files = data_files(Path(config.path).expanduser(), config.split, role.value)
+    rows = itertools.chain.from_iterable(map(read_rows, files))
+    return _recognised(rows, config, role, config.path, BadRows.REFUSE)
 
 
-def _peek(rows: Iterator[Row], label: str) -> tuple[Row, Iterator[Row]]:
-    first = next(rows, None)
-    if first is None:
-        raise DataError(f"{label} holds no rows; name another split or file")
-    return first, itertools.chain([first], rows)
+_LOOKED_AT = 20
+"""Readable rows at the beginning of a source by which its format is told."""
 
 
-def _problems(
-    rows: Iterable[Row],
-    columns: Columns,
-    label: str,
-    bad_rows: BadRows,
-    known: KnownSet | None = None,
+def _recognised(
+    rows: Iterator[Row], config: SourceConfig, role: Role, label: str, bad_rows: BadRows
 ) -> Loaded:
-    problems: list[Problem] = []
-    faults = Faults()
-    for row in rows:
-        problem = to_problem(row, columns, label, known)
-        reason = gold_fault(problem) if problem.question else "no question"
-        if reason is None:
-            problems.append(problem)
-        else:
-            faults.add(reason, row.place)
-    if bad_rows is BadRows.REFUSE:
+    """Read a source whose columns are told by its first rows."""
+    seen = list(itertools.islice(rows, 1000))
+    first = [row for row in seen if not row.fault][:_LOOKED_AT]
+    if not seen:
+        raise DataError(f"{label} holds no rows; name another split or file")
+    if not first:
+        faults = Faults()
+        for row in seen:
+            faults.add(row.fault, row.place, row.detail, damaged=True)
         faults.refuse(label)
-    if not problems:
-        counts = ", ".join(f"{reason}: {n:,}" for reason, n in faults.dropped().items())
-        raise DataError(
-            f"{label} has not one usable problem ({counts or 'no rows'}); use another source"
-        )
-    return Loaded(tuple(problems), faults.dropped())
+    found = recognise(first, config.fields)
+    reading = Reading(label, found.columns, role, bad_rows, config.prose)
+    loaded = reading.problems(itertools.chain(seen, rows))
+    return replace(loaded, read_as=f"{label}: {found.sentence(first[0])}")
 
 
 def _generated(config: SourceConfig, role: Role, seed: int) -> tuple[Problem, ...]:

@@ -8,12 +8,14 @@ end of the prompt, so that they look as they would in running text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mathtune.errors import ModelError
+from mathtune.prompts.chat_template import PLAIN, QUESTION, ChatTemplate
 from mathtune.prompts.styles import CHAT, Style, stop_strings, style_of
-from mathtune.prompts.text import chat_messages, prompt_text
+from mathtune.prompts.text import prompt_text
 from mathtune.records import Example, Problem, Prompt
 
 Tokens = list[tuple[int, int, int]]
@@ -29,9 +31,11 @@ class Renderer:
         system: System message of the chat style.
         completion_only: Supervise the solution only; otherwise every token after the first.
         shots: Solved problems shown before the question (never supervised).
+        embeddings: How many tokens the model has embeddings for, where it is known.
 
     Raises:
-        ModelError: If the tokenizer is slow, has no EOS token, or has no template for ``chat``.
+        ModelError: If the tokenizer is slow, has no EOS token, does not keep a solution's text, or
+            has no template for ``chat`` that does.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Renderer:
         system: str | None = None,
         completion_only: bool = True,
         shots: Sequence[Problem] = (),
+        embeddings: int | None = None,
     ) -> None:
         name = tokenizer.name_or_path or "without a name"
         if not tokenizer.is_fast:
@@ -54,24 +59,28 @@ class Renderer:
                 f"tokenizer {name!r} has no EOS token, so a model could not learn to stop; "
                 "set tokenizer.eos_token and save it again"
             )
-        if style == CHAT and not tokenizer.chat_template:
-            raise ModelError(
-                f"prompt.style=chat, but tokenizer {name!r} has no chat template; use an "
-                "instruction-tuned model or prompt.style=qa"
-            )
         self.tokenizer = tokenizer
         self.style = style
         self.stop = stop_strings(style)
         self._shape: Style | None = None if style == CHAT else style_of(style)
-        self._system = system
+        self._template = None
+        if style == CHAT:
+            self._template = ChatTemplate(tokenizer, system=system, shots=shots)
         self._completion_only = completion_only
+        self._embeddings = embeddings
         self.shots = tuple(shots)
         self._bos = _leading_special_ids(tokenizer)
+        unk = tokenizer.unk_token_id
+        # GPT-2's is its EOS, which says nothing.
+        self._unk = None if unk in (tokenizer.eos_token_id, tokenizer.bos_token_id) else unk
+        self._check_tokens()
 
     def prompt(self, question: str, problem_id: str = "") -> Prompt:
         """Return what a model is prompted with for a question."""
         text = self._prompt_text(question)
-        return Prompt(problem_id, text, tuple(token for token, _, _ in self._encode_prompt(text)))
+        ids = tuple(token for token, _, _ in self._encode_prompt(text))
+        self._check_ids(ids, question)
+        return Prompt(problem_id, text, ids)
 
     def visible(self, prompt: Prompt) -> str:
         """Return a prompt's text with the tokens before it, as BOS, that its text does not show."""
@@ -94,6 +103,7 @@ class Renderer:
         if not completion or completion[-1][0] != self.tokenizer.eos_token_id:
             completion.append((self.tokenizer.eos_token_id, len(text), len(text)))
         tokens = prompt + completion
+        self._check_ids([token for token, _, _ in tokens], problem.question)
         supervised = [False] * len(prompt) + [True] * len(completion)
         if not self._completion_only:
             supervised = [index > 0 for index in range(len(tokens))]
@@ -111,32 +121,54 @@ class Renderer:
 
     def _prompt_text(self, question: str) -> str:
         if self._shape is None:
-            return str(
-                self.tokenizer.apply_chat_template(
-                    self._messages(question), tokenize=False, add_generation_prompt=True
-                )
-            )
+            return self._chat().prompt(question)
         return prompt_text(self._shape, question, self.shots)
 
     def _completion_text(self, problem: Problem, prompt_text: str) -> str:
         if self._shape is not None:
             return self._shape.space + problem.answer
-        whole = self.tokenizer.apply_chat_template(
-            [*self._messages(problem.question), {"role": "assistant", "content": problem.answer}],
-            tokenize=False,
-        )
-        if not whole.startswith(prompt_text):
-            raise ModelError(
-                f"the chat template of {self.tokenizer.name_or_path!r} renders a conversation that "
-                "does not begin with its own generation prompt, so training and inference would "
-                "differ; use prompt.style=qa or repair the template"
-            )
-        # Templates end a turn with a line break after the end-of-turn token: nothing to learn.
-        return str(whole[len(prompt_text) :].rstrip("\n"))
+        return self._chat().completion(problem.question, prompt_text, problem.answer)
 
-    def _messages(self, question: str) -> list[dict[str, str]]:
-        messages = chat_messages(question, system=self._system, shots=self.shots)
-        return [{"role": role, "content": said} for role, said in messages]
+    def _chat(self) -> ChatTemplate:
+        assert self._template is not None  # the style is chat
+        return self._template
+
+    def _check_tokens(self) -> None:
+        """Raise ModelError if the tokenizer loses text: case, digits, symbols, spaces, line breaks.
+
+        What is equal under Unicode's NFKC counts as kept, and so does white space at either end,
+        which some tokenizers add and others trim. A text with characters that the tokenizer does
+        not know (``<unk>``) shows nothing here; ``unknown`` counts those.
+        """
+        problem = Problem("", QUESTION, PLAIN, "7")
+        start = self._prompt_text(problem.question)
+        ids = [token for token, _, _ in self._encode_completion(
+            start, self._completion_text(problem, start))]  # fmt: skip
+        kept = self.tokenizer.decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        same = unicodedata.normalize("NFKC", PLAIN) in unicodedata.normalize("NFKC", kept)
+        if not same and self._unk not in ids:
+            raise ModelError(
+                f"tokenizer {self.tokenizer.name_or_path!r} does not keep a solution's text: "
+                f"{PLAIN!r} is {kept.strip()!r} in its tokens, and a model would learn that; use a "
+                "model whose tokenizer keeps case, digits, symbols, spaces and line breaks"
+            )
+
+    def unknown(self, examples: Iterable[Example]) -> int:
+        """Count examples with characters that the tokenizer does not know."""
+        return sum(self._unk in example.ids for example in examples)
+
+    def _check_ids(self, ids: Sequence[int], text: str) -> None:
+        """Raise ModelError for a token without an embedding; on a GPU it would end the process."""
+        if self._embeddings is not None and max(ids, default=0) >= self._embeddings:
+            beyond = next(token for token in ids if token >= self._embeddings)
+            raise ModelError(
+                f"the text {text[:60]!r}… holds the token "
+                f"{self.tokenizer.convert_ids_to_tokens(beyond)!r} ({beyond:,}), and the model has "
+                f"embeddings for {self._embeddings:,} tokens; remove it from the text, or use the "
+                "tokenizer that the model was trained with"
+            )
 
     def _encode_prompt(self, text: str) -> Tokens:
         """Encode with exactly one BOS where the tokenizer uses one."""

@@ -148,9 +148,11 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
         return {}
     import yaml
 
+    from mathtune.config.yaml_loader import read_yaml
+
     try:
-        value = yaml.safe_load(path.read_text("utf-8"))
-    except (ValueError, yaml.YAMLError) as error:
+        value = read_yaml(path.read_text("utf-8"))
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         why = " ".join(str(error).split())
         raise RunError(f"{path} is not valid YAML ({why}); restore or delete it") from error
     return _mapping(value, path)

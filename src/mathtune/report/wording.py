@@ -36,6 +36,7 @@ ERRORS: Mapping[str, str] = {
 }
 
 METHODS: Mapping[str, str] = {
+    "answer_tag": "<answer>…</answer>",
     "boxed": "\\boxed{…}",
     "hash": "#### …",
     "answer_is": "“the answer is …”",

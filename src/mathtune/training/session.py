@@ -14,8 +14,10 @@ from mathtune.errors import ModelError
 from mathtune.generation.engine import Engine
 from mathtune.models import adapters
 from mathtune.models import loading as models
+from mathtune.models.base_fingerprint import base_note
 from mathtune.models.compute import Compute, pick_compute
 from mathtune.models.train_tokenizer import train_tokenizer
+from mathtune.models.weight_checks import check_vocabulary, embedding_rows
 from mathtune.prompts.render import Renderer
 from mathtune.records import Example, Problem, ProblemSet, Splits
 from mathtune.runs import Run
@@ -59,12 +61,15 @@ class Student:
             )
             model = models.build_from_config(recipe.model, tokenizer, compute, recipe.seed)
         else:
+            name = recipe.model.name_or_path or ""
             tokenizer = models.load_tokenizer(
-                recipe.model.name_or_path or "",
-                recipe.model.revision,
-                trust=recipe.model.trust_remote_code,
+                name, recipe.model.revision, trust=recipe.model.trust_remote_code
             )
+            Renderer(tokenizer, recipe.prompt.style, system=recipe.prompt.system)  # it can render
             model = models.load_model(recipe.model, compute)
+            check_vocabulary(name, tokenizer, model)
+            if (note := base_note(name, recipe.model.revision)) is not None:
+                log.info(note)
         return cls(recipe, model, tokenizer, compute)
 
     @classmethod
@@ -88,6 +93,7 @@ class Student:
             system=self.recipe.prompt.system,
             completion_only=completion_only,
             shots=shots,
+            embeddings=embedding_rows(self.model),
         )
 
     def engine(self, interrupted: Callable[[], bool] = lambda: False) -> Engine:
@@ -208,6 +214,11 @@ class Student:
         settings, renderer = self.recipe.train, self.renderer(completion_only=completion_only)
         examples = [renderer.example(problem) for problem in problems.problems]
         kept, left_out = fitting(examples, settings.max_length, settings.overlong, what)
+        if unknown := renderer.unknown(kept) if what == "training" else 0:
+            log.info(
+                f"{unknown} training examples hold characters that the tokenizer does not know "
+                f"({self.tokenizer.unk_token} in their place)"
+            )
         if left_out:
             log.info(
                 f"{left_out} {what} examples longer than {settings.max_length} tokens left out"

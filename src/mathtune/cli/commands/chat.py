@@ -21,11 +21,13 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
     """
     from mathtune.config import as_override
     from mathtune.errors import DataError
+    from mathtune.models import files
     from mathtune.preflight import Purpose, load
 
     given = {"model": model, "prompt.style": style, "eval.max_new_tokens": max_new_tokens}
     overrides = [as_override(key, value) for key, value in given.items()]
     recipe = load("gsm8k-eval", overrides, None, Purpose.CHAT)
+    click.echo(f"loading {files.in_words(model)}", err=True)  # importing torch takes seconds too
 
     from mathtune.evaluation.measure import decoding_of
     from mathtune.training.session import Student

@@ -37,10 +37,11 @@ def command(
     examples: int,
     as_json: bool,
 ) -> None:
-    """Compare models on the same problems, from predictions files alone.
+    """Compare models on the same problems, from saved outputs alone.
 
-    PATHS are predictions files (the first is what the others are compared with) or one run folder,
-    whose base and tuned model are compared.
+    PATHS are files that `mathtune grade` takes: predictions files, samples of
+    lm-evaluation-harness, or rows with a completion and a gold answer. The first is what the others
+    are compared with. Or one run folder, whose base and tuned model are compared.
     """
     from mathtune.errors import ConfigError
     from mathtune.evaluation.compare import compare_files
@@ -53,7 +54,7 @@ def command(
         if missing:
             raise ConfigError(
                 f"run folder {paths[0]} has no {' and no '.join(missing)}; finish the run, or give "
-                "two predictions files"
+                "two files of saved outputs"
             )
     folders = [str(path) for path in files if path.is_dir()]
     if folders:
@@ -62,7 +63,10 @@ def command(
             f"{folders[0]}/predictions/tuned.jsonl"
         )
     comparisons = compare_files(
-        files, allow_different=allow_different, confidence=confidence, seed=seed
+        files,
+        allow_different=allow_different,
+        confidence=confidence,
+        seed=seed,
     )
     if as_json:
         first = comparisons[0].result()

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mathtune.cli.common import print_json
-
-SHOWN = 20
-"""Broken lines whose fault is told in full; of the others, the numbers."""
 
 RULES: Mapping[str, str] = {
     "openai": "first '#### number', as text",
@@ -64,7 +60,12 @@ def command(
     Broken lines are named and left out.
     """
     from mathtune.errors import ConfigError, DataError
-    from mathtune.evaluation.regrade.regrading import grade_saved, summarise_saved
+    from mathtune.evaluation.regrade.regrading import (
+        broken_lines,
+        grade_saved,
+        prose_notes,
+        summarise_saved,
+    )
     from mathtune.evaluation.regrade.saved_fields import Fields
     from mathtune.evaluation.regrade.saved_outputs import read_saved_outputs
     from mathtune.evaluation.rows import write_rows
@@ -79,7 +80,7 @@ def command(
     graded = grade_saved(read_saved_outputs(file, given))
     figures = summarise_saved(graded, confidence) | {"output": str(target)}
     write_rows(target, graded.rows)
-    for line in _broken_lines(figures):
+    for line in (*broken_lines(graded.saved), *prose_notes(graded.saved)):
         click.echo(line, err=True)
     for line in _summary(figures):
         click.echo(line)
@@ -88,19 +89,13 @@ def command(
     if strict and graded.saved.broken:
         raise DataError(
             f"{len(graded.saved.broken)} lines of {file} are broken and were left out (--strict); "
-            "mend them, or grade without --strict"
+            "repair them, or grade without --strict"
         )
 
 
-def _broken_lines(figures: Mapping[str, Any]) -> Iterator[str]:
-    broken = figures["broken"]
-    for each in broken[:SHOWN]:
-        yield f"{figures['file']}:{each['line']}: left out, the line {each['reason']}"
-    if len(broken) > SHOWN:
-        yield f"left out as well: lines {_ranges([each['line'] for each in broken[SHOWN:]])}"
-
-
 def _summary(figures: Mapping[str, Any]) -> Iterator[str]:
+    from mathtune.evaluation.regrade.regrading import ranges
+
     fields = ", ".join(f"{name} from {where!r}" for name, where in figures["fields"].items())
     yield f"{figures['file']}: {figures['layout']}; {fields}"
     left_out = f", {len(figures['broken']):,} lines left out" if figures["broken"] else ""
@@ -119,7 +114,7 @@ def _summary(figures: Mapping[str, Any]) -> Iterator[str]:
         yield _harness(name, found, figures["confidence"])
     if figures["changed_lines"]:
         changed = figures["changed_lines"]
-        yield f"{len(changed):,} verdicts differ from those in the file: lines {_ranges(changed)}"
+        yield f"{len(changed):,} verdicts differ from those in the file: lines {ranges(changed)}"
     yield f"graded rows: {figures['output']}"
 
 
@@ -129,16 +124,11 @@ def _rate(rate: Mapping[str, Any], confidence: float) -> str:
 
 
 def _harness(name: str, found: Mapping[str, Any], confidence: float) -> str:
+    from mathtune.evaluation.regrade.regrading import ranges
+
     own = f"harness, {name}: {_rate(found['exact_match'], confidence).strip()}"
     if found["grader"] is None:
         return f"{own}; no grader here is a copy of this filter"
     agree = f"{own}; {found['grader']} agrees on {found['agree']:,} of {found['n']:,}"
     lines = found["differing_lines"]
-    return f"{agree}, not on lines {_ranges(lines)}" if lines else agree
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Write 1, 2, 3, 7 as ``1-3, 7``."""
-    runs = groupby(enumerate(sorted(numbers)), key=lambda pair: pair[1] - pair[0])
-    ends = [[number for _, number in run] for _, run in runs]
-    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in ends)
+    return f"{agree}, not on lines {ranges(lines)}" if lines else agree

@@ -10,8 +10,9 @@ as it was but for the verdicts.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from mathtune.evaluation.evaluate import regrade
@@ -21,6 +22,7 @@ from mathtune.evaluation.request import ERROR_NAMES, verdict_fields
 from mathtune.evaluation.rows import prompt_hash
 from mathtune.evaluation.summary import Rate, rate
 from mathtune.grading import PUBLISHED_GRADERS
+from mathtune.grading.stated import Stated
 from mathtune.records import Outcome, Row, content_id
 
 
@@ -102,6 +104,7 @@ def summarise_saved(graded: Regrading, confidence: float = 0.95) -> dict[str, An
         "fields": saved.fields.named(),
         "n": len(groups),
         "completions": len(rows),
+        "golds_from_prose": {how.value: prose_lines(saved, how) for how in PROSE},
         "broken": [{"line": each.line, "reason": each.reason} for each in saved.broken],
         "confidence": confidence,
         "exact_match": share(lambda row: bool(row["correct"])),
@@ -217,3 +220,46 @@ def _counts(found: Iterable[str], known: Sequence[str]) -> dict[str, int]:
     """Count what was found: known names first, also where zero, then the others by frequency."""
     counter = Counter(found)
     return {name: counter.pop(name, 0) for name in known} | dict(counter.most_common())
+
+
+# --- Lines with faults and doubts ----------------------------------------------------------------
+
+PROSE = (Stated.PROSE, Stated.UNSURE)
+
+SHOWN = 20
+"""Broken lines whose fault is said in full; of the others, the numbers."""
+
+
+def broken_lines(saved: SavedOutputs) -> Iterator[str]:
+    """Say which lines of a file were left out, and why."""
+    for each in saved.broken[:SHOWN]:
+        yield f"{saved.path}:{each.line}: left out, the line {each.reason}"
+    if len(saved.broken) > SHOWN:
+        yield f"left out as well: lines {ranges([each.line for each in saved.broken[SHOWN:]])}"
+
+
+def prose_lines(saved: SavedOutputs, how: Stated) -> list[int]:
+    """Return the lines whose gold answer was stated so."""
+    return [output.line for output in saved.outputs if output.stated is how]
+
+
+def prose_notes(saved: SavedOutputs) -> Iterator[str]:
+    """Say how many gold answers were taken from free prose, and which of them are unsure."""
+    sure, unsure = (prose_lines(saved, how) for how in PROSE)
+    if sure or unsure:
+        yield (
+            f"{saved.path}: {len(sure) + len(unsure):,} gold answers taken from free prose; where "
+            "there is a field with the final answer, name it with --gold"
+        )
+    if unsure:
+        yield (
+            f"{saved.path}: {len(unsure):,} of them are the last of several numbers and unsure: "
+            f"lines {ranges(unsure)}"
+        )
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Write 1, 2, 3, 7 as ``1-3, 7``."""
+    runs = groupby(enumerate(sorted(numbers)), key=lambda pair: pair[1] - pair[0])
+    ends = [[number for _, number in run] for _, run in runs]
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in ends)

@@ -67,11 +67,24 @@ LOOKED_AT = 1000
 """Rows at the beginning of a file by which its fields are told."""
 
 
-def recognise(path: Path, found: list[dict[str, Any]], given: Fields) -> tuple[Layout, Fields]:
+class NoGolds(DataError):
+    """A file of outputs has no field with gold answers; another one may have them."""
+
+
+def recognise(
+    path: Path, found: list[dict[str, Any]], given: Fields, without_golds: bool = False
+) -> tuple[Layout, Fields]:
     """Return the layout of a file and its fields, by its first rows.
 
+    Args:
+        path: The file.
+        found: Its rows.
+        given: Fields that are named by the caller.
+        without_golds: The file needs no gold answers of its own.
+
     Raises:
-        DataError: There is no telling completions or gold answers.
+        NoGolds: There is no telling gold answers.
+        DataError: There is no telling completions.
         ConfigError: A field that was given is in no row.
     """
     if not found:
@@ -85,13 +98,16 @@ def recognise(path: Path, found: list[dict[str, Any]], given: Fields) -> tuple[L
             )
     layout, guessed = _guess(found[:LOOKED_AT], given)
     chosen = replace(guessed, **given.named())
-    if not chosen.completion or not (chosen.answer or chosen.gold):
-        whose, option = (
-            ("gold", "--answer or --gold") if chosen.completion else ("model", "--completion")
-        )
+    names = ", ".join(known) or "none"
+    if not chosen.completion:
         raise DataError(
-            f"{path}: which field holds the {whose} answers? The first row has "
-            f"{', '.join(known) or 'none'}; name it with {option}"
+            f"{path}: which field holds the model answers? The first row has {names}; name it with "
+            "--completion"
+        )
+    if not (chosen.answer or chosen.gold or without_golds):
+        raise NoGolds(
+            f"{path}: which field holds the gold answers? The first row has {names}; name it with "
+            "--answer or --gold"
         )
     return layout, chosen
 

@@ -13,7 +13,6 @@ A broken line never stops the others: it is kept with its number and what is wro
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,16 +21,13 @@ from typing import Any
 from mathtune.errors import DataError
 from mathtune.evaluation import rows
 from mathtune.evaluation.regrade.saved_fields import Fields, Layout, as_text, look_up, recognise
-from mathtune.grading import gold_from_answer
-from mathtune.grading.extract import candidates
 from mathtune.grading.numbers import read_number
+from mathtune.grading.stated import Stated, StatedGold, is_bare, is_marked, stated_gold
 
 UNKNOWN = "unknown"
 """Stop reason of a completion whose row does not say how it ended."""
 
 _LENGTH = frozenset({"length", "max_tokens", "max_new_tokens"})
-_SHORT = 40  # characters; a longer text without a marked answer is a solution in prose
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")  # LaTeX commands left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +53,7 @@ class SavedOutput:
         stop_reasons: One a completion; ``length`` is the token limit, ``unknown`` not said.
         prompt: The whole prompt where it is known, else ``""``.
         verdicts: The harness' own verdict by the name of its filter; lm-eval files only.
+        stated: How the final answer was stated.
     """
 
     line: int
@@ -69,6 +66,7 @@ class SavedOutput:
     stop_reasons: tuple[str, ...]
     prompt: str = ""
     verdicts: dict[str, bool] = field(default_factory=dict)
+    stated: Stated = Stated.ALONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,27 +88,43 @@ class SavedOutputs:
     broken: tuple[BrokenLine, ...]
 
 
-def read_saved_outputs(path: str | Path, given: Fields | None = None) -> SavedOutputs:
+Golds = Mapping[str, tuple[str, str]]
+"""Gold solution and final answer by ``question_key``."""
+
+
+def question_key(question: str) -> str:
+    """Return what makes two questions the same: their text, whatever white space it has."""
+    return " ".join(question.split())
+
+
+def read_saved_outputs(
+    path: str | Path,
+    given: Fields | None = None,
+    *,
+    golds: Golds | None = None,
+) -> SavedOutputs:
     """Read a JSON-lines file of saved outputs.
 
     Args:
         path: The file.
         given: Fields that are named by the caller and not guessed.
+        golds: For a file that has none of its own.
 
     Raises:
+        NoGolds: No field holds gold answers, and no ``golds`` are given.
         DataError: There is no such file, or no line of it can be graded.
         ConfigError: A field that was given is in no row.
     """
     path, given = Path(path), given or Fields()
     lines = list(_read_lines(path))
     found = [(number, row) for number, row in lines if not isinstance(row, BrokenLine)]
-    layout, chosen = recognise(path, [row for _, row in found], given)
+    layout, chosen = recognise(path, [row for _, row in found], given, golds is not None)
     outputs: list[SavedOutput] = []
     broken = [row for _, row in lines if isinstance(row, BrokenLine)]
     earlier = _Earlier(layout)
     for number, row in found:
         try:
-            output = _output(number, row, layout, chosen)
+            output = _output(number, row, layout, chosen, golds or {})
             if not earlier.takes(output):
                 outputs.append(output)
         except _Broken as fault:
@@ -158,7 +172,9 @@ def _read_object(line: bytes) -> dict[str, Any]:
 # --- One line ------------------------------------------------------------------------------------
 
 
-def _output(line: int, row: dict[str, Any], layout: Layout, chosen: Fields) -> SavedOutput:
+def _output(
+    line: int, row: dict[str, Any], layout: Layout, chosen: Fields, golds: Golds
+) -> SavedOutput:
     if layout is Layout.PREDICTIONS:
         try:
             rows.decode(json.dumps(row).encode(), "it")
@@ -169,28 +185,36 @@ def _output(line: int, row: dict[str, Any], layout: Layout, chosen: Fields) -> S
         return as_text(look_up(row, where)) or ""
 
     completions = _completions(row, chosen)
-    answer, gold = text(chosen.answer), text(chosen.gold)
+    question, answer, gold = text(chosen.question), text(chosen.answer), text(chosen.gold)
     if not answer.strip() and layout is Layout.LM_EVAL:
         answer = text("target")
+    if not answer.strip() and not gold.strip() and golds:
+        try:
+            answer, gold = golds[question_key(question)]
+        except KeyError:
+            raise _Broken("has no gold answer, and no other file asks its question") from None
     if not answer.strip() and not gold.strip():
         names = " or ".join(repr(name) for name in (chosen.gold, chosen.answer) if name)
         raise _Broken(f"has no gold answer in {names}")
-    question = text(chosen.question)
     try:
         (question + answer).encode()
     except UnicodeEncodeError as error:
         raise _Broken("holds half of a surrogate pair, which is no character") from error
+    stated = Stated.ALONE
+    if not gold.strip() or is_marked(gold):
+        gold, stated = _final(gold.strip() or answer)
     return SavedOutput(
         line=line,
         row=row,
         id=text(chosen.id) or None,
         question=question,
         answer=answer if answer.strip() else gold,
-        gold=gold if gold.strip() and not _is_marked(gold) else _final(gold.strip() or answer),
+        gold=gold,
         completions=completions,
         stop_reasons=_stop_reasons(look_up(row, chosen.stop_reason), len(completions)),
         prompt=text("arguments.gen_args_0.arg_0") if layout is Layout.LM_EVAL else "",
         verdicts=_verdicts(row) if layout is Layout.LM_EVAL else {},
+        stated=stated,
     )
 
 
@@ -207,27 +231,15 @@ def _completions(row: dict[str, Any], chosen: Fields) -> tuple[str, ...]:
     return tuple(text for text in texts if text is not None)
 
 
-def _final(answer: str) -> str:
-    """Return the final answer of a gold text: marked in a solution, or all of a short one."""
+def _final(answer: str) -> StatedGold:
+    """Return the final answer of a gold text, and how it is stated there."""
     answer = answer.strip()
-    if not _is_marked(answer) and (read_number(answer) is not None or _is_bare(answer)):
-        return answer
+    if not is_marked(answer) and (read_number(answer) is not None or is_bare(answer)):
+        return StatedGold(answer, Stated.ALONE)
     try:
-        return gold_from_answer(answer)
+        return stated_gold(answer)
     except DataError as error:
         raise _Broken(f"has a gold answer that cannot be used: {error}") from error
-
-
-def _is_marked(answer: str) -> bool:
-    return "####" in answer or "\\boxed" in answer
-
-
-def _is_bare(answer: str) -> bool:
-    r"""Tell ``\frac{\pi}{2}``, ``(3, 4)`` and ``New York`` from ``She has 12 apples.``."""
-    if len(answer) > _SHORT or any(c.method == "answer_is" for c in candidates(answer)):
-        return False
-    digits = any(character.isdigit() for character in answer)
-    return not digits or len(_WORD.findall(answer)) < 2
 
 
 def _stop_reasons(value: Any, count: int) -> tuple[str, ...]:

@@ -1,0 +1,137 @@
+"""What a comparison reads: predictions files, and any other outputs that can be graded.
+
+Problems of mathtune's own predictions go by their ids. Where a file comes from elsewhere, all go by
+their question: another tool writes the gold solution otherwise, or leaves it out.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mathtune.errors import DataError
+from mathtune.evaluation.regrade.regrading import broken_lines, grade_saved, prose_notes
+from mathtune.evaluation.regrade.saved_fields import NoGolds
+from mathtune.evaluation.regrade.saved_outputs import UNKNOWN, question_key, read_saved_outputs
+from mathtune.evaluation.rows import FIELDS, read_rows
+from mathtune.grading.numbers import read_number
+from mathtune.records import Row, content_id
+
+log = logging.getLogger(__name__)
+
+
+def read_sides(paths: Sequence[Path]) -> list[list[Row]]:
+    """Return the rows of each file, graded, with problem ids that pair.
+
+    A file without gold answers takes those of the others, by question. What was left out, was taken
+    from another file or is not known is logged.
+
+    Args:
+        paths: The files.
+
+    Raises:
+        DataError: A file cannot be read or graded, or none has gold answers.
+    """
+    found: dict[int, list[Row]] = {}
+    without: dict[int, NoGolds] = {}
+    for number, path in enumerate(paths):
+        try:
+            found[number] = _read(path)
+        except NoGolds as error:
+            without[number] = error
+    golds: dict[str, tuple[str, str]] = {}
+    for rows in found.values():
+        for row in rows:
+            if row["question"]:
+                golds.setdefault(question_key(row["question"]), (row["answer"], row["gold"]))
+    for number, fault in without.items():
+        if not golds:
+            raise fault
+        owners = " and ".join(str(paths[other]) for other in found)
+        log.info(f"{paths[number]} has no gold answers; they are those of {owners}, by question")
+        found[number] = _graded(paths[number], golds)
+    sides = [found[number] for number in range(len(paths))]
+    if any(rows[0]["style"] == UNKNOWN for rows in sides):
+        _say_what_is_unknown(sides)
+        sides = [_by_question(rows) for rows in sides]
+    return sides
+
+
+def _read(path: Path) -> list[Row]:
+    """Read a predictions file as it is; it must be whole, where other files may have bad lines."""
+    try:
+        with path.open("rb") as file:
+            first = next((line for line in file if line.strip()), b"")
+    except OSError:
+        return list(read_rows(path))  # which says so
+    if not first:
+        raise DataError(f"{path} holds no rows; give a predictions file with some")
+    try:
+        own = FIELDS.keys() <= json.loads(first).keys()
+    except (ValueError, AttributeError, RecursionError):
+        own = False
+    return list(read_rows(path)) if own else _graded(path, None)
+
+
+def _graded(path: Path, golds: dict[str, tuple[str, str]] | None) -> list[Row]:
+    saved = read_saved_outputs(path, golds=golds)
+    for line in (*broken_lines(saved), *prose_notes(saved)):
+        log.info(line)
+    return list(grade_saved(saved).rows)
+
+
+def _by_question(rows: Sequence[Row]) -> list[Row]:
+    """Name problems by their question; of several with one question, the later get a number."""
+    names: dict[str, str] = {}
+    taken: dict[str, int] = {}
+    for row in rows:
+        if row["problem_id"] not in names:
+            key = question_key(row["question"])
+            name = content_id(key) if key else row["problem_id"]
+            taken[name] = taken.get(name, 0) + 1
+            names[row["problem_id"]] = name if taken[name] == 1 else f"{name}-{taken[name]}"
+    return [{**row, "problem_id": names[row["problem_id"]]} for row in rows]
+
+
+def _say_what_is_unknown(sides: Sequence[Sequence[Row]]) -> None:
+    asked = [any(row["question"] for row in rows) for rows in sides]
+    if not any(asked):
+        log.info("no file has questions; problems are paired by the files' own ids or line numbers")
+    elif all(asked):
+        log.info("problems are paired by their question")
+    if not all(row["prompt_hash"] for rows in sides for row in rows):
+        log.info("whether the prompts were the same is not known; not every file holds them")
+
+
+def same_gold(one: str, other: str) -> bool:
+    """Tell whether two gold answers are the same text or the same number (``1,450`` and 1450)."""
+    if one == other:
+        return True
+    numbers = [read_number(text) for text in (one, other)]
+    values = [number.value for number in numbers if number is not None]
+    return len(values) == 2 and values[0] is not None and values[0] == values[1]
+
+
+def same_prompt(one: Row, other: Row) -> bool:
+    """Tell whether two rows had the same prompt, as far as both say."""
+    fields: Iterable[str] = ("prompt_hash", "style")
+    unknown = ("", UNKNOWN)
+    return not any(
+        one[field] != other[field] and one[field] not in unknown and other[field] not in unknown
+        for field in fields
+    )
+
+
+def known_decoding(one: Row, other: Row) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the decodings of two rows; where a file is from elsewhere, what both of them say."""
+    decodings = dict(one["decoding"]), dict(other["decoding"])
+    if UNKNOWN not in (one["style"], other["style"]):
+        return decodings
+    both = [
+        name for name, value in decodings[0].items()
+        if value is not None and decodings[1].get(name) is not None
+    ]  # fmt: skip
+    return {name: decodings[0][name] for name in both}, {name: decodings[1][name] for name in both}

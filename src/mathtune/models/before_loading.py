@@ -1,0 +1,142 @@
+"""What of a model's files is refused before it is loaded, where torch is not needed to see it.
+
+A ``config.json`` may name classes in Python files beside it (``auto_map``) and kernels on the hub,
+and ``tokenizer_config.json`` a tokenizer class. None of it is imported without
+``model.trust_remote_code``. ``auto_map`` of a type that Transformers has itself is not used at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mathtune import hub
+from mathtune.config.schema import Recipe
+from mathtune.errors import ModelError
+from mathtune.models.files import base_of_adapter, is_adapter, resolve
+from mathtune.models.weight_files import INDEX, PICKLED, WEIGHTS, tokenizer_fault
+from mathtune.prompts import CHAT, ChatTemplate
+
+ADAPTER_FILES = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "base.json",  # this and the next only of adapters that mathtune has trained
+    "quantization.json",
+)
+UNTRUSTED = (
+    "is not run unasked; read that code and set model.trust_remote_code=true, or choose a model "
+    "that Transformers knows"
+)
+
+
+def faults(recipe: Recipe, config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each reason not to load a recipe's model, of those that files show.
+
+    Args:
+        recipe: Names the model.
+        config: Its ``config.json``.
+    """
+    name = recipe.model.name_or_path or ""
+    if not recipe.model.trust_remote_code:
+        yield from code_faults(name, config)
+    folder = Path(resolve(name))
+    if folder.is_dir():
+        if fault := tokenizer_fault(name, folder, config):
+            yield fault
+        if recipe.prompt.style == CHAT and (folder / "tokenizer.json").is_file():
+            yield from _template_faults(recipe, folder)
+
+
+def _template_faults(recipe: Recipe, folder: Path) -> Iterator[str]:
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        # Its own class may differ in ids, which templates do not see, and takes seconds to import.
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    except Exception:  # loading it by its own class says why
+        return
+    try:
+        ChatTemplate(tokenizer, system=recipe.prompt.system)
+    except ModelError as error:
+        yield from error.faults
+
+
+def code_faults(name: str, config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each piece of code that a model's ``config.json`` asks for.
+
+    Args:
+        name: The model.
+        config: Its ``config.json``.
+    """
+    for key, kernel in sorted(set(_kernels(config))):
+        yield (
+            f"config.json of model {name!r} has {key}={kernel}, and a kernel on the hub is "
+            "somebody's machine code; remove it there, or set model.trust_remote_code=true to run "
+            "it"
+        )
+    kind = config.get("model_type")
+    if config.get("auto_map") and not is_known(kind):
+        yield (
+            f"model {name!r} is of the type {kind!r}, which Transformers does not know, and its "
+            f"own code (auto_map in config.json) {UNTRUSTED}"
+        )
+
+
+def is_known(model_type: object) -> bool:
+    """Return whether Transformers has code for a ``model_type``."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    return model_type in CONFIG_MAPPING_NAMES
+
+
+def _kernels(config: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
+    """Yield key and name of kernels on the hub, in a configuration and in those within it."""
+    for key, value in config.items():
+        setting = within or (key if "_implementation" in key else "")
+        if isinstance(value, dict):
+            yield from _kernels(value, setting)
+        elif setting and isinstance(value, str) and "/" in value:
+            yield setting, value
+
+
+def adapter_folder(name: str, revision: str | None = None) -> Path | None:
+    """Return the folder of an adapter, fetched if it is on the hub; None for a whole model.
+
+    Raises:
+        ModelError: There is no such model, or the adapter has no safetensors.
+    """
+    folder = Path(resolve(name))
+    if not folder.is_dir():
+        if not is_adapter(name, revision):
+            return None
+        config, weights, *_ = _fetched(name, revision, *ADAPTER_FILES)
+        if weights is None or config is None:
+            raise ModelError(_lacking(name, ADAPTER_FILES[1]))
+        folder = config.parent
+    return folder if base_of_adapter(folder) is not None else None
+
+
+def check_safetensors(name: str, revision: str | None = None) -> None:
+    """Raise ModelError if a whole model on the hub has no safetensors.
+
+    Transformers would ask a service on the hub to convert it.
+    """
+    if not Path(resolve(name)).is_dir() and not any(_fetched(name, revision, INDEX, WEIGHTS)):
+        raise ModelError(_lacking(name, WEIGHTS))
+
+
+def _fetched(name: str, revision: str | None, *files: str) -> Iterator[Path | None]:
+    """Yield the path of each file of a model on the hub, from its cache if that is all there is."""
+    cached_only = hub.why_unreachable() is not None
+    for file in files:
+        yield hub.model_file(name, file, revision, cached_only=cached_only)
+
+
+def _lacking(name: str, file: str) -> str:
+    if (why := hub.why_unreachable()) is not None:
+        return hub.out_of_reach(name, why)
+    return (
+        f"model {name!r} on the hub holds no {file}; weights in another form there may be "
+        f"{PICKLED}, and give its folder"
+    )
