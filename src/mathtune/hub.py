@@ -7,6 +7,7 @@ makes that seconds.
 from __future__ import annotations
 
 import functools
+import threading
 from pathlib import Path
 
 from mathtune.errors import ModelError
@@ -22,11 +23,28 @@ def why_unreachable() -> str | None:
 
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
-    try:
-        get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
-    except Exception as error:  # the client's library, and so its errors, differ between versions
-        return f"{constants.ENDPOINT}: {str(error) or type(error).__name__}"
-    return None
+    why: list[str | None] = []
+
+    def ask() -> None:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
+            why.append(None)
+        except Exception as error:  # the client's library, and so its errors, differ by version
+            why.append(str(error) or type(error).__name__)
+
+    # The client's own limit starts again with each byte, which a server may send one by one.
+    thread = threading.Thread(target=ask, name="mathtune-hub", daemon=True)
+    thread.start()
+    thread.join(2 * REACH_SECONDS)  # to connect, and to answer
+    found = why[0] if why else f"no whole answer within {2 * REACH_SECONDS:g} seconds"
+    return found and f"{constants.ENDPOINT}: {found}"
+
+
+def has_token() -> bool:
+    """Return whether there is a token for the hub, in the environment or from ``hf auth login``."""
+    from huggingface_hub import get_token
+
+    return get_token() is not None
 
 
 def model_file(name: str, file: str, revision: str | None, *, cached_only: bool) -> Path | None:

@@ -20,6 +20,7 @@ import mathtune
 from mathtune import ranks
 from mathtune.errors import ConfigError, DiskError, RunError
 from mathtune.provenance import provenance
+from mathtune.redaction import redact_command
 from mathtune.storage import damaged, read_json, write_json, write_text
 
 if TYPE_CHECKING:  # a report is made without them
@@ -31,8 +32,6 @@ _HARMLESS = ("checkpoints", "predictions", "manifest.json", "manifest.json.tmp",
 
 _NAMED = 3
 """So many differing knobs are told with their values."""
-
-_SECRET = re.compile(r"hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|\b[0-9a-f]{40}\b")
 
 
 @dataclass
@@ -187,7 +186,7 @@ def _describe(folder: Path, recipe: Recipe, command: list[str]) -> list[Change]:
             {
                 "mathtune": mathtune.__version__,
                 "created": _now(),
-                "command": _SECRET.sub("***", " ".join(command)),
+                "command": redact_command(" ".join(command)),
                 "seed": recipe.seed,
                 "stages": {},
                 **provenance(),

@@ -8,12 +8,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mathtune import ranks
 from mathtune.errors import DiskError, RunError
+from mathtune.redaction import redact
 
 SEAL = "checkpoint_manifest.json"
 
@@ -55,7 +57,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text aside and move it into place.
+    """Write text aside and move it into place, secrets blanked.
 
     Raises:
         DiskError: If it could not be written; a file that stood there before is untouched.
@@ -63,8 +65,9 @@ def write_text(path: Path, text: str) -> None:
     number = str(ranks.rank() or "")  # ranks may write the same file
     aside = path.with_name(f"{path.name}.tmp{number}")
     try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
+        # A lone surrogate, which a server can send, has no UTF-8 form; JSON reads the escape back.
+        with aside.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(redact(text))
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
@@ -99,12 +102,17 @@ def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def seal(folder: Path) -> None:
-    """Hash and sync every file of a checkpoint folder and write the manifest."""
-    hashes = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != SEAL:
-            hashes[str(path.relative_to(folder))] = _sha256(path)
-            sync_path(path)
+    """Hash and sync every file of a checkpoint folder, side by side, and write the manifest."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != SEAL]
+
+    def hashed(path: Path) -> str:
+        digest = _sha256(path)
+        sync_path(path)
+        return digest
+
+    with ThreadPoolExecutor() as pool:  # neither hashing nor syncing holds Python's lock
+        digests = list(pool.map(hashed, files))
+    hashes = {str(path.relative_to(folder)): it for path, it in zip(files, digests, strict=True)}
     (folder / SEAL).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
     sync_path(folder / SEAL)
     sync_path(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,12 @@ def test_hostile_answers_stay_text(page: Page, address: str) -> None:
     shown = "\n".join(texts(page, ".detail pre"))
     assert "</script><script>window.hacked = 1</script>" in shown
     assert '<img src="https://leak.invalid/a.png" onerror="window.hacked = 2">' in shown
+    # What would turn text round, hide in it or speak to a terminal that it is pasted into.
+    assert "\\u202e24\\u202c 4\\u200b2 \\x1b]8;;" in shown
+    everything = page.run("document.documentElement.textContent")
+    assert not re.search(
+        r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\ufeff]", everything
+    )
     assert page.run("window.hacked === undefined")
     assert page.run("document.querySelectorAll('img, #list script, [onmouseover]').length") == 0
     assert page.requests == [address] and page.errors == []

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from log_for_tests import logged
 from mathtune import config, runs
 from mathtune.config.schema import EvalConfig
+from mathtune.evaluation import measure as measuring
 from mathtune.evaluation.measure import answer_example, compare_all, measure
 from mathtune.evaluation.results import Results
 from mathtune.evaluation.rows import read_rows
@@ -197,3 +200,38 @@ def test_sampled_models_are_compared_by_their_majority(tokenizer, run: Run) -> N
     measured(Model(tokenizer), run, config, label="tuned")
     comparison = compare_all(run, (PROBLEMS,), config, seed=0)[0]
     assert (comparison["gained"], comparison["lost"], comparison["n"]) == (1, 0, 3)
+
+
+def test_what_comes_after_the_last_answer_is_said(
+    tokenizer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "SECONDS_BETWEEN_LINES", 0.0)
+    model, config = (
+        Model(tokenizer, b="2+2=<<2+2=4>>4\n#### 4"),
+        EvalConfig(bootstrap_resamples=100),
+    )
+    with logged() as said:
+        measured(model, run, config)
+        measured(model, run, config, label="tuned")
+        answer_example(model, "base", config)
+        compare_all(run, (PROBLEMS,), config, seed=1)
+        measured(model, run, config)
+    lines = [re.sub(r"about \d+ s", "about N s", line) for line in said.getvalue().splitlines()]
+    assert lines[:9] == [
+        "base on sums, calculator off: answering 3 problems",
+        "1 of 3 answered, 1 right, about N s left",
+        "2 of 3 answered, 2 right, about N s left",
+        "3 of 3 answered, 3 right, about N s left",
+        "base on sums, calculator on: answering 3 problems",
+        "2 answers are the same with the calculator on and are taken over; the others are asked",
+        "1 of 3 answered, 1 right, about N s left",
+        "2 of 3 answered, 2 right, about N s left",
+        "3 of 3 answered, 3 right, about N s left",
+    ]
+    assert lines[9:11] == [
+        "base on sums: perplexity of 3 solutions",
+        "base on sums: counting, intervals",
+    ]
+    assert "base: answering the example problem" in lines
+    assert "comparing base and tuned on sums, calculator on: 100 resamples" in lines
+    assert "3 answers are saved already, 0 are missing" in lines

@@ -18,6 +18,7 @@ HOSTILE = (
     'x" onmouseover="window.hacked = 3" y=\'',
     "{{ 7 * 7 }} {% raw %} ${7*7}",
     "half a surrogate pair: \ud83d",
+    "\u202e24\u202c 4\u200b2 \x1b]8;;https://leak.invalid\x1b\\link \x1b]52;c;cm0=\x07 \ufeff",
 )
 
 GRADERS = ("openai", "lm_eval_strict", "lm_eval_flexible", "lm_eval_cot_strict")

@@ -16,6 +16,7 @@ from report_run_folder import HOSTILE, build
 from mathtune import report
 from mathtune.errors import DiskError
 from mathtune.report import facts, html
+from mathtune.visible import visible
 
 NBSP = "\u00a0"
 
@@ -141,7 +142,7 @@ def test_rows_survive_the_escaping(page, tmp_path):
     assert (data["sets"][first["set"]], first["calculator"]) == ("new types", True)
     for row, text in zip(data["rows"], HOSTILE, strict=False):
         for model in ("base", "tuned"):
-            assert row[model]["completion"].startswith(text + "\n")
+            assert row[model]["completion"].startswith(visible(text) + "\n")
     rows = [
         json.loads(line)
         for line in (build(tmp_path) / "predictions" / "tuned.jsonl").read_text().splitlines()
@@ -197,7 +198,7 @@ def test_nothing_of_the_environment_gets_in(tmp_path, monkeypatch):
     for name in ("report.html", "README.md"):
         text = (tmp_path / name).read_text("utf-8")
         assert "secret0123456789" not in text
-        assert "redacted" in text
+        assert "***" in text.replace("\\", "")
 
 
 def test_several_samples_a_problem(tmp_path):
@@ -239,7 +240,7 @@ def test_the_whole_test_set_of_gsm8k_is_written_in_seconds(tmp_path):
 def test_files_are_utf8_also_with_half_a_surrogate_pair(tmp_path):
     report.write(build(tmp_path))
     text = (tmp_path / "report.html").read_text("utf-8", errors="strict")
-    assert "half a surrogate pair: ?" in text
+    assert "half a surrogate pair: \\\\ud83d" in text
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".tmp"]
 
 

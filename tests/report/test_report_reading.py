@@ -84,7 +84,7 @@ def test_keys_typed_into_a_command_are_blanked(tmp_path):
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
     run = read(tmp_path)
     assert run.manifest["command"] == (
-        "HF_TOKEN=[redacted] mathtune eval --api-key [redacted] --max-new-tokens 160 "
-        "eval.max_new_tokens=160 model=https://[redacted]@host/x"
+        "HF_TOKEN=*** mathtune eval --api-key *** --max-new-tokens 160 "
+        "eval.max_new_tokens=160 model=https://***@host/x"
     )
-    assert run.recipe == {**recipe, "tracking": {"api_key": "[redacted]"}}
+    assert run.recipe == {**recipe, "tracking": {"api_key": "***"}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from mathtune import ranks
+from mathtune.visible import visible, visible_json
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,9 +32,14 @@ def run_options(function: F) -> F:
     )(function)
 
 
+def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print text that may come from a model, a file or a server, as it is: nothing is obeyed."""
+    click.echo(visible(text), err=err, nl=nl)
+
+
 def print_json(figures: Any) -> None:
     """Print one JSON object on one line."""
-    click.echo(json.dumps(figures, ensure_ascii=False))
+    click.echo(visible_json(figures))
 
 
 def print_outcome(figures: dict[str, Any], *, as_json: bool) -> None:
@@ -45,6 +50,6 @@ def print_outcome(figures: dict[str, Any], *, as_json: bool) -> None:
         print_json(figures)
         return
     if "verdict" in figures:
-        click.echo(figures["verdict"])
+        echo(figures["verdict"])
     run_dir = figures["run_dir"]
-    click.echo(f"report: {run_dir}/report.html")
+    echo(f"report: {run_dir}/report.html")

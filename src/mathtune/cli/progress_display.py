@@ -17,13 +17,16 @@ from rich.progress import (
 )
 
 from mathtune import progress, ranks
+from mathtune.cli.console import SafeConsole
+from mathtune.visible import visible_line
+
+MOST_CHARACTERS = 60
+"""So much is shown of a bar's title."""
 
 
 def show_progress() -> None:
     """Show log lines and progress bars from now on. Of several ranks only the first speaks."""
-    console = Console(
-        stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=not ranks.is_first()
-    )
+    console = SafeConsole(stderr=True, soft_wrap=True, quiet=not ranks.is_first())
     logger = logging.getLogger("mathtune")
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -62,9 +65,9 @@ class _Bars:
                 yield silent
             return
         shown = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.fields[note]}"),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -72,7 +75,9 @@ class _Bars:
             transient=True,
         )
         with shown:
-            yield _Bar(shown, shown.add_task(title, total=total, completed=done, note=""))
+            yield _Bar(
+                shown, shown.add_task(visible_line(title, 60), total=total, completed=done, note="")
+            )
 
 
 class _Bar:

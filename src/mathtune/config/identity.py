@@ -17,8 +17,6 @@ from mathtune.config.wording import leaves
 
 _LONGEST = 60
 
-_SECRET = ("eval.base_url",)  # may hold a password
-
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -26,7 +24,7 @@ class Change:
 
     Attributes:
         key: Dotted.
-        before: Its value in the one, for JSON; of what may hold a password ``***``.
+        before: Its value in the one, for JSON.
         after: Its value in the other.
         same_result: Whether nothing comes of it but rounding and which units dropout drops.
     """
@@ -70,14 +68,10 @@ def changes(before: Recipe, after: Recipe) -> list[Change]:
     pairs += [(key, value, new[key]) for key, value in old.items()]
     free = keys_of_same_result()
     return [
-        Change(key, _open(key, one), _open(key, other), same_result=key in free)
+        Change(key, one, other, same_result=key in free)
         for key, one, other in pairs
         if one != other
     ]
-
-
-def _open(key: str, value: Any) -> Any:
-    return "***" if key in _SECRET else value
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -16,6 +16,10 @@ from mathtune.config.schema import Recipe
 from mathtune.config.wording import leaves
 from mathtune.config.yaml_loader import BoundedLoader
 from mathtune.errors import ConfigError, did_you_mean
+from mathtune.redaction import redact
+
+_CHECKED_WHERE_USED = ("eval.base_url", "eval.api_key_env")
+"""Whose own checks refuse a secret in words that fit better."""
 
 ENDINGS = (".yaml", ".yml")
 
@@ -74,9 +78,29 @@ def load_draft(name_or_path: str, overrides: Sequence[str] = ()) -> Draft:
             f"recipe {name_or_path!r} holds {_kind(raw)} where the keys name, model and data must "
             "stand; print one to start from with mathtune recipes demo"
         )
-    faults = [*repeated, *apply_overrides(raw, overrides)]
+    faults = [*repeated, *apply_overrides(raw, overrides), *_blank_secrets(raw)]
     found = draft(raw)
     return Draft(found.recipe, tuple(dict.fromkeys([*faults, *found.faults])))
+
+
+def _blank_secrets(node: Any, key: str = "") -> Iterator[str]:
+    """Blank every value that holds a secret, and yield a sentence for each that does not show it.
+
+    The recipe is kept in the run folder, sent to trackers and printed.
+    """
+    for name, value in list(node.items()) if isinstance(node, dict) else list(enumerate(node)):
+        where = f"{key}.{name}" if key else str(name)
+        if isinstance(value, dict | list):
+            yield from _blank_secrets(value, where)
+        elif where in _CHECKED_WHERE_USED:
+            continue
+        elif isinstance(value, str) and (blanked := redact(value)) != value:
+            node[name] = blanked
+            yield (
+                f"{where} holds a password, a token or an API key, and a recipe is kept in the run "
+                "folder; leave it out there: log in with `hf auth login`, or set the variable that "
+                "is meant for it, such as HF_TOKEN or OPENAI_API_KEY"
+            )
 
 
 def parse(raw: Mapping[str, Any]) -> Recipe:

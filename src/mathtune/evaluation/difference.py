@@ -8,6 +8,10 @@ from typing import Any
 
 from mathtune.evaluation.summary import Rate
 from mathtune.records import Row
+from mathtune.visible import visible_line
+
+_LONGEST = 80
+"""So many characters of a name in a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +237,7 @@ def _difference_cells(found: Difference) -> list[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    rows = [[visible_line(cell, _LONGEST).replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
     lines = [_line([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
     ruler = _line(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])

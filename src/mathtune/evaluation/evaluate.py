@@ -8,6 +8,7 @@ share the problems out and end with the same file (``parts.py``).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from mathtune.evaluation.summary import summarise
 from mathtune.evaluation.timing import Stopwatch, Timing, read_timing
 from mathtune.generation.engine import Decoding, Engine
 from mathtune.records import Problem, ProblemSet, Prompt, Row
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,14 @@ def evaluate(
     resumed = reused = len(rows)
     for row in rows.values():
         on_row(row)
+    if resumed:
+        log.info(f"{resumed:,} answers are saved already, {len(plan.keys) - resumed:,} are missing")
     if len(rows) < len(plan.keys):
+        if reusable:
+            log.info(
+                f"{len(reusable):,} answers are the same with the calculator "
+                f"{'on' if decoding.calculator else 'off'} and are taken over; the others are asked"
+            )
         with RowWriter(own_part(path)) as writer:
 
             def add(key: Key, row: Row) -> None:

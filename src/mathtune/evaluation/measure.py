@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
@@ -19,6 +20,11 @@ from mathtune.records import Completion, Example, Problem, ProblemSet, Prompt, R
 from mathtune.runs import Run
 
 log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LINES = 30.0
+"""Between lines on how far an evaluation is, where no bar is seen."""
+
+SECONDS_OF_KEPT_ROWS = 1.0
 
 
 class Asking(Protocol):
@@ -127,6 +133,8 @@ def measure(
             headline = test_set is test_sets[0] and calculator == config.calculator
             decoding = measured_decoding(config, asking, calculator=calculator, seed=seed)
             total = len(ranks.share(test_set.problems)) * decoding.samples
+            state = f"calculator {'on' if calculator else 'off'}"
+            log.info(f"{label} on {test_set.label}, {state}: {_work(test_set, decoding)}")
             with progress.bar(f"{label}: {test_set.label}", total) as bar:
                 evaluations.append(
                     evaluate(
@@ -137,14 +145,16 @@ def measure(
                         path=run.predictions(label, test_set.label, calculator, headline=headline),
                         style=asking.style,
                         model=label,
-                        on_row=_Count(bar),
+                        on_row=_Count(bar, total),
                         reuse=evaluations[0] if evaluations and decoding.temperature == 0 else None,
                     )
                 )
         perplexity = None
         if scoring is not None:
             examples = list(map(scoring.renderer().example, test_set.problems))
+            log.info(f"{label} on {test_set.label}: perplexity of {len(examples):,} solutions")
             perplexity = saved_perplexity(evaluations[0].path, examples, scoring.score)
+        log.info(f"{label} on {test_set.label}: counting, intervals")
         for evaluation in evaluations:
             summary = evaluation.summary(
                 predictions=str(evaluation.path.relative_to(run.folder)),
@@ -171,6 +181,7 @@ def answer_example(
     student: Measurable, label: str, config: EvalConfig, *, shots: Sequence[Problem] = ()
 ) -> list[dict[str, Any]]:
     """Let a model answer the recipe's example problem greedily, in each calculator setting."""
+    log.info(f"{label}: answering the example problem")
     engine, renderer = student.engine(), student.renderer(shots=shots)
     prompt = renderer.prompt(config.example, "example")
     answers = []
@@ -191,6 +202,10 @@ def compare_all(
     comparisons = []
     for test_set in test_sets:
         for calculator in settings(config):
+            log.info(
+                f"comparing base and tuned on {test_set.label}, calculator "
+                f"{'on' if calculator else 'off'}: {config.bootstrap_resamples:,} resamples"
+            )
             headline = test_set is test_sets[0] and calculator == config.calculator
             base, tuned = (
                 read_rows(run.predictions(label, test_set.label, calculator, headline=headline))
@@ -208,16 +223,35 @@ def compare_all(
     return comparisons
 
 
-class _Count:
-    """Moves a bar with each row, and shows how many were right."""
+def _work(test_set: ProblemSet, decoding: Decoding) -> str:
+    samples = f", {decoding.samples} answers each" if decoding.samples > 1 else ""
+    return f"answering {len(test_set.problems):,} problems{samples}"
 
-    def __init__(self, bar: progress.Bar) -> None:
-        self._bar, self._done, self._right = bar, 0, 0
+
+class _Count:
+    """Moves a bar with each row; where no bar is seen, a line now and then says the same."""
+
+    def __init__(self, bar: progress.Bar, total: int) -> None:
+        self._bar, self._total, self._done, self._right = bar, total, 0, 0
+        self._began = self._said = time.monotonic()
+        self._kept: int | None = None  # rows of an earlier start, which come all at once
 
     def __call__(self, row: Row) -> None:
         self._done += 1
         self._right += bool(row["correct"])
         self._bar.update(self._done, f"{self._right} right")
+        now = time.monotonic()
+        if self._kept is None and now - self._began > SECONDS_OF_KEPT_ROWS:
+            self._kept = self._done - 1
+        if progress.is_live() or now - self._said < SECONDS_BETWEEN_LINES:
+            return
+        self._said = now
+        rate = (self._done - (self._kept or 0)) / (now - self._began)
+        left = (self._total - self._done) / rate if rate > 0 else 0.0
+        log.info(
+            f"{self._done:,} of {self._total:,} answered, {self._right:,} right, about "
+            f"{left:,.0f} s left"
+        )
 
 
 def _percent(summary: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from mathtune import hub
 from mathtune.errors import ModelError, did_you_mean
-from mathtune.models import weight_files
+from mathtune.models import fetch, gguf, weight_files
 
 TINY_BASE = "tiny-base"
 
@@ -32,9 +32,17 @@ _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len")
 
 
 def resolve(name: str) -> str:
-    """Return the folder of ``tiny-base`` or of ``~/…``; anything else unchanged."""
+    """Return the folder of ``tiny-base``, a fetched model, a GGUF file or ``~/…``; else ``name``.
+
+    Raises:
+        ModelError: A GGUF file cannot be read; see ``gguf.converted``.
+    """
     if name == TINY_BASE:
         return str(resources.files("mathtune.recipes").joinpath(TINY_BASE))
+    if fetch.is_fetched(name):
+        return str(gguf.converted(fetch.place(name)))
+    if name.endswith(gguf.ENDING):
+        return str(gguf.converted(Path(name).expanduser()))
     return str(Path(name).expanduser()) if name.startswith("~") else name
 
 

@@ -1,17 +1,20 @@
 """The report of a run: ``report.html`` for reading, ``README.md`` as the model card.
 
-Both are made from the run folder's files alone: no model is loaded and nothing of the environment
-is read. Whatever a model wrote is escaped.
+Both are made from the run folder's files alone: no model is loaded, and the environment is read
+only to keep its secrets out. Whatever a model wrote is escaped.
 """
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from mathtune.report.html import build_html
 from mathtune.report.model_card import build_card
 from mathtune.report.reading import RunFiles, read
 from mathtune.storage import write_text
+
+log = logging.getLogger(__name__)
 
 __all__ = ["RunFiles", "build_card", "build_html", "read", "write"]
 
@@ -27,7 +30,6 @@ def write(run_dir: Path) -> None:
         DiskError: If a file cannot be written.
     """
     run = read(run_dir)
+    log.info(f"writing report.html and README.md into {run_dir}")
     for name, text in (("report.html", build_html(run)), ("README.md", build_card(run))):
-        # A lone surrogate, which JSON can carry, has no UTF-8 form: it becomes a question mark.
-        encodable = text.encode("utf-8", errors="replace").decode("utf-8")
-        write_text(run_dir / name, encodable)
+        write_text(run_dir / name, text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +10,9 @@ from typing import Any
 
 from mathtune.errors import RunError
 from mathtune.records import Row
+from mathtune.redaction import redacted_values
 from mathtune.report.wording import MODELS
-
-SECRET_KEYS = frozenset(
-    {"token", "hf_token", "auth_token", "access_token", "api_key", "apikey", "password", "secret"}
-)
-_SECRET_TEXT = re.compile(
-    r"(?i)\b(?:hf_[a-z0-9]{16,}|sk-[a-z0-9_-]{16,}|github_pat_\w{16,}|gh[pousr]_[a-z0-9]{16,})"
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
-)
-_SECRET_OPTION = re.compile(
-    r"(?i)(?P<name>\b\w*(?:token|api[-_]?key|password|secret)="
-    r"|--[\w-]*(?:token|api[-_]?key|password|secret)[ =])\S+"
-)
-REDACTED = "[redacted]"
+from mathtune.visible import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +50,9 @@ def read(run_dir: Path) -> RunFiles:
     if not run_dir.is_dir():
         raise RunError(f"{run_dir} is not a folder; give the folder of a run, as in runs/demo")
     notes: list[str] = []
-    recipe = _redacted(_read_yaml(run_dir / "recipe.yaml"))
-    manifest = _redacted(_read_json(run_dir / "manifest.json"))
-    results = _read_json(run_dir / "results.json")
+    recipe = _shown(redacted_values(_read_yaml(run_dir / "recipe.yaml")))
+    manifest = _shown(redacted_values(_read_json(run_dir / "manifest.json")))
+    results = _shown(_read_json(run_dir / "results.json"))
     lines = _read_lines(run_dir / "metrics.jsonl", notes)
     validation = _by_step(line for line in lines if any(key.startswith("eval_") for key in line))
     training = _by_step(line for line in lines if "loss" in line)
@@ -76,7 +64,7 @@ def read(run_dir: Path) -> RunFiles:
         )
     missing = _missing(recipe, manifest, training, validation, results, answers)
     return RunFiles(
-        name=run_dir.resolve().name,
+        name=visible(run_dir.resolve().name),
         recipe=recipe,
         manifest=manifest,
         training=training,
@@ -182,7 +170,7 @@ def _read_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
             except ValueError:
                 value = None
             if isinstance(value, dict):
-                lines.append(value)
+                lines.append(_shown(value))
             else:
                 unreadable += 1
     if unreadable:
@@ -217,15 +205,10 @@ def _by_step(lines: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...
     return tuple(steps[step] for step in sorted(steps))
 
 
-def _redacted(value: Any) -> Any:
-    """Blank what looks like a key or password, should one have been typed into a command."""
+def _shown(value: Any) -> Any:
+    """Write out, in every text, what a page or a card would obey in place of showing it."""
     if isinstance(value, dict):
-        return {
-            key: REDACTED if item and str(key).lower() in SECRET_KEYS else _redacted(item)
-            for key, item in value.items()
-        }
+        return {visible(str(key)): _shown(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_redacted(item) for item in value]
-    if isinstance(value, str):
-        return _SECRET_OPTION.sub(rf"\g<name>{REDACTED}", _SECRET_TEXT.sub(REDACTED, value))
-    return value
+        return [_shown(item) for item in value]
+    return visible(value) if isinstance(value, str) else value

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from mathtune import ranks
+from mathtune import progress, ranks
 from mathtune.config.schema import Recipe
 from mathtune.errors import ModelError
 from mathtune.generation.engine import Engine
@@ -116,9 +116,10 @@ class Student:
                 f"a solution with its prompt has {longest} tokens and the model's context {context}"
                 ", so its perplexity cannot be measured; set eval.perplexity=false"
             )
-        own = list(
-            token_logprobs(self.model, ranks.share(examples), limits(self.recipe, self.model))
-        )
+        mine = ranks.share(examples)
+        with progress.bar("scoring solutions", len(mine)) as bar:
+            bounds = limits(self.recipe, self.model)
+            own = list(token_logprobs(self.model, mine, bounds, bar.update))
         parts = [iter(part) for part in ranks.gather(own)]
         return (next(parts[index % len(parts)]) for index in range(len(examples)))
 

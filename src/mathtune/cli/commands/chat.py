@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
+
+from mathtune.cli.common import echo
+
+log = logging.getLogger(__name__)
 
 
 @click.command("chat")
@@ -27,7 +32,7 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
     given = {"model": model, "prompt.style": style, "eval.max_new_tokens": max_new_tokens}
     overrides = [as_override(key, value) for key, value in given.items()]
     recipe = load("gsm8k-eval", overrides, None, Purpose.CHAT)
-    click.echo(f"loading {files.in_words(model)}", err=True)  # importing torch takes seconds too
+    echo(f"loading {files.in_words(model)}", err=True)  # importing torch takes seconds too
 
     from mathtune.evaluation.measure import decoding_of
     from mathtune.training.session import Student
@@ -35,9 +40,10 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
     student = Student.load(recipe)
     engine, renderer = student.engine(), student.renderer()
     decoding = decoding_of(recipe.eval, renderer, calculator=calculator)
+    log.info(f"{model} is ready: a question a line, prompted in style {style}")
     while True:
         if sys.stdin.isatty():
-            click.echo("? ", nl=False)
+            echo("? ", nl=False)
         try:
             question = sys.stdin.readline().strip()
             question.encode()  # in the C locale, foreign bytes come as lone surrogates
@@ -46,4 +52,4 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
         if not question:
             return
         for completion in engine.generate([renderer.prompt(question, "chat")], decoding):
-            click.echo(completion.text.strip())
+            echo(completion.text.strip())

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import click
 
-from mathtune.cli.common import print_json
+from mathtune.cli.common import echo, print_json
+
+MOST = 4_000
+"""So many characters of a question or an answer are shown; of more it says how many."""
 
 
 @click.command("compare")
@@ -46,6 +49,7 @@ def command(
     from mathtune.errors import ConfigError
     from mathtune.evaluation.compare import compare_files
     from mathtune.evaluation.difference import table, type_table
+    from mathtune.visible import shortened
 
     files = list(paths)
     if len(files) == 1 and files[0].is_dir():
@@ -82,15 +86,15 @@ def command(
             line["comparisons"] = [comparison.result() for comparison in comparisons]
         print_json(line)
         return
-    click.echo(table(comparisons))
+    echo(table(comparisons))
     for comparison in comparisons:
         if comparison.by_type:
-            click.echo(f"\nby type:\n{type_table(comparison)}")
+            echo(f"\nby type:\n{type_table(comparison)}")
     for comparison in comparisons:
         name = comparison.labels[1]
         for title, pairs in (("gained", comparison.gained), ("lost", comparison.lost)):
             for pair in pairs[:examples]:
-                click.echo(f"\n{name} {title}: {pair.before['question']}")
-                click.echo(f"  gold: {pair.before['gold']}")
+                echo(f"\n{name} {title}: {shortened(pair.before['question'], MOST)}")
+                echo(f"  gold: {shortened(pair.before['gold'], MOST)}")
                 for label, row in zip(comparison.labels, (pair.before, pair.after), strict=True):
-                    click.echo(f"  {label}: {row['completion'].strip()}")
+                    echo(f"  {label}: {shortened(row['completion'].strip(), MOST)}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mathtune import ranks
-from mathtune.cli.common import print_json, print_outcome, run_options
+from mathtune.cli.common import echo, print_json, print_outcome, run_options
 from mathtune.cli.knob_options import KnobOptions
 
 if TYPE_CHECKING:
@@ -87,16 +87,15 @@ def print_preview(recipe: Recipe, *, as_json: bool) -> None:
         return
     for preview in previews:
         for line in preview.lines():
-            click.echo(line)
+            echo(line)
 
 
 def print_tables(run_dir: Path) -> None:
     """Print the figures of a run folder's results."""
-    from rich.console import Console
-
+    from mathtune.cli.console import SafeConsole
     from mathtune.cli.evaluation_table import evaluation_tables
 
     results = json.loads((run_dir / "results.json").read_text("utf-8"))
-    console = Console(highlight=False, markup=False)
+    console = SafeConsole()
     for table in evaluation_tables(results["evaluations"]):
         console.print(table)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mathtune.cli.common import print_json
+from mathtune.cli.common import echo, print_json
 
 RULES: Mapping[str, str] = {
     "openai": "first '#### number', as text",
@@ -81,9 +81,9 @@ def command(
     figures = summarise_saved(graded, confidence) | {"output": str(target)}
     write_rows(target, graded.rows)
     for line in (*broken_lines(graded.saved), *prose_notes(graded.saved)):
-        click.echo(line, err=True)
+        echo(line, err=True)
     for line in _summary(figures):
-        click.echo(line)
+        echo(line)
     if as_json:
         print_json(figures)
     if strict and graded.saved.broken:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mathtune.cli.common import print_json
+from mathtune.cli.common import echo, print_json
 
 ANSWER_TOKENS = 64  # logits of every one are compared, a vocabulary's worth a token
 
@@ -75,7 +75,7 @@ def command(
         return
     check = figures["check"]
     ties = f", {check['ties']} part at a tie" if check["ties"] else ""
-    click.echo(
+    echo(
         f"{figures['folder']}: {figures['parameters']:,} parameters in {figures['dtype']}, "
         f"{figures['bytes'] / 2**20:,.1f} MB\n"
         f"as the adapter: {check['same_answers']} of {check['problems']} greedy answers to the "

@@ -70,9 +70,9 @@ def command(
     if as_json:
         print_json(facts)
         return
-    from rich.console import Console
+    from mathtune.cli.console import SafeConsole
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = SafeConsole(soft_wrap=True)
     for part in shown(facts):
         console.print(part)
 

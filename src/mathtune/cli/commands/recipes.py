@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from mathtune.cli.common import echo
+
 
 @click.command("recipes")
 @click.argument("name", required=False)
@@ -15,9 +17,9 @@ def command(name: str | None, knobs: bool) -> None:
 
     if knobs:
         for key, default, text in config.knobs():
-            click.echo(f"{key} (default {default})\n    {text}")
+            echo(f"{key} (default {default})\n    {text}")
     elif name:
-        click.echo(recipe_text(name).rstrip())
+        echo(recipe_text(name).rstrip())
     else:
         for each in config.recipe_names():
-            click.echo(f"{each:24} {config.load(each).description}")
+            echo(f"{each:24} {config.load(each).description}")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from mathtune.cli.common import echo
+
 
 @click.command("report")
 @click.argument("run_dir", type=click.Path(path_type=Path))
@@ -14,4 +16,4 @@ def command(run_dir: Path) -> None:
     from mathtune import report
 
     report.write(run_dir)
-    click.echo(f"report: {run_dir}/report.html")
+    echo(f"report: {run_dir}/report.html")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mathtune.cli.common import recipe_arguments
+from mathtune.cli.common import echo, recipe_arguments
 
 
 @click.command("validate")
@@ -18,5 +18,5 @@ def command(recipe: str, overrides: tuple[str, ...]) -> None:
     from mathtune.preflight import Purpose, load
 
     loaded = load(recipe, overrides, None, Purpose.VALIDATE)
-    click.echo(config.dump(loaded).rstrip())
-    click.echo("valid", err=True)
+    echo(config.dump(loaded).rstrip())
+    echo("valid", err=True)

@@ -26,6 +26,7 @@ from mathtune.generation.openai.background import iterate_in_thread
 from mathtune.generation.openai.requests import OpenAIStats, Requests, Server
 from mathtune.generation.openai.wire import Endpoint
 from mathtune.records import Completion, Prompt
+from mathtune.redaction import redact, remember
 
 logger = logging.getLogger(__name__)
 
@@ -150,8 +151,11 @@ def _timed(requests: Requests, prompts: Sequence[Prompt]) -> Iterator[Completion
 
 
 def _url_faults(base_url: str) -> list[str]:
-    parts = urlsplit(base_url)
-    if parts.username or parts.password:
+    try:
+        parts = urlsplit(base_url)
+    except ValueError:  # brackets that hold no IPv6 address
+        return [f"base URL {redact(base_url)!r} is no web address; give http://host:8000/v1"]
+    if parts.username or parts.password or redact(parts.path) != parts.path:
         # Not repeated here: that would put the password on the screen.
         return ["the base URL holds a user name or password; set the API key in the environment"]
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -183,4 +187,5 @@ def api_key(variable: str) -> str | None:
             f"environment variable {variable} holds a line break or a character outside ASCII, "
             "which no API key does; set it again"
         )
+    remember(key)
     return key or None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -10,6 +11,9 @@ from random import Random
 
 FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 60.0
+
+SECONDS_BETWEEN_LINES = 10.0
+"""Between two log lines about retries for the same cause."""
 
 
 def backoff_seconds(failures: int, random: Random) -> float:
@@ -50,6 +54,23 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return max(0.0, number) if number < float("inf") else None
+
+
+class Lines:
+    """Spaces out log lines for one cause: a server that is down must not fill the screen."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, tuple[float, int]] = {}  # cause → when, and how many since
+
+    def due(self, cause: str) -> int | None:
+        """Return how many lines for a cause were left out if one is due now, else None."""
+        now = time.monotonic()
+        said, unsaid = self._said.get(cause, (float("-inf"), 0))
+        if now - said < SECONDS_BETWEEN_LINES:
+            self._said[cause] = said, unsaid + 1
+            return None
+        self._said[cause] = now, 0
+        return unsaid
 
 
 class Gate:

@@ -14,12 +14,13 @@ from typing import Any
 
 from mathtune.errors import ModelError
 from mathtune.generation.engine import Decoding
-from mathtune.generation.openai.pacing import Gate, backoff_seconds
+from mathtune.generation.openai.pacing import Gate, Lines, backoff_seconds
 from mathtune.generation.openai.wire import (
     Endpoint,
     Fault,
     Remedy,
     completion_of,
+    parse,
     read_answer,
     request_body,
     status_fault,
@@ -36,6 +37,11 @@ LONGEST_WAIT_SECONDS = 900.0
 
 FIRST_CONTACT_TRIES = 3
 """A server that was never reached is given up sooner than one that was: the address is wrong."""
+
+MOST_ANSWER_BYTES = 16 * 2**20
+"""Of one answer: 500 bytes for each of 32,000 tokens. A larger one is not read to its end."""
+
+READ_BYTES = 64 * 2**10
 
 MOST_FAILED = 5
 """So many completions that do not come end the call at once; fewer are named at its end."""
@@ -65,6 +71,8 @@ class Server:
         hints = {
             "connection": "check that the server is up and the base URL is right",
             "timeout": "give it more time (timeout_seconds) or fewer requests (concurrency)",
+            "compressed": "switch compression off there",
+            "too large": "check that the base URL is that of a model's server",
             "401": f"set the key in the environment variable {self.api_key_env}",
             "404": f"check the base URL (most end in /v1) and the model's name, {self.model!r}",
             "429": "send fewer requests (concurrency, requests_per_minute), or later",
@@ -127,6 +135,7 @@ class Requests:
         self._reached = False
         self._done = 0
         self._failed: list[str] = []
+        self._lines = Lines()
         self.stats = OpenAIStats()
 
     async def run(self, prompts: Sequence[Prompt], put: Callable[[Completion], None]) -> None:
@@ -138,7 +147,8 @@ class Requests:
         import httpx2
 
         server = self._server
-        headers = {"Content-Type": "application/json"}
+        # A few kilobytes can be compressed gigabytes, so nothing compressed is asked for or read.
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         tasks = ((p, sample) for p in prompts for sample in range(self._decoding.samples))
@@ -146,6 +156,7 @@ class Requests:
             headers=headers,
             timeout=httpx2.Timeout(server.timeout_seconds, connect=CONNECT_SECONDS),
             limits=httpx2.Limits(max_connections=server.concurrency),
+            follow_redirects=False,  # the API key goes to the address that was given only
         ) as client:
 
             async def work() -> None:
@@ -212,24 +223,39 @@ class Requests:
         self.stats.requests += 1
         timeout = self._server.timeout_seconds
         try:
-            # wait_for bounds the whole answer; the client's own limit starts anew with each byte.
-            response = await asyncio.wait_for(
-                client.post(self._server.url, content=json.dumps(body)), timeout
-            )
+            # wait_for bounds the whole answer; the client's own limit starts again with each byte.
+            status, headers, content = await asyncio.wait_for(self._receive(client, body), timeout)
         except (asyncio.TimeoutError, httpx2.ReadTimeout):
-            message = f"no answer within {timeout:g} seconds"
+            message = f"no whole answer within {timeout:g} seconds"
             raise Fault(Remedy.RETRY, "timeout", message) from None
         except httpx2.RequestError as error:
             message = f"the connection failed ({str(error) or type(error).__name__})"
             raise Fault(Remedy.RETRY, "connection", message) from None
-        self._reached = True
-        try:
-            content = response.json()
-        except ValueError:
-            content = response.text
-        if response.status_code != 200:
-            raise status_fault(response.status_code, response.headers, content, self._key)
-        return content
+        if status != 200:
+            raise status_fault(status, headers, parse(content), self._key)
+        return parse(content)
+
+    async def _receive(
+        self, client: Any, body: Mapping[str, Any]
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Send one request and return status, headers and at most ``MOST_ANSWER_BYTES`` of body.
+
+        Raises:
+            Fault: The answer is larger, or compressed.
+        """
+        async with client.stream("POST", self._server.url, content=json.dumps(body)) as response:
+            self._reached = True
+            if response.headers.get("content-encoding", "identity").lower() != "identity":
+                message = "the server compressed its answer, which was not asked for nor read"
+                raise Fault(Remedy.STOP, "compressed", message)
+            content = bytearray()
+            async for chunk in response.aiter_raw(READ_BYTES):
+                content += chunk
+                if len(content) > MOST_ANSWER_BYTES:
+                    limit = f"{MOST_ANSWER_BYTES / 2**20:g} MB"
+                    message = f"the server's answer is larger than {limit} and was not read"
+                    raise Fault(Remedy.SKIP, "too large", message)
+            return response.status_code, response.headers, bytes(content)
 
     async def _pause(self, fault: Fault, failures: int, prompt: Prompt, random: Random) -> None:
         """Wait before the next try.
@@ -252,7 +278,11 @@ class Requests:
             self._gate.hold(asked)
             # The random part spreads the requests that wait for the same moment.
             wait = max(wait, asked + random.random())
-        logger.info("problem %s: %s; again in %.1f s", prompt.problem_id, fault, wait)
+        if (unsaid := self._lines.due(fault.cause)) is not None:
+            more = f" ({unsaid:,} more since the last such line)" if unsaid else ""
+            logger.warning(
+                "problem %s: %s; asking again in %.1f s%s", prompt.problem_id, fault, wait, more
+            )
         await asyncio.sleep(wait)
 
     def _note(self, fault: Fault, prompt: Prompt) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,11 @@ MAX_STOP_STRINGS = 4
 
 _LENGTH = frozenset({"length", "max_tokens"})
 _ENDED = frozenset({"stop", "eos", "eos_token", "stop_sequence", "end_turn"})
+MOST_TOKENS = 1_000_000
+"""A server's count of tokens above this is taken for no count."""
+
+_LONGEST_REASON = 40
+_EXCERPT_BYTES = 10_000
 _KEY_LIKE = re.compile(r"\bsk-[\w*.-]+")
 
 
@@ -124,21 +130,42 @@ def read_answer(endpoint: Endpoint, content: Any, key: str | None = None) -> Ans
     try:
         choice = content["choices"][0]
         text = choice["message"]["content"] if endpoint is Endpoint.CHAT else choice["text"]
-        usage = content.get("usage") or {}
+        if not isinstance(text, str | type(None)):
+            raise TypeError
+        usage = content.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
         stop_string = choice.get("stop_reason")
         answer: Answer | None = Answer(
-            text=text or "",  # null where a chat model said nothing
-            finish_reason=str(choice.get("finish_reason")),
+            text=_without(key, text or ""),  # null where a chat model said nothing
+            finish_reason=_without(key, str(choice.get("finish_reason")))[:_LONGEST_REASON],
             stop_string=stop_string if isinstance(stop_string, str) else None,
-            prompt_tokens=usage.get("prompt_tokens"),
-            new_tokens=usage.get("completion_tokens"),
+            prompt_tokens=_count(usage.get("prompt_tokens")),
+            new_tokens=_count(usage.get("completion_tokens")),
         )
     except (KeyError, IndexError, TypeError, AttributeError):
         answer = None
-    if answer is None or not isinstance(answer.text, str):
+    if answer is None:
         said = excerpt(content, key)
         raise Fault(Remedy.RETRY, "malformed", f"the server's answer holds no completion: {said}")
     return answer
+
+
+def parse(content: bytes) -> Any:
+    """Return the JSON value of a body; where it is no JSON, its text."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return content[:_EXCERPT_BYTES].decode("utf-8", "replace")
+
+
+def _count(value: Any) -> int | None:
+    """Return a server's number of tokens; None where it is no number that can be true."""
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
+
+
+def _without(key: str | None, text: str) -> str:
+    """Return a text without the API key, should the server have sent it back."""
+    return text.replace(key, "***") if key else text
 
 
 def completion_of(
@@ -165,6 +192,8 @@ def completion_of(
 def status_fault(status: int, headers: Mapping[str, str], content: Any, key: str | None) -> Fault:
     """Return what an answer with a status other than 200 means."""
     said = f"the server answered with status {status}: {excerpt(content, key)}"
+    if 300 <= status < 400:
+        return Fault(Remedy.STOP, str(status), _redirect(headers, status, key))
     wait = retry_after_seconds(headers)
     error = content.get("error") if isinstance(content, dict) else None
     if status == 429 and isinstance(error, dict) and error.get("code") == "insufficient_quota":
@@ -173,9 +202,17 @@ def status_fault(status: int, headers: Mapping[str, str], content: Any, key: str
         return Fault(Remedy.RETRY, str(status), said, wait)
     if status == 401:  # what is said of a wrong key often shows a part of it
         return Fault(Remedy.STOP, "401", "the server refused the API key, or its absence (401)")
-    if status < 400 or status in (403, 404, 405, 501):
+    if status < 300 or status in (403, 404, 405, 501):
         return Fault(Remedy.STOP, str(status), said)
     return Fault(Remedy.SKIP, str(status), said)
+
+
+def _redirect(headers: Mapping[str, str], status: int, key: str | None) -> str:
+    where = excerpt(headers.get("location", "nowhere"), key)
+    return (
+        f"the server redirects to {where} (status {status}), and redirects are not followed, so "
+        "that the API key goes nowhere else; if that server is trusted, give its base URL"
+    )
 
 
 def excerpt(content: Any, key: str | None = None) -> str:
@@ -183,9 +220,7 @@ def excerpt(content: Any, key: str | None = None) -> str:
     error = content.get("error", content) if isinstance(content, dict) else content
     if isinstance(error, dict):
         error = error.get("message") or error.get("detail") or error
-    text = str(error)
-    if key:
-        text = text.replace(key, "***")
+    text = _without(key, str(error)[:_EXCERPT_BYTES])
     text = " ".join(_KEY_LIKE.sub("***", text).split())
     if not text:
         return "(nothing)"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import threading
 from types import FrameType
 from typing import Any
 
@@ -17,6 +20,10 @@ class StopOnSignal:
     A second signal of the same kind ends the process at once, as without this. Several ranks stop
     after the same step, and only by the first signal: a launcher passes on what the terminal has
     sent to all of them already.
+
+    It says so as soon as the signal comes. Python runs a handler only between two steps of its own,
+    and a backward pass is one; a thread that the system's handler wakes through a pipe need not
+    wait.
     """
 
     def __init__(self) -> None:
@@ -24,6 +31,11 @@ class StopOnSignal:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopOnSignal:
+        reader, self._pipe = os.pipe()
+        os.set_blocking(self._pipe, False)
+        self._speaker = threading.Thread(target=_say_once, args=(reader,), daemon=True)
+        self._speaker.start()
+        self._pipe_before = signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._note)
         return self
@@ -31,6 +43,9 @@ class StopOnSignal:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._pipe_before)
+        os.close(self._pipe)  # ends the thread
+        self._speaker.join()
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self.received = number
@@ -44,6 +59,23 @@ class StopOnSignal:
     def agreed(self) -> int:
         """Return the signal that any of the ranks has received, or 0."""
         return ranks.largest(self.received or 0)
+
+
+def _say_once(reader: int) -> None:
+    """Wait for the number of a signal, byte by byte, and say what follows from it."""
+    with open(reader, "rb", buffering=0) as numbers:
+        while number := numbers.read(1):
+            if number[0] not in (signal.SIGINT, signal.SIGTERM) or not ranks.is_first():
+                continue
+            again = "; once more ends the process at once" if ranks.world_size() == 1 else ""
+            line = (
+                f"{signal.Signals(number[0]).name}: stopping after this training step, with a "
+                f"checkpoint{again}\n"
+            )
+            with contextlib.suppress(OSError):  # a terminal that is gone
+                # Not through Rich, whose lock the interrupted main thread may hold.
+                os.write(2, (("\n" if os.isatty(2) else "") + line).encode())
+            return
 
 
 def validation_is_due(settings: TrainConfig, state: TrainingState) -> bool:

@@ -11,7 +11,7 @@ whatever pieces the sum was taken: one optimiser step means one fixed set of exa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -54,9 +54,14 @@ def summed_loss(
 
 @torch.inference_mode()
 def token_logprobs(
-    model: torch.nn.Module, examples: Sequence[Example], limits: Limits
+    model: torch.nn.Module,
+    examples: Sequence[Example],
+    limits: Limits,
+    on_scored: Callable[[int], None] = lambda done: None,
 ) -> Iterator[list[float]]:
     """Yield the log-probability of each token of each example, in order; 0.0 for the first token.
+
+    ``on_scored`` is called after each micro-batch with the number of examples that are done.
 
     The result of an example does not depend on which others are in its batch, beyond rounding.
     """
@@ -82,6 +87,7 @@ def token_logprobs(
                 end = start + len(example.ids) - 1
                 results[positions[id(example)]] = [0.0, *chosen[start:end]]
                 start = end
+            on_scored(len(results))
     finally:
         model.train(was_training)
     for index in range(len(examples)):

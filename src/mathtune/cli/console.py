@@ -1,0 +1,21 @@
+"""Rich's console for text that may come from a model, a file or a server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from mathtune.visible import visible
+
+
+class SafeConsole(Console):
+    """Shows text, and cells and titles of tables, as they are: no escape, no markup is obeyed."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return text as Rich lays it out."""
+        return super().render_str(visible(text), **options)

@@ -1,0 +1,181 @@
+"""GGUF files as models: converted once into a folder that Transformers loads like any other.
+
+Transformers reads the file with the ``gguf`` package and dequantises it; tokenizer, special tokens
+and chat template come from the file too. The folder lies in a cache, named by what the file holds,
+and appears only when it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import io
+import json
+import logging
+import os
+import shutil
+import struct
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from mathtune.errors import ModelError
+from mathtune.storage import saving, sync_folder, write_json
+
+log = logging.getLogger(__name__)
+
+ENDING = ".gguf"
+ORIGIN = "converted_from.json"
+"""In a converted folder: the file it was made from, its SHA-256 and its quantisation."""
+
+_MAGIC = b"GGUF"
+_VERSIONS = (2, 3)
+_FLOAT32_BYTES = 4 * 2**30
+"""Up to so many bytes the weights are kept in float32, just as dequantised; above, in bfloat16."""
+
+
+def cache_folder() -> Path:
+    """Return the folder of converted and fetched models; ``MATHTUNE_CACHE`` names another."""
+    return Path(os.environ.get("MATHTUNE_CACHE") or Path.home() / ".cache" / "mathtune")
+
+
+def converted(file: Path) -> Path:
+    """Return the folder of a GGUF file's model, converting it if that was not done before.
+
+    Raises:
+        ModelError: The file is missing, cut off or no GGUF file, its architecture or quantisation
+            cannot be read, or the ``gguf`` package is not installed.
+        DiskError: The folder could not be written.
+    """
+    _check(file)
+    digest = _digest(file)
+    folder = cache_folder() / "gguf" / f"{file.stem}-{digest[:16]}"
+    if not (folder / ORIGIN).is_file():
+        _convert(file, digest, folder)
+    return folder
+
+
+def _check(file: Path) -> None:
+    if not file.is_file():
+        raise ModelError(f"GGUF file {str(file)!r} does not exist; check the path")
+    with file.open("rb") as stream:
+        head = stream.read(24)
+    if head[:4] != _MAGIC:
+        shown = "a Git LFS pointer, not the model itself" if head.startswith(b"version ") else ""
+        raise ModelError(
+            f"{str(file)!r} is {shown or 'no GGUF file (it does not begin with GGUF)'}; download "
+            "the model again, or give its Transformers folder"
+        )
+    version = struct.unpack("<I", head[4:8])[0] if len(head) == 24 else 0
+    if version not in _VERSIONS:
+        raise ModelError(
+            f"{str(file)!r} has GGUF version {version}, and 2 and 3 can be read; convert or "
+            "download the model again"
+        )
+    if importlib.util.find_spec("gguf") is None:
+        raise ModelError(
+            f"reading {str(file)!r} needs the package gguf, which is not installed; run "
+            "pip install 'mathtune[gguf]'"
+        )
+
+
+def _digest(file: Path) -> str:
+    """Return the file's SHA-256; kept beside the cache by path, size and time of change."""
+    status = file.stat()
+    key = f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+    index = cache_folder() / "gguf" / "digests.json"
+    try:
+        known = json.loads(index.read_text("utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    if not isinstance(known, dict):
+        known = {}
+    if key not in known:
+        digest = hashlib.sha256()
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        known[key] = digest.hexdigest()
+        index.parent.mkdir(parents=True, exist_ok=True)
+        write_json(index, known)
+    return str(known[key])
+
+
+def _convert(file: Path, digest: str, folder: Path) -> None:
+    reader = _read(file)
+    kinds = Counter(tensor.tensor_type.name for tensor in reader.tensors)
+    quantised, _ = kinds.most_common(1)[0] if kinds else ("nothing", 0)
+    parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
+    wide = 4 * parameters <= _FLOAT32_BYTES
+    del reader
+    log.info(
+        f"converting {file.name} ({parameters / 1e6:,.0f}M parameters, mostly {quantised}) to "
+        f"{'float32' if wide else 'bfloat16'} safetensors, once, in {folder}"
+    )
+    staging = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        with saving(staging, needed=parameters * (4 if wide else 2)):
+            staging.mkdir(parents=True)
+            _save(file, staging, "float32" if wide else "bfloat16")
+            origin = {"file": file.name, "sha256": digest, "tensor_types": dict(kinds)}
+            write_json(staging / ORIGIN, origin)
+            sync_folder(staging)
+            shutil.rmtree(folder, ignore_errors=True)  # of a start that left it unsealed
+            staging.rename(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _read(file: Path) -> Any:
+    from gguf import GGUFReader
+
+    try:
+        return GGUFReader(file)
+    except (ValueError, KeyError, IndexError, OSError, OverflowError, MemoryError) as error:
+        raise ModelError(
+            f"{str(file)!r} is cut off or damaged ({_first_line(error)}); download it again"
+        ) from error
+
+
+def _save(file: Path, folder: Path, dtype: str) -> None:
+    """Let Transformers dequantise a file, and save model and tokenizer as it would its own."""
+    import torch
+    import transformers
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    place = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # a bar that no setting switches off
+            tokenizer = AutoTokenizer.from_pretrained(**place)
+            model, found = AutoModelForCausalLM.from_pretrained(
+                **place, dtype=getattr(torch, dtype), output_loading_info=True
+            )
+    except (ValueError, KeyError, TypeError, RuntimeError, ImportError, OSError) as error:
+        raise ModelError(
+            f"{str(file)!r} cannot be read by Transformers ({_first_line(error)}); give the "
+            "model's own folder or hub id"
+        ) from error
+    lost = sorted(found["missing_keys"])
+    if lost:
+        raise ModelError(
+            f"{str(file)!r} lacks {len(lost)} tensors of its architecture ({', '.join(lost[:3])}…);"
+            " download it again, or give the model's own folder or hub id"
+        )
+    if hasattr(model.config, "quantization_config"):  # it is not quantised any more
+        del model.config.quantization_config
+    model.hf_quantizer = None
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
