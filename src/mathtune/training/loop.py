@@ -119,12 +119,12 @@ class TrainingLoop(Generic[Item]):
             state.global_step += 1
             state.epoch = self.source.epoch
             state.tokens_seen += self.objective.tokens(examples)
+            stopping = self.stop.agreed() > 0
             self.figures.step_ends()
             self.progress.step(state.global_step)
             if state.global_step % settings.logging_steps == 0:
                 self._log_training(norm, rate)
 
-            stopping = self.stop.agreed() > 0
             due = stopping or state.global_step % settings.save_steps == 0
             validate = validation_is_due(settings, state)
             goes_on = self._validate_and_save(validate=validate, save=due)
