@@ -17,7 +17,7 @@ from mathtune.errors import ConfigError, DataError, TrainingStopped
 from mathtune.models.adapters import INITIAL, save_as_lora
 from mathtune.models.compute import Compute
 from mathtune.records import Example
-from mathtune.storage import recover, saving, sync_folder
+from mathtune.storage import recover, saving, set_aside, sync_folder
 from mathtune.tracking.callbacks import make_trackers
 from mathtune.tracking.setup import prepare_trackers
 from mathtune.training.accelerator import parallelism
@@ -76,7 +76,7 @@ def _newest_whole(output: Path) -> Path | None:
             return checkpoint
         for folder in damaged:
             log.info(f"{folder.name} is damaged (a crash while saving?) and left aside")
-            folder.rename(folder.with_name("damaged-" + folder.name))
+            set_aside(folder)
 
 
 def fitting(

@@ -41,17 +41,24 @@ class Student:
     compute: Compute
 
     @classmethod
-    def load(cls, recipe: Recipe, texts: Sequence[Problem] = ()) -> Student:
+    def load(
+        cls, recipe: Recipe, texts: Sequence[Problem] = (), *, run: Run | None = None
+    ) -> Student:
         """Load the recipe's base model, or build it with a tokenizer trained on ``texts``.
+
+        In a ``run``, the type of the weights that was picked first is kept for all its stages and
+        restarts: what picks it is a timing, and that can turn.
 
         Raises:
             ModelError: If it cannot be loaded or built.
         """
         models.quiet_libraries()
-        compute = pick_compute(recipe.model.dtype, trains_all_weights=recipe.adapter is None)
-        log.info(
-            f"{compute.name}, {str(compute.dtype).removeprefix('torch.')} weights: {compute.reason}"
+        kept = run.inputs("compute") if run is not None else None
+        compute = pick_compute(
+            recipe.model.dtype, trains_all_weights=recipe.adapter is None, kept=kept
         )
+        dtype = str(compute.dtype).removeprefix("torch.")
+        log.info(f"{compute.name}: {dtype}, {compute.reason}")
         if recipe.model.from_config is not None:
             assert recipe.model.train_tokenizer is not None  # the schema asks for both
             sample = texts[:: max(1, len(texts) // TOKENIZER_SAMPLE)]
@@ -83,7 +90,7 @@ class Student:
                 "train_tokenizer": None,
             }
         )
-        return cls.load(recipe.model_copy(update={"model": tuned}))
+        return cls.load(recipe.model_copy(update={"model": tuned}), run=run)
 
     def renderer(self, *, completion_only: bool = True, shots: Sequence[Problem] = ()) -> Renderer:
         """Return the renderer of the recipe's prompt style for this tokenizer."""
