@@ -1,7 +1,8 @@
 """The story: problems → base measured → training → tuned measured → comparison → report.
 
 Wiring only. Every stage is noted in the run folder's manifest when it is done, so the same command
-after an interruption goes on where it stopped. Of several ranks all compute, and the first writes.
+after an interruption goes on where it stopped; what a stage was made of is checked before its
+output is taken over. Of several ranks all compute, and the first writes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mathtune import problems, prompts, ranks, report, runs
+from mathtune.binding import STAGES, Binding
 from mathtune.config.schema import FILE_ENDINGS, Recipe, SourceConfig
+from mathtune.errors import DataError, RunError
 from mathtune.evaluation.in_loop import validation_exact_match
 from mathtune.evaluation.measure import (
     Measurable,
@@ -36,64 +39,88 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+NO_PROBLEMS = ProblemSet("none", ())
+
+
 def open_run(recipe: Recipe, folder: Path | None) -> Run:
     """Make or reopen the run folder of a recipe."""
-    run = runs.create(folder or runs.default_folder(recipe), recipe, command=runs.command_line())
-    for change in run.changes:
-        log.info(
-            f"going on with {change.key}={change.after_in_words} (before: {change.before_in_words})"
-        )
-    return run
+    return runs.create(folder or runs.default_folder(recipe), recipe, command=runs.command_line())
 
 
-def run(recipe: Recipe, folder: Path | None) -> dict[str, Any]:
+def run(recipe: Recipe, folder: Path | None, *, fresh: bool = False) -> dict[str, Any]:
     """Do everything a recipe asks for; return the headline figures."""
     with open_run(recipe, folder) as run:
-        splits = load_problems(recipe, run)
-        results = Results.open(run, recipe.eval, splits.test)
-        if recipe.model.name_or_path and not results.has("base"):  # random weights are no base
-            measure_stage(recipe, "base", splits, run, results)
-        if not run.is_trained():
-            train_stage(recipe, splits, run)
-        if not results.has("tuned"):
-            measure_stage(recipe, "tuned", splits, run, results)
+        splits = load_problems(recipe)
+        binding = bind(recipe, run, splits, STAGES, fresh=fresh)
+        if recipe.model.name_or_path and not binding.is_done("base"):  # random weights are no base
+            measure_stage("base", binding)
+        if not binding.is_done("train"):
+            train_stage(binding)
+        if not binding.is_done("tuned"):
+            measure_stage("tuned", binding)
         if ranks.is_first():
             if recipe.model.name_or_path:
                 compared = compare_all(run, splits.test, recipe.eval)
-                results.add_comparisons(compared)
+                binding.results.add_comparisons(compared)
             report.write(run.folder)
             log_results(recipe, run.folder)
-        return results.headline()
+        return binding.results.headline()
 
 
-def train(recipe: Recipe, folder: Path | None) -> dict[str, Any]:
+def train(recipe: Recipe, folder: Path | None, *, fresh: bool = False) -> dict[str, Any]:
     """Train only; return the run folder and the training figures."""
     with open_run(recipe, folder) as run:
-        splits = load_problems(recipe, run)
-        if not run.is_trained():
-            train_stage(recipe, splits, run)
+        splits = load_problems(recipe)
+        binding = bind(recipe, run, splits, ("train",), fresh=fresh)
+        if not binding.is_done("train"):
+            train_stage(binding)
         if ranks.is_first():
             report.write(run.folder)
             log_results(recipe, run.folder)
         return {"run_dir": str(run.folder), **ranks.from_first(run.manifest)["training"]}
 
 
-def evaluate(recipe: Recipe, label: str, folder: Path | None) -> dict[str, Any]:
+def evaluate(
+    recipe: Recipe, label: str, folder: Path | None, *, fresh: bool = False
+) -> dict[str, Any]:
     """Measure the recipe's model on its test sets only; return the headline figures."""
     with open_run(recipe, folder) as run:
         test_sets = problems.load_tests(recipe.data, seed=recipe.seed)
-        empty = ProblemSet("none", ())
-        splits = Splits(empty, empty, test_sets)
-        run.note(data=problems.describe(splits))
         for line in problems.read_as_lines(test_sets):
             log.info(line)
-        results = Results.open(run, recipe.eval, test_sets)
-        if not results.has(label):
-            measure_stage(recipe, label, splits, run, results)
+        splits = Splits(NO_PROBLEMS, NO_PROBLEMS, test_sets)
+        binding = bind(recipe, run, splits, (label,), fresh=fresh)
+        if not binding.is_done(label):
+            measure_stage(label, binding)
         if ranks.is_first():
             report.write(run.folder)
             log_results(recipe, run.folder)
-        return results.headline()
+        return binding.results.headline()
+
+
+def verify(folder: Path) -> None:
+    """Refuse to show the results of a run folder of which the inputs are here and have changed.
+
+    What is not on this machine any more is not checked, and said.
+    """
+    if not (folder / "recipe.yaml").is_file():
+        return
+    try:
+        run, recipe = Run(folder), runs.stored_recipe(folder / "recipe.yaml")
+    except RunError as error:
+        log.info(f"the results are not checked against their inputs: {error}")
+        return
+    splits, shots = Splits(NO_PROBLEMS, NO_PROBLEMS, ()), tuple[Problem, ...]()
+    drawn = recipe.prompt.shots > 0 and recipe.prompt.shot_source == prompts.TRAIN
+    trains, why = run.inputs("train").is_file(), "they are not on this machine"
+    try:
+        if here := problems.load_local(recipe.data, seed=recipe.seed, trains=trains or drawn):
+            splits, shots, why = here, load_shots(recipe), ""
+    except DataError as error:
+        why = error.faults[0]
+    if why:
+        log.info(f"the results are not checked against their problems: {why}")
+    Binding(run, recipe, splits, shots, Results.look(run), writes=False).verify()
 
 
 def preview(recipe: Recipe) -> list[Preview]:
@@ -175,43 +202,53 @@ def load_shots(recipe: Recipe) -> tuple[Problem, ...]:
     return shots
 
 
-def load_problems(recipe: Recipe, run: Run) -> Splits:
-    """Load, check and split the problems, and note what they were."""
+def load_problems(recipe: Recipe) -> Splits:
+    """Load, check and split the problems, and say what they are."""
     splits = problems.load(recipe.data, seed=recipe.seed)
-    facts = problems.describe(splits)
-    run.note(data=facts)
     for line in problems.summary_lines(splits):
         log.info(line)
     return splits
 
 
-def train_stage(recipe: Recipe, splits: Splits, run: Run) -> None:
+def bind(recipe: Recipe, run: Run, splits: Splits, own: Sequence[str], *, fresh: bool) -> Binding:
+    """Check what the run folder holds against today's inputs, and note what the problems are."""
+    results = Results.open(run, recipe.eval, splits.test)
+    binding = Binding(run, recipe, splits, load_shots(recipe), results)
+    binding.check(own, fresh=fresh)
+    run.note(data=problems.describe(splits))
+    return binding
+
+
+def train_stage(binding: Binding) -> None:
     """Train and note what came out."""
     from mathtune.training.session import Student
 
-    student = Student.load(recipe, splits.train.problems)
+    recipe, splits, run = binding.recipe, binding.splits, binding.run
+    student = Student.load(recipe, splits.train.problems, run=run)
     gradable = [problem for problem in splits.validation.problems if problem.gold]
     judged = gradable[: recipe.train.exact_match_samples]
 
     def exact_match(student: Student, interrupted: Callable[[], bool]) -> float:
         return validation_exact_match(student, judged, recipe.eval, interrupted)
 
+    binding.begin("train")
     result = student.train(splits, run, exact_match if judged else None)
     run.note(training=asdict(result))
-    run.finish_stage("train")
+    binding.finish("train")
 
 
-def measure_stage(recipe: Recipe, label: str, splits: Splits, run: Run, results: Results) -> None:
+def measure_stage(label: str, binding: Binding) -> None:
     """Measure the base or the tuned model and keep its figures and its answer to the example."""
-    shots = load_shots(recipe)
+    recipe, splits, run, shots = binding.recipe, binding.splits, binding.run, binding.shots
     if shots:
         run.note(shots={"source": recipe.prompt.shot_source, "ids": [shot.id for shot in shots]})
     model = load_model(recipe, label, splits, run)
+    binding.begin(label)
     evaluations = measure(
         model, label, splits.test, run, recipe.eval, seed=recipe.seed, shots=shots
     )
-    results.add(evaluations, answer_example(model, label, recipe.eval, shots=shots))
-    run.finish_stage(label)
+    binding.results.add(evaluations, answer_example(model, label, recipe.eval, shots=shots))
+    binding.finish(label)
 
 
 def load_model(recipe: Recipe, label: str, splits: Splits, run: Run) -> Measurable:
@@ -229,7 +266,7 @@ def load_model(recipe: Recipe, label: str, splits: Splits, run: Run) -> Measurab
     if label == "tuned" and run.is_trained():
         student = Student.load_tuned(recipe, run)
     else:
-        base = Student.load(recipe)
+        base = Student.load(recipe, run=run)
         base.check(splits)  # what would stop training, before hours of measuring
         student = base
     return student

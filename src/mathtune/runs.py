@@ -6,19 +6,20 @@ The same command finds the same folder again, so an interrupted run goes on wher
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
+import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import mathtune
 from mathtune import ranks
 from mathtune.errors import ConfigError, DiskError, RunError
+from mathtune.locks import Lock, lock
 from mathtune.provenance import provenance
 from mathtune.redaction import redact_command
 from mathtune.storage import damaged, read_json, write_json, write_text
@@ -30,9 +31,6 @@ if TYPE_CHECKING:  # a report is made without them
 _HARMLESS = ("checkpoints", "predictions", "manifest.json", "manifest.json.tmp", "recipe.yaml.tmp")
 """What is made before ``recipe.yaml``, and may be left of a start that was cut off."""
 
-_NAMED = 3
-"""So many differing knobs are told with their values."""
-
 
 @dataclass
 class Run:
@@ -40,8 +38,8 @@ class Run:
 
     folder: Path
     changes: list[Change] = field(default_factory=list)
-    """Knobs without influence on the result that differ from those of the last start."""
-    _lock: IO[str] | None = field(default=None, repr=False)
+    """Knobs that differ from those of the last start; ``adopt`` makes the new ones the run's."""
+    _lock: Lock | None = field(default=None, repr=False)
 
     @property
     def checkpoints(self) -> Path:
@@ -52,6 +50,17 @@ class Run:
     def model(self) -> Path:
         """Folder of the best weights, or of the best adapter."""
         return self.folder / "model"
+
+    def inputs(self, stage: str) -> Path:
+        """Return the file that says what a stage was made of."""
+        return self.folder / "inputs" / f"{stage}.json"
+
+    def predictions_of(self, model: str) -> list[Path]:
+        """Return the predictions files of a model that are there, the headline first."""
+        folder = self.folder / "predictions"
+        others = sorted(folder.glob(f"{model}--*.jsonl*"))
+        files = [*sorted(folder.glob(f"{model}.jsonl*")), *others]
+        return [path for path in files if path.suffix == ".jsonl" or ".rank-" in path.suffix]
 
     def predictions(self, model: str, test_set: str, calculator: bool, *, headline: bool) -> Path:
         """Return the predictions file of a model on a set, with the calculator on or off."""
@@ -86,6 +95,21 @@ class Run:
         """Note that a stage is done and when."""
         self.note(stages={stage: _now()})
 
+    def forget_stage(self, stage: str) -> None:
+        """Take back that a stage is done."""
+        manifest = self.manifest()
+        if manifest["stages"].pop(stage, None) is not None:
+            write_json(self.folder / "manifest.json", manifest)
+
+    def adopt(self, recipe: Recipe) -> None:
+        """Make a recipe the run's and note what is new in it."""
+        from mathtune import config
+
+        if self.changes:
+            self.note(changes=[*self.manifest()["changes"], *map(_noted, self.changes)])
+            self.note(seed=recipe.seed)
+            write_text(self.folder / "recipe.yaml", config.dump(recipe))
+
     def is_done(self, stage: str) -> bool:
         """Return whether a stage was finished, now or before an interruption."""
         return ranks.from_first(lambda: stage in self.manifest()["stages"])
@@ -97,7 +121,7 @@ class Run:
     def close(self) -> None:
         """Let other processes use the folder."""
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
             self._lock = None
 
     def __enter__(self) -> Run:
@@ -123,13 +147,13 @@ def default_folder(recipe: Recipe) -> Path:
 def create(folder: Path, recipe: Recipe, *, command: list[str]) -> Run:
     """Make a run folder, or open it again if it was made by the same recipe.
 
-    Knobs that change no result may differ: the recipe then takes the place of the one before, and
-    ``Run.changes`` says what is new. A folder in which no work was saved yet, of a recipe that
-    turned out to be wrong, is made anew.
+    Of a folder that holds work, the recipe stays as it is until ``Run.adopt``; ``Run.changes`` says
+    in what the given one differs, and ``evaluation.inputs`` whether that fits the work. A folder in
+    which no work was saved yet, of a recipe that turned out to be wrong, is made again.
 
     Raises:
-        RunError: If the folder belongs to another recipe, another command is using it, it holds
-            something else, or a rank cannot see it.
+        RunError: If another command is using the folder, it holds something else, its recipe cannot
+            be read, or a rank cannot see it.
         DiskError: If it cannot be written.
     """
     mine: list[Run] = []
@@ -147,11 +171,10 @@ def _create(folder: Path, recipe: Recipe, command: list[str]) -> Run:
         _check_ours(folder)
         for part in ("checkpoints", "predictions"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        run = Run(folder, _lock=_locked(folder))
+        _check_writable(folder)
+        run = Run(folder, _lock=lock(folder))
         try:
             run.changes = _describe(folder, recipe, command)
-            if run.changes:
-                run.note(changes=[*run.manifest()["changes"], *map(_noted, run.changes)])
         except BaseException:
             run.close()
             raise
@@ -166,21 +189,16 @@ def _create(folder: Path, recipe: Recipe, command: list[str]) -> Run:
 
 
 def _describe(folder: Path, recipe: Recipe, command: list[str]) -> list[Change]:
-    """Write recipe and manifest, or make sure that the folder is this recipe's.
-
-    Returns the knobs without influence on the result that are others than before.
-    """
+    """Write recipe and manifest where there is no work yet; return what differs from the stored."""
     from mathtune import config
 
     stored, manifest, text = folder / "recipe.yaml", folder / "manifest.json", config.dump(recipe)
     found: list[Change] = []
     same = stored.exists() and stored.read_bytes() == text.encode()
-    if not same and _holds_work(folder):
-        found = config.changes(_stored_recipe(stored), recipe)
-        if other := [change for change in found if not change.same_result]:
-            raise RunError(_made_by_another(folder, other))
-        same = True
-    if not (same and manifest.exists()):
+    holds_work = _holds_work(folder)
+    if not same and holds_work:
+        found = config.changes(stored_recipe(stored), recipe)
+    if not (manifest.exists() and (same or holds_work)):
         write_json(
             manifest,
             {
@@ -192,7 +210,8 @@ def _describe(folder: Path, recipe: Recipe, command: list[str]) -> list[Change]:
                 **provenance(),
             },
         )
-    write_text(stored, text)
+    if not found:
+        write_text(stored, text)
     return found
 
 
@@ -200,8 +219,12 @@ def _noted(change: Change) -> dict[str, Any]:
     return {"at": _now(), "key": change.key, "before": change.before, "after": change.after}
 
 
-def _stored_recipe(path: Path) -> Recipe:
-    """Return the recipe that a run folder was made by."""
+def stored_recipe(path: Path) -> Recipe:
+    """Return the recipe that a run folder was made by.
+
+    Raises:
+        RunError: ``recipe.yaml`` is missing, damaged, or of another version.
+    """
     import yaml
 
     from mathtune import config
@@ -223,21 +246,17 @@ def _stored_recipe(path: Path) -> Recipe:
     )
 
 
-def _made_by_another(folder: Path, other: Sequence[Change]) -> str:
-    named = ", ".join(
-        f"{c.key}={c.before_in_words} (now {c.after_in_words})" for c in other[:_NAMED]
-    )
-    more = f" and {len(other) - _NAMED} more" if len(other) > _NAMED else ""
-    return (
-        f"run folder {folder} was made by a different recipe, with {named}{more}; give the old "
-        "values to go on, choose another --run-dir, or delete the folder if it is not needed"
-    )
-
-
 def _check_ours(folder: Path) -> None:
     """Keep out of folders that hold anything but a run: files of the same names would be lost."""
+    if folder.is_symlink() and not folder.exists():
+        raise RunError(
+            f"run folder {folder} is a link to {folder.readlink()}, which does not exist; make "
+            "that folder or choose another --run-dir"
+        )
     if (folder / "recipe.yaml").exists() or not folder.is_dir():
         return
+    if (folder / "manifest.json").exists() and _holds_work(folder):
+        return  # a run whose recipe is lost, which is said where it is read
     names = sorted(path.name for path in folder.iterdir())
     if others := [name for name in names if name not in _HARMLESS and name[0] != "."]:
         raise RunError(
@@ -246,22 +265,20 @@ def _check_ours(folder: Path) -> None:
         )
 
 
+def _check_writable(folder: Path) -> None:
+    """Find before any work what could not be written after it."""
+    parts = (folder, folder / "checkpoints", folder / "predictions", folder / "inputs")
+    for part in parts:
+        if part.is_dir() and not os.access(part, os.W_OK | os.X_OK):
+            raise DiskError(
+                f"run folder {folder} is read-only ({part} cannot be written); give yourself "
+                "write permission or choose another --run-dir"
+            )
+
+
 def _holds_work(folder: Path) -> bool:
-    parts = [*(folder / "checkpoints").iterdir(), *(folder / "predictions").iterdir()]
+    parts = [*(folder / "checkpoints").glob("*"), *(folder / "predictions").glob("*")]
     return bool(parts) or (folder / "model").exists()
-
-
-def _locked(folder: Path) -> IO[str]:
-    lock = (folder / ".lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise RunError(
-            f"run folder {folder} is in use by another mathtune process; wait for it or choose "
-            "another --run-dir"
-        ) from None
-    return lock
 
 
 def _now() -> str:

@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,8 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only file system says so even of no file
+            aside.unlink()
         raise cannot_write(path, error) from error
 
 
@@ -152,6 +153,24 @@ def recover(checkpoints: Path) -> None:
             os.rename(before, final)
         elif is_whole(final):
             shutil.rmtree(before, ignore_errors=True)
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename a damaged folder to ``damaged-NAME``, or to that with a number; return it."""
+    name, number = folder.with_name("damaged-" + folder.name), 1
+    while name.exists():
+        number += 1
+        name = folder.with_name(f"damaged-{folder.name}-{number}")
+    folder.rename(name)
+    return name
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder; of a link, what it leads to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from command_for_tests import jsonl, solved
 from log_for_tests import logged
 from mathtune import config, pipeline, runs
+from mathtune.cli.main import cli
 from mathtune.config.schema import Recipe
 from mathtune.errors import DataError, DiskError, RunError
 from models_for_tests import saved_model
@@ -24,6 +26,9 @@ RECIPE = {
     "train": {"max_steps": 4, "eval_strategy": "steps", "eval_steps": 2, "max_length": 256},
     "eval": {"max_new_tokens": 4, "perplexity": False},
 }
+
+
+SHAPELESS = b'{"headline": {}, "evaluations": 3, "comparisons": [], "example": {"answers": []}}'
 
 
 def run(recipe: Recipe, folder: Path) -> tuple[dict, str]:
@@ -68,6 +73,10 @@ def test_damaged_files_are_named_and_can_be_deleted(
         ("results.json", b"[]", "delete it and give the same command again"),
         ("results.json", b"{}", "delete it and give the same command again"),
         ("results.json", b"\xff\xfe", "delete it and give the same command again"),
+        ("results.json", SHAPELESS, "delete it and give the same command again"),
+        ("results.json", SHAPELESS.replace(b"3", b"[1]"), "delete it and give the same command"),
+        ("inputs/base.json", b"{", "delete it and give the same command again"),
+        ("inputs/base.json", b'{"problems": {"a": 1}}', "delete it and give the same command"),
         ("recipe.yaml", b"\xff\xfe", "put into it what `mathtune validate` prints"),
     ):
         file = copy / name
@@ -84,6 +93,91 @@ def test_damaged_files_are_named_and_can_be_deleted(
     assert figures["n"] == 4 and "tuned.exact_match" in figures
     assert "continuing from checkpoint-4" in said and "step" not in said
     assert results_of(copy) == results_of(finished)
+
+
+def test_reports_and_comparisons_of_damaged_folders_are_refused(copy: Path) -> None:
+    for name, content in (
+        ("manifest.json", b"{bad"),
+        ("manifest.json", b"[" * 100_000),
+        ("results.json", b"[]"),
+        ("results.json", b"[" * 100_000),
+        ("results.json", SHAPELESS),
+        ("recipe.yaml", b"\xff\xfe"),
+        ("recipe.yaml", b"a: {"),
+        ("inputs/tuned.json", b"{}"),
+    ):
+        file = copy / name
+        whole = file.read_bytes()
+        file.write_bytes(content)
+        result = CliRunner().invoke(cli, ["report", str(copy)])
+        assert isinstance(result.exception, RunError), (name, content[:20], result.exception)
+        assert str(file) in str(result.exception) and len(result.exception.faults) == 1
+        file.write_bytes(whole)
+    for name in ("manifest.json", "results.json", "recipe.yaml", "inputs"):
+        saved = (copy / name).rename(copy / "saved")
+        result = CliRunner().invoke(cli, ["report", str(copy)])
+        assert result.exit_code == 0, (name, result.exception)
+        saved.rename(copy / name)
+
+
+def test_a_lost_recipe_is_named(recipe: Recipe, copy: Path) -> None:
+    (copy / "recipe.yaml").unlink()
+    with pytest.raises(RunError, match=r"recipe\.yaml is missing; put into it what"):
+        run(recipe, copy)
+
+
+def test_a_link_to_a_run_folder_is_that_folder(recipe: Recipe, copy: Path) -> None:
+    link = copy.with_name("link")
+    link.symlink_to(copy)
+    before = results_of(copy)
+    run(recipe, link)
+    assert results_of(copy) == before
+    dangling = copy.with_name("dangling")
+    dangling.symlink_to(copy.with_name("nowhere"))
+    with pytest.raises(RunError, match=r"is a link to .*nowhere, which does not exist; make"):
+        run(recipe, dangling)
+
+
+def test_a_read_only_run_folder_is_refused_before_work(
+    recipe: Recipe, finished: Path, disk: Path
+) -> None:
+    subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+    folder = shutil.copytree(finished, disk / "run")
+    (folder / "predictions" / "base.jsonl").unlink()
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    with pytest.raises(DiskError, match=r"is read-only \(.* cannot be written\); give yourself"):
+        run(recipe, folder)
+    result = CliRunner().invoke(cli, ["report", str(folder)])
+    assert isinstance(result.exception, DiskError) and "Read-only" in str(result.exception)
+
+
+def test_checkpoints_that_are_damaged_twice_are_both_kept(recipe: Recipe, copy: Path) -> None:
+    shutil.rmtree(copy / "model")
+    checkpoint = copy / "checkpoints" / "checkpoint-4"
+    for _ in range(3):
+        (checkpoint / "trainer_state.json").write_text("damaged")
+        _, said = run(recipe, copy)
+        assert "checkpoint-4 is damaged" in said
+        shutil.rmtree(copy / "model")
+    left = sorted(path.name for path in checkpoint.parent.glob("damaged-*"))
+    assert left == [
+        "damaged-checkpoint-4", "damaged-checkpoint-4-2", "damaged-checkpoint-4-3",
+    ]  # fmt: skip
+
+
+def test_the_type_of_the_weights_is_kept_whatever_the_timing_says_later(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ratios = iter([1.6, 0.1, 0.1])
+    monkeypatch.setattr("mathtune.models.compute._bf16_time_ratio", lambda: next(ratios))
+    _, said = run(recipe, tmp_path / "run")
+    assert said.count("CPU: float32, because bf16 is slow on this processor") == 3
+    shutil.rmtree(tmp_path / "run" / "model")
+    _, said = run(recipe, tmp_path / "run")  # from the checkpoint
+    assert "CPU: float32, because bf16 is slow on this processor" in said
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["dtype_reason"] == "because bf16 is slow on this processor"
+    assert next(ratios) == 0.1  # it was measured once
 
 
 def test_a_lost_model_is_taken_from_its_checkpoint(
@@ -135,7 +229,9 @@ def changed(recipe: Recipe, **values: object) -> Recipe:
 def test_a_folder_in_use_is_refused(recipe: Recipe, copy: Path) -> None:
     with (
         runs.create(copy, recipe, command=[]),
-        pytest.raises(RunError, match="in use by another mathtune process; wait for it or"),
+        pytest.raises(
+            RunError, match=r"in use by another mathtune process \(pid \d+ on .+\); wait for it or"
+        ),
     ):
         run(recipe, copy)
 
@@ -147,12 +243,12 @@ def test_a_folder_of_another_recipe_is_refused_with_what_differs(
     with pytest.raises(RunError) as caught:
         run(other, copy)
     assert str(caught.value) == (
-        f"run folder {copy} was made by a different recipe, with seed=42 (now 1), "
-        "train.learning_rate=2e-05 (now 0.0003); give the old values to go on, choose another "
-        "--run-dir, or delete the folder if it is not needed"
+        f"run folder {copy}: seed changed from 42 to 1 and train.learning_rate changed from 2e-05 "
+        "to 0.0003 since training began; give --fresh to redo train and tuned, or choose another "
+        "--run-dir"
     )
     assert (copy / "recipe.yaml").read_text() == config.dump(recipe)
-    with pytest.raises(RunError, match=r"\(now .*\) and 1 more; give"):
+    with pytest.raises(RunError, match=r"adapter changed from unset to LoRA, train\.learning_rate"):
         run(changed(other, train__weight_decay=0.1, adapter={"r": 2}), copy)
 
 
@@ -197,6 +293,8 @@ def test_a_recipe_of_another_version_is_told_from_damage(recipe: Recipe, copy: P
     stored.write_text(stored.read_text().replace("  optim:", "  optimiser_of_old:"))
     with pytest.raises(RunError, match=r"of another version .* train\.optimiser_of_old"):
         run(recipe, copy)
+    result = CliRunner().invoke(cli, ["report", str(copy)])
+    assert result.exit_code == 0 and "not checked against their inputs" in result.stderr
 
 
 @pytest.fixture

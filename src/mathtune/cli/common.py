@@ -21,7 +21,12 @@ def recipe_arguments(function: F) -> F:
 
 
 def run_options(function: F) -> F:
-    """Add ``--run-dir`` and ``--json``."""
+    """Add ``--run-dir``, ``--fresh`` and ``--json``."""
+    function = click.option(
+        "--fresh",
+        is_flag=True,
+        help="Where data, model or knobs changed since, redo the stages that stand on them.",
+    )(function)
     function = click.option(
         "--json", "as_json", is_flag=True, help="Print the figures as one JSON object, last line."
     )(function)

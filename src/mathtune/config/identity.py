@@ -37,12 +37,12 @@ class Change:
     @property
     def before_in_words(self) -> str:
         """``before`` in a few words."""
-        return _in_words(self.before)
+        return in_words(self.before)
 
     @property
     def after_in_words(self) -> str:
         """``after`` in a few words."""
-        return _in_words(self.after)
+        return in_words(self.after)
 
 
 def keys_of_same_result() -> set[str]:
@@ -56,6 +56,33 @@ def identity(recipe: Recipe) -> str:
     free = keys_of_same_result()
     own = {key: value for key, value in _flat(given) if key not in free}
     return json.dumps(own, sort_keys=True)
+
+
+def stage_knobs(recipe: Recipe, stage: str) -> dict[str, Any]:
+    """Return the knobs that the output of a stage depends on, dotted key → value.
+
+    Where data and models come from is not among them: those are known by their content. What only
+    a comparison takes is not either: comparisons are always made from the answers.
+
+    Args:
+        recipe: The recipe.
+        stage: ``train``, or ``base`` or ``tuned`` for measuring.
+    """
+    values = recipe.model_dump(mode="json")
+    free = keys_of_same_result() | {"eval.bootstrap_resamples"}
+    if recipe.eval.engine != "openai":  # of a server's model only the name is known
+        free |= {"model.name_or_path", "model.revision"}
+    wanted: tuple[str, ...] = ("model.", "prompt.", "eval.")
+    if stage == "train":
+        wanted = ("seed", "model.", "adapter", "prompt.style", "prompt.system", "train.")
+        if recipe.train.exact_match_samples:
+            wanted += ("eval.max_new_tokens", "eval.stop", "eval.calculator")
+    elif recipe.eval.temperature:
+        wanted += ("seed",)
+    knobs = {k: v for k, v in _flat(values) if k.startswith(wanted) and k not in free}
+    if stage == "train":
+        knobs["adapter"] = None if recipe.adapter is None else "LoRA"
+    return knobs
 
 
 def changes(before: Recipe, after: Recipe) -> list[Change]:
@@ -84,7 +111,8 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield key, value
 
 
-def _in_words(value: Any) -> str:
+def in_words(value: Any) -> str:
+    """Return a knob's value in a few words."""
     if value is None:
         return "unset"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -272,7 +272,7 @@ class PromptConfig(Section):
 
 
 OptimizerName = str
-"""Any ``optim`` of Transformers; checked when the trainer's arguments are made."""
+"""Any ``optim`` of Transformers, which checks the name when training begins."""
 
 
 def _steps(value: int) -> int:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mathtune import progress, ranks
@@ -100,6 +101,17 @@ def measured_decoding(
     )
 
 
+def prediction_files(
+    run: Run, label: str, test_sets: Sequence[ProblemSet], config: EvalConfig
+) -> Iterator[tuple[ProblemSet, bool, Path]]:
+    """Yield each test set and calculator setting that is measured with its predictions file."""
+    for test_set in test_sets:
+        for calculator in settings(config):
+            headline = test_set is test_sets[0] and calculator == config.calculator
+            path = run.predictions(label, test_set.label, calculator, headline=headline)
+            yield test_set, calculator, path
+
+
 def measure(
     student: Measurable,
     label: str,
@@ -126,11 +138,14 @@ def measure(
     for line in _left_out(engine, config, scored=scoring is not None):
         log.info(line)
     summaries = []
+    files = {
+        (test_set.label, calculator): path
+        for test_set, calculator, path in prediction_files(run, label, test_sets, config)
+    }
     for test_set in test_sets:
         prompts = [asking.prompt(problem.question, problem.id) for problem in test_set.problems]
         evaluations: list[Evaluation] = []
         for calculator in settings(config):
-            headline = test_set is test_sets[0] and calculator == config.calculator
             decoding = measured_decoding(config, asking, calculator=calculator, seed=seed)
             total = len(ranks.share(test_set.problems)) * decoding.samples
             state = f"calculator {'on' if calculator else 'off'}"
@@ -142,7 +157,7 @@ def measure(
                         test_set,
                         prompts,
                         decoding,
-                        path=run.predictions(label, test_set.label, calculator, headline=headline),
+                        path=files[test_set.label, calculator],
                         style=asking.style,
                         model=label,
                         on_row=_Count(bar, total),
@@ -200,21 +215,23 @@ def compare_all(
 ) -> list[dict[str, Any]]:
     """Return the ``comparisons`` objects of ``results.json``, from the predictions files alone."""
     comparisons = []
-    for test_set in test_sets:
-        for calculator in settings(config):
-            log.info(
-                f"comparing base and tuned on {test_set.label}, calculator "
-                f"{'on' if calculator else 'off'}"
-            )
-            headline = test_set is test_sets[0] and calculator == config.calculator
-            base, tuned = (
-                read_rows(run.predictions(label, test_set.label, calculator, headline=headline))
-                for label in ("base", "tuned")
-            )
-            comparison = compare(
-                base, tuned, labels=("base", "tuned"), confidence=config.confidence
-            )
-            comparisons.append(comparison.result())
+    pairs = zip(
+        prediction_files(run, "base", test_sets, config),
+        prediction_files(run, "tuned", test_sets, config),
+        strict=True,
+    )
+    for (test_set, calculator, base), (*_, tuned) in pairs:
+        log.info(
+            f"comparing base and tuned on {test_set.label}, calculator "
+            f"{'on' if calculator else 'off'}"
+        )
+        comparison = compare(
+            read_rows(base),
+            read_rows(tuned),
+            labels=("base", "tuned"),
+            confidence=config.confidence,
+        )
+        comparisons.append(comparison.result())
     return comparisons
 
 

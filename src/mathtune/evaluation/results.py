@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mathtune import ranks
@@ -35,12 +36,20 @@ class Results:
             "example": {"question": config.example, "answers": []},
         }
         if path.exists():
-            found = read_json(path, keys=tuple(data))
-            for evaluation in found["evaluations"]:
-                if not {"model", "exact_match", "predictions"} <= set(evaluation):
-                    raise damaged(path, "an evaluation in it is not whole")
-            return found
+            found = _whole(path, tuple(data))
+            question = {**found["example"], "question": config.example}
+            return {**found, "headline": data["headline"], "example": question}
         return data
+
+    @classmethod
+    def look(cls, run: Run) -> Results:
+        """Read what is there, to look at it only; empty where there is nothing.
+
+        Raises:
+            RunError: ``results.json`` is damaged.
+        """
+        path = run.folder / "results.json"
+        return cls(run, _whole(path, ()) if path.exists() else {})
 
     def has(self, model: str) -> bool:
         """Return whether a model's figures are here and the predictions behind them as well."""
@@ -57,6 +66,15 @@ class Results:
         kept = [old for old in self.data["example"]["answers"] if old["model"] not in models]
         self.data["example"]["answers"] = kept + answers
         self._save()
+
+    def drop(self, model: str) -> None:
+        """Forget a model's figures, and the comparisons that they went into."""
+        left = [old for old in self.data["evaluations"] if old["model"] != model]
+        answers = self.data["example"]["answers"]
+        self.data["example"]["answers"] = [old for old in answers if old["model"] != model]
+        if left != self.data["evaluations"]:
+            self.data |= {"evaluations": left, "comparisons": []}
+            self._save()
 
     def add_comparisons(self, comparisons: list[dict[str, Any]]) -> None:
         """Keep the comparisons of base and tuned."""
@@ -84,6 +102,33 @@ class Results:
     def _save(self) -> None:
         if ranks.is_first():
             write_json(self.run.folder / "results.json", self.data)
+
+
+def _whole(path: Path, keys: Sequence[str]) -> dict[str, Any]:
+    data = read_json(path, keys=keys)
+    if fault := shape_fault(data):
+        raise damaged(path, fault)
+    return data
+
+
+def shape_fault(data: Mapping[str, Any]) -> str | None:
+    """Return what keeps an object from being what ``results.json`` holds, or None."""
+    kinds = {"headline": dict, "evaluations": list, "comparisons": list, "example": dict}
+    for key, kind in kinds.items():
+        if not isinstance(data.get(key, kind()), kind):
+            return f"{key} is not {'an object' if kind is dict else 'a list'}"
+    for key, needed in (("evaluations", _OF_EVALUATION), ("comparisons", _OF_COMPARISON)):
+        for each in data.get(key, ()):
+            if not isinstance(each, dict) or not needed <= set(each):
+                return f"one of its {key} is not whole"
+    answers = data.get("example", {}).get("answers", [])
+    if not isinstance(answers, list) or not all(isinstance(each, dict) for each in answers):
+        return "the answers to the example are not a list of objects"
+    return None
+
+
+_OF_EVALUATION = {"model", "set", "calculator", "n", "exact_match", "predictions"}
+_OF_COMPARISON = {"set", "calculator", "n", "difference", "verdict"}
 
 
 def _in_short(evaluation: dict[str, Any]) -> dict[str, Any]:

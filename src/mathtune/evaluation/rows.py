@@ -129,6 +129,18 @@ def recover_rows(path: Path) -> Recovered:
     Raises:
         DataError: If any other line is not a row.
     """
+    found = whole_rows(path)
+    if found.torn_bytes:
+        os.truncate(path, path.stat().st_size - found.torn_bytes)
+    return found
+
+
+def whole_rows(path: Path) -> Recovered:
+    """Read a file that may end in the middle of a line, and leave it as it is.
+
+    Raises:
+        DataError: If any other line is not a row.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -138,10 +150,7 @@ def recover_rows(path: Path) -> Recovered:
         decode(line, f"{path}:{number}")
         for number, line in enumerate(content[:whole].split(b"\n")[:-1], start=1)
     )
-    torn_bytes = len(content) - whole
-    if torn_bytes:
-        os.truncate(path, whole)
-    return Recovered(rows, torn_bytes)
+    return Recovered(rows, len(content) - whole)
 
 
 def decode(line: bytes, where: str) -> dict[str, Any]:

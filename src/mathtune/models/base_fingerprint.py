@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mathtune import hub
 from mathtune.config.schema import ModelConfig
 from mathtune.errors import ModelError
 from mathtune.models import files as model_files
@@ -106,7 +105,7 @@ def fingerprint(name: str, revision: str | None = None) -> str | None:
     Returns:
         The fingerprint; None where no safetensors file of the model is on this machine.
     """
-    folder = folder_of(name, revision)
+    folder = model_files.local_folder(name, revision)
     found: dict[str, bytes] = {}
     for path in sorted(folder.glob("*.safetensors")) if folder else ():
         with path.open("rb") as file:
@@ -135,17 +134,8 @@ def _lasting(config: ModelConfig) -> tuple[str | None, str | None]:
     folder = Path(model_files.resolve(name))
     if folder.is_dir():
         return str(folder.absolute()), None
-    cached = folder_of(name, config.revision)
+    cached = model_files.local_folder(name, config.revision)
     return name, cached.name if cached else config.revision
-
-
-def folder_of(name: str, revision: str | None) -> Path | None:
-    """Return where a model's files are; on the hub, the folder of a commit in its cache."""
-    folder = Path(model_files.resolve(name))
-    if folder.is_dir():
-        return folder
-    path = hub.model_file(name, "config.json", revision, cached_only=True)
-    return path.parent if path else None
 
 
 def _write(path: Path, value: Any) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from mathtune import ranks
+from mathtune.storage import damaged, read_json, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,7 @@ class Compute:
         name: Name of the processor for people.
         dtype: Type of the weights that are held.
         autocast_bf16: Train in bf16 over float32 weights.
-        reason: One sentence.
+        reason: Why this type, as it goes on after its name and a comma.
     """
 
     device: str
@@ -30,44 +33,76 @@ class Compute:
     reason: str
 
 
-def pick_compute(dtype: str = "auto", *, trains_all_weights: bool = False) -> Compute:
+def pick_compute(
+    dtype: str = "auto", *, trains_all_weights: bool = False, kept: Path | None = None
+) -> Compute:
     """Pick device and dtype; ``dtype`` other than ``auto`` is taken as given.
 
     bf16 counts as fast on a GPU only from compute capability 8.0 on (a T4 emulates it), and on a
     CPU only where a measured matrix product says so: without AMX or working AVX-512-BF16 kernels
     bf16 is 50 to 200 times slower than float32, whatever the processor's flags promise.
+
+    Args:
+        dtype: As the recipe has it.
+        trains_all_weights: No adapter.
+        kept: File that keeps what was picked, for the same pick next time, on any machine.
     """
+    before = ranks.from_first(lambda: _kept(kept)) if kept is not None and dtype == "auto" else None
+    if before is not None:
+        on_gpu = torch.cuda.is_available()
+        name = torch.cuda.get_device_name() if on_gpu else "CPU"
+        held, autocast, reason = before["dtype"], before["autocast_bf16"], before["reason"]
+        return Compute("cuda" if on_gpu else "cpu", name, getattr(torch, held), autocast, reason)
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         native = torch.cuda.get_device_capability() >= (8, 0)
-        return gpu_compute(name, dtype, native_bf16=native, trains_all_weights=trains_all_weights)
-    return cpu_compute(dtype)
+        picked = gpu_compute(name, dtype, native_bf16=native, trains_all_weights=trains_all_weights)
+    else:
+        picked = cpu_compute(dtype)
+    if kept is not None and dtype == "auto" and ranks.is_first():
+        kept.parent.mkdir(exist_ok=True)
+        held = str(picked.dtype).removeprefix("torch.")
+        facts = {"dtype": held, "autocast_bf16": picked.autocast_bf16, "reason": picked.reason}
+        write_json(kept, facts)
+    return picked
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    """Return what was picked before.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    if not path.is_file():
+        return None
+    facts = read_json(path, keys=("dtype", "autocast_bf16", "reason"))
+    if facts["dtype"] not in ("float32", "bfloat16"):
+        raise damaged(path, f"dtype is {facts['dtype']!r}")
+    return facts
 
 
 def gpu_compute(name: str, dtype: str, *, native_bf16: bool, trains_all_weights: bool) -> Compute:
     """Return how a GPU of this name computes; it need not be in this machine."""
     if dtype != "auto":
-        return Compute("cuda", name, getattr(torch, dtype), False, f"{dtype} as asked")
+        return Compute("cuda", name, getattr(torch, dtype), False, "as asked")
     if not native_bf16:
-        return Compute("cuda", name, torch.float32, False, f"{name} only emulates bf16")
+        reason = f"because {name} only emulates bf16"
+        return Compute("cuda", name, torch.float32, False, reason)
     if trains_all_weights:
-        reason = "float32 weights computed in bf16: small updates would be lost in bf16 weights"
+        reason = "computed in bf16, in whose weights small updates would be lost"
         return Compute("cuda", name, torch.float32, True, reason)
-    return Compute("cuda", name, torch.bfloat16, False, f"{name} computes bf16 natively")
+    reason = f"which {name} computes natively"
+    return Compute("cuda", name, torch.bfloat16, False, reason)
 
 
 def cpu_compute(dtype: str = "auto") -> Compute:
     """Return how this machine's CPU computes."""
     if dtype != "auto":
-        return Compute("cpu", "CPU", getattr(torch, dtype), False, f"{dtype} as asked")
-    ratio = ranks.from_first(_bf16_time_ratio)
-    if ratio < 0.5:
-        reason = (
-            "trained in bf16 over float32 weights: "
-            f"a bf16 product took {ratio:.2f} of the float32 time"
-        )
+        return Compute("cpu", "CPU", getattr(torch, dtype), False, "as asked")
+    if ranks.from_first(_bf16_time_ratio) < 0.5:
+        reason = "computed in bf16, which is fast on this processor"
         return Compute("cpu", "CPU", torch.float32, True, reason)
-    reason = f"a bf16 matrix product took {ratio:.1f} times as long as a float32 one here"
+    reason = "because bf16 is slow on this processor"
     return Compute("cpu", "CPU", torch.float32, False, reason)
 
 

@@ -28,6 +28,7 @@ _TOKENIZERS = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
+_HUB_ID = r"[\w.-]+/[\w.-]+"
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len")
 
 
@@ -44,6 +45,22 @@ def resolve(name: str) -> str:
     if name.endswith(gguf.ENDING):
         return str(gguf.converted(Path(name).expanduser()))
     return str(Path(name).expanduser()) if name.startswith("~") else name
+
+
+def local_folder(name: str, revision: str | None = None) -> Path | None:
+    """Return where a model's files are; on the hub, the folder of a commit in its cache.
+
+    No network is asked; None where they are not on this machine.
+    """
+    folder = Path(resolve(name))
+    if folder.is_dir():
+        return folder
+    if name == TINY_BASE or not re.fullmatch(_HUB_ID, name):
+        return None
+    for file in ("config.json", "adapter_config.json"):
+        if path := hub.model_file(name, file, revision, cached_only=True):
+            return path.parent
+    return None
 
 
 def read_config(
@@ -283,7 +300,7 @@ def check_is_there(name: str) -> None:
         raise ModelError(
             f"model folder {name!r} does not exist{did_you_mean(path.name, near) or f'; {REMEDY}'}"
         )
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if not re.fullmatch(_HUB_ID, name):
         raise ModelError(
             f"model {name!r} is neither a folder here nor a hub id of the form owner/name"
             f"{did_you_mean(name, [TINY_BASE]) or f'; {REMEDY}'}"

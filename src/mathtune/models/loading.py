@@ -18,7 +18,7 @@ from mathtune import hub
 from mathtune.config.schema import AdapterConfig, ModelConfig
 from mathtune.errors import ModelError
 from mathtune.models.adapters import add_adapter
-from mathtune.models.base_fingerprint import base_of, folder_of
+from mathtune.models.base_fingerprint import base_of
 from mathtune.models.before_loading import (
     UNTRUSTED,
     adapter_folder,
@@ -26,7 +26,7 @@ from mathtune.models.before_loading import (
     code_faults,
 )
 from mathtune.models.compute import Compute
-from mathtune.models.files import check_is_there, read_config, resolve
+from mathtune.models.files import check_is_there, local_folder, read_config, resolve
 from mathtune.models.weight_checks import (
     adapter_fault,
     check_adapter,
@@ -151,7 +151,7 @@ def _from_pretrained(path: str, config: ModelConfig, compute: Compute) -> Any:
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # refused by check_loading, with names and shapes
     )
-    name, folder = config.name_or_path or path, folder_of(path, config.revision)
+    name, folder = config.name_or_path or path, local_folder(path, config.revision)
     check_loading(name, model, info, folder)
     check_finite(name, model, folder)
     for module in model.modules():

@@ -3,6 +3,7 @@
 from mathtune.problems.load import (
     describe,
     load,
+    load_local,
     load_tests,
     local_faults,
     local_training,
@@ -17,6 +18,7 @@ __all__ = [
     "draw_shots",
     "file_shots",
     "load",
+    "load_local",
     "load_tests",
     "local_faults",
     "local_training",

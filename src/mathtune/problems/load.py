@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mathtune.problems.gold import KEPT
@@ -73,6 +74,32 @@ def load_tests(data: DataConfig, *, seed: int = 42) -> tuple[ProblemSet, ...]:
         DataError: As ``load``.
     """
     return tuple(pool.finish(data.max_test_samples) for pool in read_tests(data, seed))
+
+
+def load_local(data: DataConfig, *, seed: int = 42, trains: bool) -> Splits | None:
+    """Read a recipe's problems as ``load`` does if all of them are on this machine, else None.
+
+    Args:
+        data: The recipe's ``data`` section.
+        seed: The recipe's seed.
+        trains: Whether training and validation problems are wanted, or the test sets alone.
+
+    Raises:
+        DataError: As ``load``.
+    """
+    uses = [(source, Role.TEST) for test in data.test for source in test.sources]
+    if trains:
+        uses += [(source, Role.TRAIN) for source in data.train]
+        uses += [(source, Role.VALIDATION) for source in data.validation]
+    for source, role in uses:
+        here = source.path is None or Path(source.path).expanduser().exists()
+        is_known = source.generated is None and source.name is not None
+        if not here or (is_known and local_problems(source, role, seed) is None):
+            return None
+    if trains:
+        return load(data, seed=seed)
+    empty = ProblemSet("none", ())
+    return Splits(empty, empty, load_tests(data, seed=seed))
 
 
 def local_faults(data: DataConfig, *, seed: int = 42, trains: bool = True) -> list[str]:

@@ -126,7 +126,7 @@ def _read_json(path: Path) -> Mapping[str, Any]:
         return {}
     try:
         value = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} is not valid JSON ({error}); restore or delete it") from error
     return _mapping(value, path)
 
@@ -140,7 +140,7 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
 
     try:
         value = read_yaml(path.read_text("utf-8"))
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         why = " ".join(str(error).split())
         raise RunError(f"{path} is not valid YAML ({why}); restore or delete it") from error
     return _mapping(value, path)

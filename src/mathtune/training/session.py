@@ -19,7 +19,7 @@ from mathtune.models.compute import Compute, pick_compute
 from mathtune.models.train_tokenizer import train_tokenizer
 from mathtune.models.weight_checks import check_vocabulary, embedding_rows
 from mathtune.prompts.render import Renderer
-from mathtune.records import Example, Problem, Splits
+from mathtune.records import Example, Problem, ProblemSet, Splits
 from mathtune.runs import Run
 from mathtune.training.batching.limits import limits
 from mathtune.training.loss.supervised import token_logprobs
@@ -41,17 +41,24 @@ class Student:
     compute: Compute
 
     @classmethod
-    def load(cls, recipe: Recipe, texts: Sequence[Problem] = ()) -> Student:
+    def load(
+        cls, recipe: Recipe, texts: Sequence[Problem] = (), *, run: Run | None = None
+    ) -> Student:
         """Load the recipe's base model, or build it with a tokenizer trained on ``texts``.
+
+        In a ``run``, the type of the weights that was picked first is kept for all its stages and
+        restarts: what picks it is a timing, and that can turn.
 
         Raises:
             ModelError: If it cannot be loaded or built.
         """
         models.quiet_libraries()
-        compute = pick_compute(recipe.model.dtype, trains_all_weights=recipe.adapter is None)
-        log.info(
-            f"{compute.name}, {str(compute.dtype).removeprefix('torch.')} weights: {compute.reason}"
+        kept = run.inputs("compute") if run is not None else None
+        compute = pick_compute(
+            recipe.model.dtype, trains_all_weights=recipe.adapter is None, kept=kept
         )
+        dtype = str(compute.dtype).removeprefix("torch.")
+        log.info(f"{compute.name}: {dtype}, {compute.reason}")
         if recipe.model.from_config is not None:
             assert recipe.model.train_tokenizer is not None  # the schema asks for both
             sample = texts[:: max(1, len(texts) // TOKENIZER_SAMPLE)]
@@ -83,7 +90,7 @@ class Student:
                 "train_tokenizer": None,
             }
         )
-        return cls.load(recipe.model_copy(update={"model": tuned}))
+        return cls.load(recipe.model_copy(update={"model": tuned}), run=run)
 
     def renderer(self, *, completion_only: bool = True, shots: Sequence[Problem] = ()) -> Renderer:
         """Return the renderer of the recipe's prompt style for this tokenizer."""
@@ -174,31 +181,13 @@ class Student:
         """
         recipe = self.recipe
         self._check_context()
-        renderer = self.renderer(completion_only=recipe.train.completion_only_loss)
-        train_examples, too_long = fitting(
-            [renderer.example(problem) for problem in splits.train.problems],
-            recipe.train.max_length,
-            recipe.train.overlong,
-            "training",
+        train_examples, too_long = self._fitting(
+            "training", splits.train, completion_only=recipe.train.completion_only_loss
         )
-        # Validation is always by solutions, so that its loss means the same for every recipe.
-        judge = self.renderer()
-        validation_examples, too_long_to_judge = fitting(
-            [judge.example(problem) for problem in splits.validation.problems],
-            recipe.train.max_length,
-            recipe.train.overlong,
-            "validation",
+        # Always by solutions, so that validation loss means the same for every recipe.
+        validation_examples, too_long_for_validation = self._fitting(
+            "validation", splits.validation, completion_only=True
         )
-        if unknown := renderer.unknown(train_examples):
-            log.info(
-                f"{unknown} training examples hold characters that the tokenizer does not know "
-                f"({self.tokenizer.unk_token} in their place)"
-            )
-        for what, count in (("training", too_long), ("validation", too_long_to_judge)):
-            if count:
-                log.info(
-                    f"{count} {what} examples longer than {recipe.train.max_length} tokens left out"
-                )
         if recipe.adapter is not None and not hasattr(self.model, "peft_config"):
             initial = run.folder / adapters.INITIAL
             with ranks.first_goes_first():
@@ -209,7 +198,7 @@ class Student:
             device=self.compute.name,
             dtype=str(self.compute.dtype).removeprefix("torch."),
             dtype_reason=self.compute.reason,
-            training={"too_long": {"train": too_long, "validation": too_long_to_judge}},
+            training={"too_long": {"train": too_long, "validation": too_long_for_validation}},
         )
         log.info(
             f"training {counts.trainable:,} of {counts.total:,} parameters "
@@ -225,3 +214,21 @@ class Student:
             run_dir=run.folder,
             exact_match=None if exact_match is None else partial(exact_match, self),
         )
+
+    def _fitting(
+        self, what: str, problems: ProblemSet, *, completion_only: bool
+    ) -> tuple[list[Example], int]:
+        """Return the examples that fit ``train.max_length``, and how many do not."""
+        settings, renderer = self.recipe.train, self.renderer(completion_only=completion_only)
+        examples = [renderer.example(problem) for problem in problems.problems]
+        kept, left_out = fitting(examples, settings.max_length, settings.overlong, what)
+        if unknown := renderer.unknown(kept) if what == "training" else 0:
+            log.info(
+                f"{unknown} training examples hold characters that the tokenizer does not know "
+                f"({self.tokenizer.unk_token} in their place)"
+            )
+        if left_out:
+            log.info(
+                f"{left_out} {what} examples longer than {settings.max_length} tokens left out"
+            )
+        return kept, left_out

@@ -44,6 +44,8 @@ def command(
     lm-evaluation-harness, or rows with a completion and a gold answer. The first is what the others
     are compared with. Or one run folder, whose base and tuned model are compared.
     """
+    from mathtune import pipeline
+    from mathtune.binding import check_sides
     from mathtune.errors import ConfigError
     from mathtune.evaluation.compare import compare_files
     from mathtune.evaluation.difference import table, type_table
@@ -64,6 +66,10 @@ def command(
             f"{folders[0]} is a folder; give predictions files such as "
             f"{folders[0]}/predictions/tuned.jsonl"
         )
+    for folder in dict.fromkeys(path.absolute().parent.parent for path in files):
+        if all((folder / name).exists() for name in ("recipe.yaml", "predictions")):
+            pipeline.verify(folder)
+    check_sides(files)
     comparisons = compare_files(files, allow_different=allow_different, confidence=confidence)
     if as_json:
         first = comparisons[0].result()

@@ -48,6 +48,7 @@ def command(
     preview: bool,
     label: str,
     run_dir: Path | None,
+    fresh: bool,
     as_json: bool,
     **knobs: Any,
 ) -> None:
@@ -71,7 +72,7 @@ def command(
     if preview:
         print_preview(loaded, as_json=as_json)
         return
-    outcome = pipeline.evaluate(loaded, label, run_dir)
+    outcome = pipeline.evaluate(loaded, label, run_dir, fresh=fresh)
     if not as_json and ranks.is_first():
         print_tables(Path(outcome["run_dir"]))
     print_outcome(outcome, as_json=as_json)

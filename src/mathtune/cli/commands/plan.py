@@ -151,7 +151,7 @@ def _parameters(facts: dict[str, Any]) -> Iterator[str]:
             f"or {counts['trainable_share_packed']:.2%} of the {packed:,} ({_billions(packed)} "
             "packed) that a count of two 4-bit weights as one shows, as in published work"
         )
-    yield f"{facts['dtype']} weights: {facts['dtype_reason']}"
+    yield f"{facts['dtype']}, {facts['dtype_reason']}"
 
 
 def _memory_table(facts: dict[str, Any]) -> Table:

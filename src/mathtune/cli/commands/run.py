@@ -12,7 +12,9 @@ from mathtune.cli.common import print_outcome, recipe_arguments, run_options
 @click.command("run")
 @recipe_arguments
 @run_options
-def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, as_json: bool) -> None:
+def command(
+    recipe: str, overrides: tuple[str, ...], run_dir: Path | None, fresh: bool, as_json: bool
+) -> None:
     """Do everything RECIPE asks for: base measured, training, tuned measured, report.
 
     RECIPE is a name from `mathtune recipes` or a YAML file. Any knob can be set after it, for
@@ -23,4 +25,4 @@ def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, as_js
     from mathtune.preflight import Purpose, load
 
     loaded = load(recipe, overrides, run_dir, Purpose.TRAIN)
-    print_outcome(pipeline.run(loaded, run_dir), as_json=as_json)
+    print_outcome(pipeline.run(loaded, run_dir, fresh=fresh), as_json=as_json)

@@ -12,7 +12,9 @@ from mathtune.cli.common import print_outcome, recipe_arguments, run_options
 @click.command("train")
 @recipe_arguments
 @run_options
-def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, as_json: bool) -> None:
+def command(
+    recipe: str, overrides: tuple[str, ...], run_dir: Path | None, fresh: bool, as_json: bool
+) -> None:
     """Train as RECIPE says, without measuring the model before and after.
 
     The result is RUN_DIR/model. Any knob can be set after RECIPE, for example model=PATH_OR_ID.
@@ -21,4 +23,4 @@ def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, as_js
     from mathtune.preflight import Purpose, load
 
     loaded = load(recipe, overrides, run_dir, Purpose.TRAIN)
-    print_outcome(pipeline.train(loaded, run_dir), as_json=as_json)
+    print_outcome(pipeline.train(loaded, run_dir, fresh=fresh), as_json=as_json)

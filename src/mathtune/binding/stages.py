@@ -1,0 +1,291 @@
+"""The outputs of a run bound to what made them: checked before any of them is taken over or shown.
+
+When a stage begins, ``RUN/inputs/STAGE.json`` records its inputs by content; beside each
+predictions file lies the same in short. A later command over other inputs refuses and names what
+changed, or with ``--fresh`` redoes the stages concerned. What was there is replaced only when the
+new stage begins, so an interruption before that loses nothing, and the records still tell.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from mathtune import ranks
+from mathtune.binding.inputs import KEEPS_ANSWERS, Difference, Inputs, differences
+from mathtune.binding.side_files import foreign_predictions, write_side
+from mathtune.binding.stage_inputs import CurrentInputs, hashes_of
+from mathtune.config.schema import Recipe
+from mathtune.errors import RunError
+from mathtune.evaluation.evaluate import regrade
+from mathtune.evaluation.measure import prediction_files
+from mathtune.evaluation.results import Results
+from mathtune.evaluation.rows import whole_rows, write_rows
+from mathtune.records import Problem, Splits
+from mathtune.runs import Run
+from mathtune.storage import damaged, read_json, remove, write_json
+
+log = logging.getLogger(__name__)
+
+STAGES = ("base", "train", "tuned")
+"""In the order of the work; what comes of ``train`` goes into ``tuned``."""
+
+_EVENTS = {"base": "base was measured", "train": "training began", "tuned": "tuned was measured"}
+
+Stale = list[tuple[str, Difference]]
+"""Stages with what changed since; the stage is empty for what changed since the folder was made."""
+
+
+@dataclass
+class Binding:
+    """The stages of a run, what they were made of, and what they would be made of now.
+
+    Attributes:
+        run: The run folder.
+        recipe: As it is asked for now.
+        splits: Today's problems; empty where they are not on this machine.
+        shots: Solved examples in the prompts.
+        results: The figures.
+        writes: Whether the folder is worked in, or only looked at.
+    """
+
+    run: Run
+    recipe: Recipe
+    splits: Splits
+    shots: Sequence[Problem]
+    results: Results
+    writes: bool = True
+    _redo: dict[str, bool] = field(default_factory=dict)
+    """Stages to do again → whether their answers can be kept and only be graded again."""
+
+    @cached_property
+    def _current(self) -> CurrentInputs:
+        hashes = hashes_of(self.run, save=self.writes)
+        return CurrentInputs(self.run, self.recipe, self.splits, self.shots, hashes)
+
+    # --- What a command calls --------------------------------------------------------------------
+
+    def check(self, own: Sequence[str], *, fresh: bool) -> None:
+        """Refuse changed inputs, or with ``fresh`` plan what is redone; then adopt the recipe.
+
+        Args:
+            own: The stages that this command does.
+            fresh: Redo those that stand on other inputs, and what depends on them.
+
+        Raises:
+            RunError: Inputs changed; the message names all that did, and the ways on.
+        """
+        self._redo = ranks.from_first(lambda: self._check(own, fresh))
+        if ranks.is_first():
+            for change in self.run.changes:
+                log.info(
+                    f"going on with {change.key}={change.after_in_words} "
+                    f"(before: {change.before_in_words})"
+                )
+            self.run.adopt(self.recipe)
+
+    def is_done(self, stage: str) -> bool:
+        """Return whether a stage's output is there and can be taken over."""
+        if stage in self._redo:
+            return False
+        if stage == "train":
+            return self.run.is_trained()
+        return self.run.is_done(stage) and self.results.has(stage)
+
+    def begin(self, stage: str) -> None:
+        """Record what a stage is made of, as its model is loaded; clear what it replaces.
+
+        Raises:
+            RunError: Part of its output is there and was made of something else.
+        """
+        ranks.from_first(lambda: self._begin(stage))
+        self._redo.pop(stage, None)
+
+    def finish(self, stage: str) -> None:
+        """Note that a stage is done; a model that was measured before it is measured again."""
+        ranks.from_first(lambda: self._finish(stage))
+
+    def verify(self) -> None:
+        """Refuse to show outputs of which the inputs, as far as they are here, have changed.
+
+        Raises:
+            RunError: Some have.
+        """
+        stale, unchecked = self._stale()
+        if stale:
+            stages = _listed([stage for stage in STAGES if any(s == stage for s, _ in stale)])
+            raise RunError(
+                f"run folder {self.run.folder}: {_in_words(stale)}; give the command that made the "
+                f"run with --fresh to redo {stages}, or with another --run-dir"
+            )
+        for stage in unchecked:
+            log.info(f"{_unchecked(stage)}; --fresh with the command that made it redoes it")
+
+    # --- Checking --------------------------------------------------------------------------------
+
+    def _check(self, own: Sequence[str], fresh: bool) -> dict[str, bool]:
+        stale, unchecked = self._stale()
+        named = {each.key for _, each in stale}
+        for change in self.run.changes:
+            if not change.same_result and change.key not in named:
+                how = f" from {change.before_in_words} to {change.after_in_words}"
+                stale.append(("", Difference(change.key, how, "", change.key)))
+        redo = {stage for stage, _ in stale if stage} | (
+            set(unchecked) & set(own) if fresh else set()
+        )
+        if "train" in redo and self._has_output("tuned"):
+            redo.add("tuned")
+        order = [stage for stage in STAGES if stage in redo]
+        if stale and (not fresh or not redo <= set(own)):
+            raise RunError(self._refusal(stale, order, own))
+        for stage in unchecked:
+            if stage not in redo:
+                log.info(f"{_unchecked(stage)}; it is taken over, and --fresh would redo it")
+        if unchecked:
+            self.run.note(unchecked=[stage for stage in unchecked if stage not in redo])
+        if fresh:
+            self._say_what_is_redone(stale, order)
+        return {
+            stage: all(each.key in KEEPS_ANSWERS for s, each in stale if s == stage)
+            and stage not in unchecked
+            and (stage == "base" or "train" not in redo)
+            for stage in order
+        }
+
+    def _refusal(self, stale: Stale, order: Sequence[str], own: Sequence[str]) -> str:
+        way = f"give --fresh to redo {_listed(order)}" if order else "give --fresh to go on with it"
+        if not set(order) <= set(own):
+            way = f"redo {_listed(order)} by mathtune run with --fresh"
+        return (
+            f"run folder {self.run.folder}: {_in_words(stale)}; {way}, or choose another --run-dir"
+        )
+
+    def _say_what_is_redone(self, stale: Stale, order: Sequence[str]) -> None:
+        if not order:
+            log.info("--fresh: nothing that was done has other inputs now, so nothing is redone")
+            return
+        why = f" ({_in_words(stale)})" if stale else ""
+        log.info(f"--fresh: {_listed(order)} will be redone{why}")
+        log.info("what is there now is replaced stage by stage, when the new stage begins")
+
+    def _stale(self) -> tuple[Stale, list[str]]:
+        """Return what changed since each stage that has output, and the stages without a record."""
+        stale: Stale = []
+        unchecked = []
+        for stage in STAGES:
+            if self._has_output(stage):
+                if self._record(stage) is None:
+                    unchecked.append(stage)
+                stale += [(stage, each) for each in self._changed(stage)]
+        return stale, unchecked
+
+    def _changed(self, stage: str) -> list[Difference]:
+        then = self._record(stage)
+        if then is None or not self._has_output(stage):
+            return []
+        found = differences(then, self._current.of(stage), self._current.questions)
+        if stage == "train":
+            return found + list(self._replaced_model())
+        files = self.run.predictions_of(stage)
+        figures = self.results.data.get("evaluations", ())
+        return found + list(foreign_predictions(files, then, figures))
+
+    def _replaced_model(self) -> Iterator[Difference]:
+        made = read_json(self.run.inputs("train")).get("made")
+        here = self._current.model(str(self.run.model)).weights
+        if made and here and made != here:
+            detail = "its weights are not those that training wrote"
+            yield Difference(str(self.run.model), "", detail, "weights")
+
+    def _has_output(self, stage: str) -> bool:
+        if stage == "train":
+            return self.run.model.exists() or any(self.run.checkpoints.glob("*"))
+        return any(path.stat().st_size for path in self.run.predictions_of(stage))
+
+    def _record(self, stage: str) -> Inputs | None:
+        path = self.run.inputs(stage)
+        if not path.is_file():
+            return None
+        values = read_json(path)
+        try:
+            return Inputs.from_json(values)
+        except (TypeError, AttributeError) as error:
+            raise damaged(path, str(error)) from error
+
+    # --- Beginning -------------------------------------------------------------------------------
+
+    def _begin(self, stage: str) -> None:
+        if stage in self._redo:
+            self._clear(stage, keep_answers=self._redo[stage])
+            if stage == "train":
+                self._clear("tuned")
+        elif changed := self._changed(stage):  # as far as only the loaded model shows
+            stale = [(stage, each) for each in changed]
+            raise RunError(self._refusal(stale, [stage], [stage]))
+        elif self._has_output(stage) and self._record(stage) is None:
+            return  # begun by an earlier version: the rest is of today, but not the whole
+        now = self._current.of(stage)
+        self.run.inputs(stage).parent.mkdir(exist_ok=True)
+        write_json(self.run.inputs(stage), now.to_json())
+        self.run.note(inputs={stage: now.in_short()})
+        if stage != "train":
+            planned = prediction_files(self.run, stage, self.splits.test, self.recipe.eval)
+            for test_set, _, path in planned:
+                write_side(path, now, test_set.label)
+
+    def _finish(self, stage: str) -> None:
+        self.run.finish_stage(stage)
+        if stage != "train" or self._record(stage) is None:
+            return
+        made = {"made": dict(self._current.model(str(self.run.model)).weights)}
+        write_json(self.run.inputs("train"), {**read_json(self.run.inputs("train")), **made})
+        if changed := self._changed("tuned"):
+            log.info(f"{changed[0].what} changed since tuned was measured: it is measured again")
+            self._clear("tuned")
+
+    def _clear(self, stage: str, *, keep_answers: bool = False) -> None:
+        """Remove what a stage has left; with ``keep_answers`` only grade it again."""
+        self.run.forget_stage(stage)
+        if stage == "train":
+            names = ("model", "metrics.jsonl", "adapter_init", "tracking.json", "tensorboard")
+            for path in (*self.run.checkpoints.glob("*"), *map(self.run.folder.joinpath, names)):
+                remove(path)
+            return
+        self.results.drop(stage)
+        if keep_answers:
+            for path in self.run.predictions_of(stage):
+                write_rows(path, regrade(whole_rows(path).rows))
+            return
+        folder = self.run.folder / "predictions"
+        for path in (*folder.glob(f"{stage}.jsonl*"), *folder.glob(f"{stage}--*")):
+            remove(path)
+
+
+def _unchecked(stage: str) -> str:
+    what = "training" if stage == "train" else f"the measurement of {stage}"
+    return f"{what} was begun by an earlier version and cannot be checked against its inputs"
+
+
+def _in_words(stale: Stale) -> str:
+    """Return what changed, and since when, as one clause for each such event."""
+    events: dict[Difference, list[str]] = {}
+    for stage, difference in stale:
+        events.setdefault(difference, []).append(_EVENTS.get(stage, "the run folder was made"))
+    clauses: dict[str, list[Difference]] = {}
+    for difference, since in events.items():
+        clauses.setdefault(_listed(since), []).append(difference)
+    return _listed([_clause(each, since) for since, each in clauses.items()])
+
+
+def _clause(changed: Sequence[Difference], since: str) -> str:
+    details = [f" ({each.detail})" if each.detail else "" for each in changed]
+    if len(changed) == 1:
+        return f"{changed[0].what} changed{changed[0].how} since {since}{details[0]}"
+    pairs = zip(changed, details, strict=True)
+    return f"{_listed([f'{e.what} changed{e.how}{detail}' for e, detail in pairs])} since {since}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
