@@ -89,11 +89,12 @@ def test_finished_run_is_not_done_again(real_data, tmp_path):
 
 def watch_training(monkeypatch: pytest.MonkeyPatch, seen: dict[str, object]) -> None:
     """Note what the trainer really holds when training begins; nothing is replaced."""
-    from mathtune.training.callbacks import ProgressBar
+    from mathtune.training.loop import TrainingLoop
 
-    original = ProgressBar.on_train_begin
+    original = TrainingLoop.run
 
-    def note(self, args, state, control, model=None, optimizer=None, **kwargs):
+    def note(self):
+        model, optimizer = self.model, self.optimizer
         layers = [m for m in model.modules() if hasattr(m, "lora_A")]
         weight = layers[0].base_layer.weight
         seen["weight"] = type(weight).__name__
@@ -104,6 +105,6 @@ def watch_training(monkeypatch: pytest.MonkeyPatch, seen: dict[str, object]) -> 
         seen["adapted"] = {
             name.rsplit(".", 1)[-1] for name, m in model.named_modules() if hasattr(m, "lora_A")
         }
-        original(self, args, state, control, **kwargs)
+        original(self)
 
-    monkeypatch.setattr(ProgressBar, "on_train_begin", note)
+    monkeypatch.setattr(TrainingLoop, "run", note)

@@ -267,7 +267,7 @@ def stored_recipe(path: Path) -> Recipe:
 
     try:
         raw = read_yaml(path.read_text(encoding="utf-8"))
-        return config.parse(raw if isinstance(raw, dict) else {})
+        return config.parse_saved(raw if isinstance(raw, dict) else {})
     except FileNotFoundError:
         fault = "is missing"
     except ConfigError as error:

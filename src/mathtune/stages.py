@@ -162,7 +162,7 @@ def compare(binding: Binding) -> None:
     """Compare base and tuned model, where there was a base."""
     recipe = binding.recipe
     if recipe.model.name_or_path and ranks.is_first():
-        compared = compare_all(binding.run, binding.splits.test, recipe.eval, seed=recipe.seed)
+        compared = compare_all(binding.run, binding.splits.test, recipe.eval)
         binding.results.add_comparisons(compared)
 
 
@@ -260,8 +260,11 @@ def plan(
     memory: int | None,
     devices: int,
     changed: Callable[[Sequence[str]], Recipe],
+    trace: bool = False,
 ) -> Plan:
     """Return what training a recipe will take, from configurations and what data are here."""
+    measured = " and measuring this machine" if device is None and memory is None else ""
+    log.info("loading PyTorch%s", measured)
     from mathtune.planning.plan import find_device, make_plan
 
     found = find_device(device, memory)
@@ -275,6 +278,7 @@ def plan(
         devices=devices,
         changed=changed,
         say=log.info,
+        trace=trace,
     )
 
 

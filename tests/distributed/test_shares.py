@@ -11,7 +11,7 @@ from mathtune.evaluation.evaluate import evaluate
 from mathtune.generation.engine import Decoding
 from mathtune.generation.scripted import ScriptedEngine
 from mathtune.records import Example, Problem, ProblemSet, Prompt
-from mathtune.training.batching.across_ranks import parts, passes
+from mathtune.training.batching.across_ranks import micro_batches, parts
 from mathtune.training.batching.micro_batches import Limits
 from models_for_tests import saved_model
 
@@ -22,12 +22,12 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("examples", [EXAMPLES, EXAMPLES[:1]], ids=["seven", "one"])
-def test_every_example_counts_once_and_all_ranks_run_as_many_passes(examples, monkeypatch):
+def test_every_example_counts_once_and_all_ranks_run_as_many_micro_batches(examples, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     counted, counts = [], []
     for rank in range(3):
         monkeypatch.setenv("RANK", str(rank))
-        own = passes(examples, Limits(examples=2, tokens=12, targets=99))
+        own = micro_batches(examples, Limits(examples=2, tokens=12, targets=99))
         assert {weight for _, weight in own} <= {0.0, 1.0}
         counted += [example for micro, weight in own if weight for example in micro]
         counts.append(len(own))

@@ -12,6 +12,7 @@ from mathtune.errors import ConfigError, DataError
 from mathtune.evaluation.compare import compare, compare_files
 from mathtune.evaluation.difference import table, type_table, verdict
 from mathtune.evaluation.rows import write_rows
+from mathtune.evaluation.statistics import mcnemar_power
 
 MakeRow = Callable[..., dict[str, Any]]
 
@@ -46,14 +47,13 @@ def test_figures_by_hand(make_sides: Any) -> None:
     # McNemar exact: 10 of 40 against a fair coin
     assert found.overall.mcnemar_p == pytest.approx(stats.binomtest(10, 40, 0.5).pvalue)
     # per problem +1 with 0.3, -1 with 0.1: variance 0.4 - 0.04 = 0.36, standard error 0.06,
-    # so the interval is 0.2 -+ 1.96 * 0.06 = 0.082 to 0.318; differences are multiples of 0.01
-    assert found.overall.low == pytest.approx(0.082, abs=0.0151)
-    assert found.overall.high == pytest.approx(0.318, abs=0.0151)
-    # Connor: d = 0.1751 solves sqrt(100) d = 1.96 sqrt(0.4) + 0.8416 sqrt(0.4 - d^2), as
-    # 1.751 = 1.2396 + 0.8416 * sqrt(0.36934) = 1.2396 + 0.5115
-    assert found.smallest_detectable_difference == pytest.approx(0.1751, abs=1e-4)
-    again = compare(before, after)
-    assert again.overall == found.overall  # seeded
+    # so the textbook interval is 0.2 -+ 1.96 * 0.06 = 0.082 to 0.318, and Tango's is close to it
+    assert found.overall.low == pytest.approx(0.0795, abs=5e-5)
+    assert found.overall.high == pytest.approx(0.3170, abs=5e-5)
+    assert found.result()["interval_method"] == "paired score (Tango 1998)"
+    # The exact test has 80 % power there; Connor's formula, without it, says 0.1751.
+    assert found.smallest_detectable_difference == pytest.approx(0.1818, abs=5e-5)
+    assert mcnemar_power(100, 0.4 / 2 + 0.0909, 0.4 / 2 - 0.0909) == pytest.approx(0.8, abs=1e-3)
 
 
 def test_gained_and_lost_with_both_answers(make_sides: Any) -> None:
@@ -87,9 +87,10 @@ def test_a_gain_a_loss_and_none(make_sides: Any) -> None:
         "No difference can be shown with 200 problems: exact match on test set is 45.0 % for base "
         "and 46.0 % for tuned (+1.0 points"
     )
-    # Connor with n = 200 and r = 22/200 = 0.11: d = 0.0653, as 14.1421 * 0.0653 = 0.9235 and
-    # 1.96 * sqrt(0.11) + 0.8416 * sqrt(0.11 - 0.0653^2) = 0.6500 + 0.2737 = 0.9237
-    assert "under about 6.5 points may well go unseen" in none
+    assert mcnemar_power(200, (0.11 + 0.0674) / 2, (0.11 - 0.0674) / 2) == pytest.approx(
+        0.8, abs=1e-3
+    )
+    assert "under about 6.7 points may well go unseen" in none
 
     same, _ = make_sides(both=5, neither=195)
     equal = verdict(compare(same, same))
@@ -128,7 +129,7 @@ def test_by_type_with_holm(make_row: MakeRow) -> None:
     assert cost.difference == pytest.approx(-1 / 6)
     lines = [" ".join(line.split()) for line in type_table(found).splitlines()]
     assert lines[0].startswith("| type | n | base | tuned | difference | 95 % interval | gained |")
-    assert lines[2].startswith("| age | 8 | 0.0 % | 100.0 % | +100.0 | 100.0 to 100.0 | 8 | 0 |")
+    assert lines[2].startswith("| age | 8 | 0.0 % | 100.0 % | +100.0 | 35.1 to 100.0 | 8 | 0 |")
     assert lines[3].startswith("| cost | 6 | 50.0 % | 33.3 % | -16.7 |")
     assert type_table(compare(before[-1:], after[-1:])) == ""
 
@@ -194,8 +195,9 @@ def test_result_follows_the_run_folder(make_sides: Any) -> None:
         "gained": 12,
         "lost": 1,
     }.items() <= found.items()
-    # sqrt(20) * 0.4758 = 2.128 = 1.96 * sqrt(13/20) + 0.8416 * sqrt(0.65 - 0.4758^2)
-    assert found["smallest_detectable_difference"] == pytest.approx(0.4758, abs=1e-4)
+    detectable = found["smallest_detectable_difference"]
+    assert detectable == pytest.approx(0.5007, abs=1e-4)
+    assert mcnemar_power(20, (0.65 + detectable) / 2, (0.65 - detectable) / 2) >= 0.8
     assert found["difference_low"] < 0.55 < found["difference_high"]
     assert found["by_type"]["age"]["gained"] == 12
     json.dumps(found, allow_nan=False)
@@ -221,6 +223,9 @@ def test_files_two_and_more(tmp_path: Path, make_sides: Any) -> None:
     # On its own the second would count as shown (0.031); as one of three it does not (0.0625).
     assert verdict(compare(before, slightly)).endswith("a real gain.")
     text = table(three)
+    assert text.splitlines()[-1] == (
+        "Interval of a difference: paired score (Tango 1998). p: McNemar's exact test."
+    )
     assert "real gain" in verdict(three[0])
     assert "adjusted for 3 comparisons = 0.012" in verdict(three[0])
     assert "real" not in verdict(three[1])

@@ -7,18 +7,18 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, special, stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from mathtune.evaluation.statistics import (
     Interval,
-    bootstrap_counts,
     holm,
     majority,
     mcnemar_exact,
-    paired_bootstrap,
+    mcnemar_power,
+    paired_score_interval,
     pass_at_k,
     smallest_detectable_difference,
     wilson,
@@ -79,54 +79,84 @@ def test_mcnemar_neither_overflows_nor_fails_on_large_counts() -> None:
         mcnemar_exact(-1, 3)
 
 
-def test_bootstrap_agrees_with_scipy_resampling_problem_by_problem() -> None:
-    random = np.random.default_rng(1)
-    before = random.random(150) < 0.4
-    after = np.where(random.random(150) < 0.3, ~before, before)
-    theirs = stats.bootstrap(
-        (before.astype(float), after.astype(float)),
-        lambda a, b, axis: np.mean(b, axis=axis) - np.mean(a, axis=axis),
-        paired=True,
-        vectorized=True,
-        n_resamples=20_000,
-        method="percentile",
-        rng=np.random.default_rng(2),
-    ).confidence_interval
-    ours = paired_bootstrap(list(before), list(after), resamples=20_000)
-    # Differences are multiples of 1/150; Monte Carlo error may move an end by one of them.
-    assert ours.low == pytest.approx(theirs.low, abs=1.01 / 150)
-    assert ours.high == pytest.approx(theirs.high, abs=1.01 / 150)
+@pytest.mark.parametrize(
+    ("n", "gained", "lost", "low", "high"),
+    [
+        # Bentur et al. 2009 as in Fagerland, Lydersen and Laake 2014, "Recommended tests and
+        # confidence intervals for paired binomial proportions": 1 and 7 discordant of 21.
+        (21, 1, 7, -0.517, -0.026),
+        # None discordant, by hand: the score is sqrt(n d / (1 - d)), so d = z² / (n + z²).
+        (50, 0, 0, -3.84146 / 53.84146, 3.84146 / 53.84146),
+        # All gained, by hand: the score is sqrt(n (1 - d) / (1 + d)), d = (n - z²) / (n + z²).
+        (10, 10, 0, 6.15854 / 13.84146, 1.0),
+    ],
+)
+def test_tango_agrees_with_published_intervals(
+    n: int, gained: int, lost: int, low: float, high: float
+) -> None:
+    ours = paired_score_interval(n, gained, lost)
+    assert (ours.low, ours.high) == pytest.approx((low, high), abs=5e-4)
+    turned = paired_score_interval(n, lost, gained)
+    assert (turned.low, turned.high) == pytest.approx((-ours.high, -ours.low), abs=1e-12)
 
 
-def test_bootstrap_spreads_as_the_exact_variance_says() -> None:
-    # 1000 pairs, 300 gained, 100 lost. Per problem the change is +1, -1 or 0 with mean 0.2 and
-    # variance 0.3 + 0.1 - 0.2^2 = 0.36; over 1000 problems the standard error is
-    # 0.6/sqrt(1000) = 0.01897, so the 95 % interval is 0.2 -+ 1.96 * 0.01897 = 0.1628 to 0.2372.
-    ours = bootstrap_counts(1000, 300, 100, resamples=50_000)
-    assert ours.low == pytest.approx(0.1628, abs=0.0016)
-    assert ours.high == pytest.approx(0.2372, abs=0.0016)
-    wider = bootstrap_counts(1000, 300, 100, resamples=50_000, confidence=0.99)
-    assert wider.low < ours.low < ours.high < wider.high
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize(
+    ("n", "gained", "lost"), [(21, 1, 7), (44, 9, 2), (160, 40, 20), (200, 161, 0), (1319, 66, 13)]
+)
+def test_tango_is_the_score_test_turned_round(
+    n: int, gained: int, lost: int, confidence: float
+) -> None:
+    """At either end the score test, its likelihood maximised by scipy, is just at its level."""
+    z = stats.norm.ppf((1 + confidence) / 2)
+    ours = paired_score_interval(n, gained, lost, confidence)
+    for end in (ours.low, ours.high):
+
+        def unlikely(rate_lost: float, end: float = end) -> float:
+            shares = [rate_lost + end, rate_lost, 1 - 2 * rate_lost - end]
+            counts = [gained, lost, n - gained - lost]
+            return -float(sum(special.xlogy(counts, np.maximum(shares, 1e-300))))
+
+        bounds = (max(0.0, -end), (1 - end) / 2)
+        fitted = optimize.minimize_scalar(unlikely, bounds=bounds, options={"xatol": 1e-12}).x
+        score = (gained - lost - n * end) / math.sqrt(n * (2 * fitted + end - end * end))
+        assert abs(score) == pytest.approx(z, rel=2e-4)
 
 
-def test_bootstrap_is_seeded_and_signed() -> None:
-    before, after = [True] * 5 + [False] * 15, [False] * 2 + [True] * 10 + [False] * 8
-    one = paired_bootstrap(before, after, seed=3)
-    assert one == paired_bootstrap(before, after, seed=3)
-    # 2 lost, 7 gained, 11 unchanged
-    assert one == bootstrap_counts(20, gained=7, lost=2, seed=3)
-    turned = bootstrap_counts(20, gained=2, lost=7, seed=3)
-    assert one.low > turned.low
-    assert bootstrap_counts(20, 0, 0) == Interval(0.0, 0.0)
-    assert bootstrap_counts(20, 20, 0) == Interval(1.0, 1.0)
+def test_tango_and_mcnemar_agree_on_what_is_a_difference() -> None:
+    """Where the exact test finds a difference the interval leaves out 0; never the other way."""
+    for gained, lost in itertools.product(range(60), range(60)):
+        ours = paired_score_interval(120, gained, lost)
+        if mcnemar_exact(gained, lost) < 0.05:
+            assert ours.low > 0 or ours.high < 0, (gained, lost)
 
 
-def test_bootstrap_refuses_what_is_no_pairing() -> None:
-    for before, after in [([True], []), ([], [])]:
-        with pytest.raises(ValueError, match="at least one"):
-            paired_bootstrap(before, after)
-    with pytest.raises(ValueError, match="exceed n"):
-        bootstrap_counts(5, 4, 2)
+def test_tango_refuses_what_is_no_pairing() -> None:
+    for n, gained, lost in [(0, 0, 0), (5, 4, 2), (5, -1, 2)]:
+        with pytest.raises(ValueError, match="exceed n"):
+            paired_score_interval(n, gained, lost)
+
+
+RATES = [(0.1, 0.1), (0.2, 0.05), (0.3, 0.2), (0.05, 0.01), (0.02, 0.0)]
+
+
+@pytest.mark.parametrize(("gain", "loss"), RATES)
+@pytest.mark.parametrize("n", [50, 200])
+def test_tango_holds_the_true_difference_in_95_of_100(n: int, gain: float, loss: float) -> None:
+    """Exactly, over all outcomes; ``benchmarks/coverage.py`` does the same for 1,319."""
+    coverage = 0.0
+    for gained, likely in enumerate(stats.binom.pmf(range(n + 1), n, gain)):
+        given = stats.binom.pmf(range(n - gained + 1), n - gained, loss / (1 - gain))
+        for lost, each in enumerate(given):
+            if likely * each > 1e-8:
+                ours = paired_score_interval(n, gained, lost)
+                coverage += likely * each * (ours.low <= gain - loss <= ours.high)
+    if (n, loss) == (50, 0.0):
+        # Out of reach: with nothing ever lost, gains of 0 to 2 have 92.2 %, 0 to 3 98.2 %.
+        assert coverage == pytest.approx(0.9968, abs=1e-4)
+        assert stats.binom.cdf([2, 3], n, gain) == pytest.approx([0.9216, 0.9822], abs=1e-4)
+    else:
+        assert 0.93 < coverage < 0.97
 
 
 @pytest.mark.parametrize(
@@ -172,34 +202,51 @@ def test_majority() -> None:
     assert majority([]) is None
 
 
-def test_detectable_difference_inverts_the_sample_size_formula() -> None:
-    # 200 pairs, 20 % discordant, 5 % level, 80 % power: d = 0.08808 solves
-    # sqrt(200) d = 1.95996 sqrt(0.2) + 0.84162 sqrt(0.2 - d^2):
-    # 1.24564 = 0.87652 + 0.84162 * sqrt(0.2 - 0.00776) = 0.87652 + 0.36901
-    assert smallest_detectable_difference(200, 0.2) == pytest.approx(0.0881, abs=5e-5)
-    for n, rate in [(50, 0.5), (200, 0.2), (1319, 0.1), (1319, 1.0)]:
-        d = smallest_detectable_difference(n, rate)
-        assert 0 < d < rate
-        needed = (1.959964 * math.sqrt(rate) + 0.841621 * math.sqrt(rate - d * d)) ** 2 / d**2
-        assert needed == pytest.approx(n, rel=1e-4)
+@pytest.mark.parametrize(("gain", "loss"), [*RATES, (0.0, 0.3), (1.0, 0.0), (0.5, 0.5)])
+@pytest.mark.parametrize("n", [5, 50, 200, 1319])
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
+def test_power_is_that_of_the_exact_test(n: int, gain: float, loss: float, alpha: float) -> None:
+    rate, power = gain + loss, 0.0
+    for pairs in range(n + 1):
+        likely = stats.binom.pmf(pairs, n, rate)
+        if likely < 1e-12:
+            continue
+        few = 0  # the largest count on one side that is still rejected, plus one
+        while 2 * stats.binom.cdf(few, pairs, 0.5) < alpha:
+            few += 1
+        tails = stats.binom.cdf(few - 1, pairs, [gain / rate, loss / rate])
+        power += likely * tails.sum()
+    assert mcnemar_power(n, gain, loss, alpha) == pytest.approx(power, abs=1e-9)
 
 
-def test_detectable_difference_has_the_power_it_promises() -> None:
-    n, rate = 500, 0.2
+def test_power_by_hand() -> None:
+    # 6 pairs, all discordant with equal chances: p < 0.05 where all go one way, 2 / 2^6
+    assert mcnemar_power(6, 0.5, 0.5) == pytest.approx(2 / 64)
+    # 7 pairs, discordant with 0.5 and then all gained: 6 or 7 of them, (7 + 1) / 2^7
+    assert mcnemar_power(7, 0.5, 0.0) == pytest.approx(8 / 128)
+    assert mcnemar_power(5, 1.0, 0.0) == mcnemar_power(200, 0.0, 0.0) == 0.0
+    with pytest.raises(ValueError, match="add up to 1"):
+        mcnemar_power(10, 0.7, 0.4)
+
+
+@pytest.mark.parametrize(("n", "rate"), [(50, 0.25), (200, 0.2), (500, 0.2), (1319, 0.06)])
+def test_detectable_difference_is_found_in_4_of_5_simulated_cases(n: int, rate: float) -> None:
     d = smallest_detectable_difference(n, rate)
-    random = np.random.default_rng(0)
+    assert 0 < d < rate
     shares = [(rate + d) / 2, (rate - d) / 2, 1 - rate]
-    draws = random.multinomial(n, shares, size=2000)
-    found = np.mean([mcnemar_exact(int(g), int(lost)) < 0.05 for g, lost, _ in draws])
-    # The formula is for the large-sample test; the exact one is a little more careful.
-    assert 0.74 < found < 0.83
+    draws = np.random.default_rng(0).multinomial(n, shares, size=20_000)[:, :2]
+    pairs, counts = np.unique(draws, axis=0, return_counts=True)
+    found = [mcnemar_exact(int(gained), int(lost)) < 0.05 for gained, lost in pairs]
+    assert counts[found].sum() / counts.sum() == pytest.approx(0.8, abs=0.01)
+    assert smallest_detectable_difference(n, rate, power=0.9) > d
 
 
 def test_detectable_difference_where_nothing_differed() -> None:
-    # All discordance is the difference itself: n d = (1.95996 + 0.84162 sqrt(1 - d))^2,
-    # for n = 200: d = 0.0388, as (1.95996 + 0.84162 * 0.98046)^2 = 7.758 = 200 * 0.0388
-    assert smallest_detectable_difference(200, 0.0) == pytest.approx(0.0388, abs=1e-4)
+    # All discordance is the difference itself: 6 or more of 200 must be gained, and
+    # P(X >= 6) of 200 tries at 0.03924 is 0.8
+    d = smallest_detectable_difference(200, 0.0)
+    assert stats.binom.sf(5, 200, d) == pytest.approx(0.8, abs=1e-4)
+    assert d == pytest.approx(0.0392, abs=1e-4)
     assert smallest_detectable_difference(3, 0.0) == 1.0  # 3 pairs show nothing at this level
-    assert smallest_detectable_difference(200, 0.2, power=0.9) > 0.0881
     with pytest.raises(ValueError, match="n=0"):
         smallest_detectable_difference(0, 0.2)

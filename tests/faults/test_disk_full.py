@@ -70,13 +70,16 @@ def test_disk_full_in_training_and_the_same_command_goes_on(tmp_path: Path, disk
         model = tiny_model("llama", len(tokenizer), hidden_size=64, attention_dropout=0.1)
         saves = 0
 
-        def fill(*_: object) -> None:
+        save = model.save_pretrained
+
+        def fill(*arguments: object, **options: object) -> None:
             nonlocal saves
             saves += 1
             if saves == filled_at_save:
                 leave_free(disk, 300_000)  # less than the weights alone
+            save(*arguments, **options)
 
-        model.register_state_dict_pre_hook(fill)
+        model.save_pretrained = fill
         folder.mkdir(exist_ok=True)
         train(
             recipe,

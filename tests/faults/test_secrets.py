@@ -75,7 +75,7 @@ def test_a_run_with_trackers_writes_none(tmp_path: Path) -> None:
         f"model={model}", "data.train.0.n=12", "data.train.1.n=4", "data.train.2.n=4",
         "data.validation.0.n=4", "data.max_test_samples=2", "train.max_steps=2",
         "train.eval_steps=2", "train.per_device_train_batch_size=2", "train.max_length=500",
-        "train.exact_match_samples=0", "eval.max_new_tokens=4", "eval.bootstrap_resamples=100",
+        "train.exact_match_samples=0", "eval.max_new_tokens=4",
         "tracking.report_to=[wandb,tensorboard]",
     ]  # fmt: skip
     done = mathtune(

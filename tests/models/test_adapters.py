@@ -25,8 +25,8 @@ from mathtune.models.loading import load_model
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
 from mathtune.storage import is_whole
+from mathtune.training.loop import TrainingLoop
 from mathtune.training.run import train
-from mathtune.training.trainer import MathTrainer
 from models_for_tests import saved_model, tiny_model
 from tokenizers_for_tests import bpe
 
@@ -212,14 +212,14 @@ def test_interrupted_run_ends_with_the_same_adapter_to_the_bit(tmp_path, kind):
 def test_b_learns_faster_by_the_ratio(tmp_path, monkeypatch):
     """LoRA+ in the real optimisers, kept through the schedule."""
     seen: dict[str, torch.optim.Optimizer] = {}
-    original = MathTrainer.create_optimizer
+    original = TrainingLoop.run
 
-    def note(self, model=None):
-        seen["optimizer"] = original(self, model)
+    def note(self):
+        original(self)
+        seen["optimizer"] = self.optimizer
         seen["names"] = {id(p): name for name, p in self.model.named_parameters()}
-        return seen["optimizer"]
 
-    monkeypatch.setattr(MathTrainer, "create_optimizer", note)
+    monkeypatch.setattr(TrainingLoop, "run", note)
     base, _ = saved_model(tmp_path / "base", "llama")
     for optim in ("adamw_torch", "paged_adamw_8bit"):
         four_bit = f"model.load_in_4bit={'true' if optim == 'paged_adamw_8bit' else 'false'}"

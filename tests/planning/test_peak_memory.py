@@ -14,6 +14,7 @@ from transformers import AutoConfig
 
 from mathtune import config
 from mathtune.models.compute import Compute
+from mathtune.planning.layer_extrapolation import MemoryPlanner
 from mathtune.planning.memory_trace import Use
 from mathtune.planning.peak_memory import MemoryPlan, plan_memory
 from mathtune.planning.text_lengths import example_of
@@ -139,6 +140,54 @@ def test_sharing_out_leaves_activations_whole():
     found = plan()
     shared = found.peak - found.by_use[Use.ACTIVATIONS] - found.by_use[Use.LOGITS]
     assert found.sharded(4) == pytest.approx(found.peak - 3 / 4 * shared, abs=4)
+
+
+@pytest.mark.parametrize("layers", [12, 40])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["train.gradient_checkpointing=true", "train.optim=adamw_8bit"],
+        ["adapter.r=8", "train.logits_chunk_bytes=100000"],
+        ["adapter.r=8", "model.load_in_4bit=true", "train.gradient_checkpointing=true"],
+    ],
+    ids=["full", "full-checkpointing-8bit", "lora-chunks", "qlora-checkpointing"],
+)
+def test_two_layers_say_what_all_layers_do(overrides, layers):
+    """The peak, its parts, operations and parameters, with and without walking through all."""
+    recipe = config.load("smollm2-135m-gsm8k", overrides)
+    hf_config = AutoConfig.for_model(**{**SHAPE, "num_hidden_layers": layers})
+    limits = limits_on(recipe, hf_config, "cpu")
+    micro_batches = [[example_of(100, 40, recipe)] * 3, [example_of(60, 10, recipe)] * 2]
+    compute = Compute("cpu", "a test", torch.float32, True, "")
+    given = {"limits": limits, "accumulates": True}
+    said: list[str] = []
+    planner = MemoryPlanner(hf_config, trace=False, say=said.append)
+    found = planner.plan(recipe, compute, micro_batches, **given)
+    whole = plan_memory(recipe, hf_config, compute, micro_batches, **given)
+    assert said == []  # that all layers had to be walked through
+    assert found.parameters == whole.parameters
+    assert found.kernels == whole.kernels
+    assert found.flops_per_token == pytest.approx(whole.flops_per_token)
+    assert found.peak == pytest.approx(whole.peak, rel=0.01)
+    assert found.moment == whole.moment
+    for use in Use:
+        assert found.by_use[use] == pytest.approx(whole.by_use[use], abs=0.02 * whole.peak)
+
+
+def test_layers_that_differ_are_all_walked_through():
+    recipe = config.load("smollm2-135m-gsm8k")
+    kinds = ["sliding_attention", "full_attention"] * 4
+    mixed = {**SHAPE, "model_type": "gemma3_text", "num_hidden_layers": 8, "head_dim": 16}
+    hf_config = AutoConfig.for_model(**mixed, layer_types=kinds)
+    limits = limits_on(recipe, hf_config, "cpu")
+    said: list[str] = []
+    compute = Compute("cpu", "a test", torch.float32, False, "")
+    micro_batches, given = [[example_of(50, 10, recipe)]], {"limits": limits, "accumulates": True}
+    planner = MemoryPlanner(hf_config, trace=False, say=said.append)
+    found = planner.plan(recipe, compute, micro_batches, **given)
+    assert said == ["walking through all 8 layers"]
+    assert found == plan_memory(recipe, hf_config, compute, micro_batches, **given)
 
 
 def test_peak_of_real_training_is_as_planned():

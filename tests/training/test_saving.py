@@ -197,7 +197,7 @@ def test_a_validation_that_is_cut_off_is_saved_once(tmp_path, monkeypatch):
     """Transformers comes by once more at the end of an epoch."""
     sealed = []
     monkeypatch.setattr(
-        "mathtune.training.checkpointed.seal",
+        "mathtune.training.checkpointing.checkpoint.seal",
         lambda folder: [sealed.append(folder), seal(folder)],
     )
     settings = ("train.eval_strategy=steps", "train.eval_steps=3", "train.save_steps=3")
@@ -217,7 +217,7 @@ def test_a_validation_that_was_due_and_then_not_saved_is_logged_once(tmp_path, m
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken, pytest.raises(DiskError):
-        broken.setattr("mathtune.training.checkpointed.seal", full)
+        broken.setattr("mathtune.training.checkpointing.checkpoint.seal", full)
         run(tmp_path / "cut", *settings, exact_match=solves(1))
     run(tmp_path / "cut", *settings, exact_match=solves(1))
     assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")

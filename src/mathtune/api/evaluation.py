@@ -140,7 +140,6 @@ def compare(
             stages.files_to_compare(paths),
             allow_different=allow_different,
             confidence=confidence,
-            seed=42,
         )
     )
 

@@ -23,6 +23,9 @@ _CHECKED_WHERE_USED = ("eval.base_url", "eval.api_key_env")
 
 ENDINGS = (".yaml", ".yml")
 
+RETIRED = (("eval", "bootstrap_resamples"),)
+"""Knobs of earlier versions, which their run folders still hold and nothing depends on."""
+
 
 def recipe_names() -> list[str]:
     """Names of the recipes in the package, sorted."""
@@ -129,6 +132,19 @@ def parse(raw: Mapping[str, Any]) -> Recipe:
     if found.faults:
         raise ConfigError(found.faults)
     return found.recipe
+
+
+def parse_saved(raw: Mapping[str, Any]) -> Recipe:
+    """Validate what a run folder holds as its recipe, without the knobs that are no more.
+
+    Raises:
+        ConfigError: As ``parse`` does.
+    """
+    kept = dict(raw)
+    for section, knob in RETIRED:
+        if isinstance(values := kept.get(section), dict):
+            kept[section] = {key: value for key, value in values.items() if key != knob}
+    return parse(kept)
 
 
 def dump(recipe: Recipe) -> str:

@@ -272,7 +272,7 @@ class PromptConfig(Section):
 
 
 OptimizerName = str
-"""Any ``optim`` of Transformers; checked when the trainer's arguments are made."""
+"""Any ``optim`` of Transformers, which checks the name when training begins."""
 
 
 def _steps(value: int) -> int:
@@ -389,8 +389,6 @@ class EvalConfig(Section):
     """Also measure the perplexity of the gold solutions, with no solved problems before them."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Level of every interval."""
-    bootstrap_resamples: Annotated[int, Field(gt=0, le=1_000_000)] = 10_000
-    """Resamples of the paired bootstrap."""
     example: str = SEED_PROBLEM
     """A problem that both models answer in the report."""
 
@@ -440,7 +438,7 @@ class Recipe(Section):
     description: Annotated[str, SAME_RESULT] = ""
     """One sentence for ``mathtune recipes``."""
     seed: Seed = 42
-    """Of everything that is random: data order, initial weights, sampling, bootstrap."""
+    """Of everything that is random: data order, initial weights, sampling."""
     model: ModelConfig
     adapter: AdapterConfig | None = None
     """LoRA settings; empty: all weights are trained (full fine-tuning)."""

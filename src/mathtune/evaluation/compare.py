@@ -1,7 +1,7 @@
 """Predictions files, no model: who answers better, and is the difference more than chance?
 
 Problems are paired by id, so what counts are those that one side gets right and the other wrong.
-The exact McNemar test decides; a seeded paired bootstrap says how large the difference may be.
+The exact McNemar test decides; a paired score interval says how large the difference may be.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from mathtune.errors import ConfigError, DataError, did_you_mean
 from mathtune.evaluation.difference import Comparison, Difference, Pair
 from mathtune.evaluation.regrade.sides import known_decoding, read_sides, same_gold, same_prompt
 from mathtune.evaluation.statistics import (
-    bootstrap_counts,
     holm,
     mcnemar_exact,
+    paired_score_interval,
     smallest_detectable_difference,
 )
 from mathtune.evaluation.summary import rate, voted, whole_evaluation
@@ -33,8 +33,6 @@ def compare(
     labels: tuple[str, str] = ("base", "tuned"),
     allow_different: Collection[str] = (),
     confidence: float = 0.95,
-    resamples: int = 10_000,
-    seed: int = 0,
 ) -> Comparison:
     """Compare two evaluations of the same problems.
 
@@ -45,8 +43,6 @@ def compare(
         allow_different: What of ``ALLOWABLE`` may differ. With ``problems`` only those that both
             sides have are compared, and the others are counted.
         confidence: Of the intervals.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap.
 
     Raises:
         DataError: If problems, prompts or decoding differ and this was not allowed, a gold answer
@@ -80,7 +76,7 @@ def compare(
         )
 
     def difference(part: Sequence[Pair]) -> Difference:
-        return _difference(part, confidence=confidence, resamples=resamples, seed=seed)
+        return _difference(part, confidence)
 
     overall = difference(pairs)
     calculators = {row["decoding"]["calculator"] for row in (pairs[0].before, pairs[0].after)}
@@ -131,8 +127,6 @@ def compare_files(
     labels: Sequence[str] | None = None,
     allow_different: Collection[str] = (),
     confidence: float = 0.95,
-    resamples: int = 10_000,
-    seed: int = 0,
 ) -> tuple[Comparison, ...]:
     """Compare each file after the first with the first, p-values adjusted for their number (Holm).
 
@@ -142,8 +136,6 @@ def compare_files(
             folder's name before them, or else whole paths.
         allow_different: As for ``compare``; so are the other arguments and what is raised.
         confidence: Of the intervals.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap.
     """
     if len(paths) < 2:
         raise ConfigError(
@@ -162,8 +154,6 @@ def compare_files(
             labels=(labels[0], label),
             allow_different=allow_different,
             confidence=confidence,
-            resamples=resamples,
-            seed=seed,
         )
         for rows, label in zip(others, labels[1:], strict=True)
     ]
@@ -185,14 +175,10 @@ def _names(paths: Sequence[str | Path]) -> list[str]:
     return next((n for n in (stems, in_runs) if len(set(n)) == len(n)), whole)
 
 
-def _difference(
-    pairs: Sequence[Pair], *, confidence: float, resamples: int, seed: int
-) -> Difference:
+def _difference(pairs: Sequence[Pair], confidence: float) -> Difference:
     gained = sum(pair.gained for pair in pairs)
     lost = sum(pair.lost for pair in pairs)
-    interval = bootstrap_counts(
-        len(pairs), gained, lost, resamples=resamples, confidence=confidence, seed=seed
-    )
+    interval = paired_score_interval(len(pairs), gained, lost, confidence)
     p = mcnemar_exact(gained, lost)
     return Difference(
         n=len(pairs),

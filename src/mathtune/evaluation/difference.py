@@ -13,6 +13,9 @@ from mathtune.visible import visible_line
 _LONGEST = 80
 """So many characters of a name in a table."""
 
+INTERVAL_METHOD = "paired score (Tango 1998)"
+"""How the interval of a difference is found, as reports and ``results.json`` name it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -42,7 +45,7 @@ class Difference:
         after: Rate of the second.
         gained: Number of problems wrong before and right after.
         lost: Number of problems right before and wrong after.
-        low: Lower end of the paired bootstrap interval of ``difference``.
+        low: Lower end of the paired score interval of ``difference`` (Tango 1998).
         high: Upper end.
         mcnemar_p: Two-sided p-value of McNemar's exact test.
         holm_p: It, adjusted for the other tests made along with it; equal where there are none.
@@ -124,6 +127,7 @@ class Comparison:
             "after": self.overall.after,
             **_result(self.overall),
             "confidence": self.confidence,
+            "interval_method": INTERVAL_METHOD,
             "smallest_detectable_difference": self.smallest_detectable_difference,
             "tests": self.tests,
             "left_out": list(self.left_out),
@@ -191,7 +195,7 @@ def table(comparisons: Sequence[Comparison]) -> str:
     """Return comparisons against one first side as a Markdown table, with the verdicts below.
 
     Its columns are aligned, so that it can be read as it is. The last says which true difference,
-    in points, so many problems would show in 4 of 5 cases.
+    in points, so many problems would show in 4 of 5 cases. A last line names interval and test.
     """
     first = comparisons[0]
     head = ["", "n", "exact match", *_difference_heads(first), "detectable"]
@@ -203,7 +207,8 @@ def table(comparisons: Sequence[Comparison]) -> str:
         rows.append(
             [c.labels[1], str(c.overall.n), shown, *_difference_cells(c.overall), detectable]
         )
-    return "\n".join([*_aligned(rows), "", *(verdict(c) for c in comparisons)])
+    methods = f"Interval of a difference: {INTERVAL_METHOD}. p: McNemar's exact test."
+    return "\n".join([*_aligned(rows), "", *(verdict(c) for c in comparisons), methods])
 
 
 def type_table(comparison: Comparison) -> str:

@@ -211,7 +211,7 @@ def answer_example(
 
 
 def compare_all(
-    run: Run, test_sets: Sequence[ProblemSet], config: EvalConfig, *, seed: int
+    run: Run, test_sets: Sequence[ProblemSet], config: EvalConfig
 ) -> list[dict[str, Any]]:
     """Return the ``comparisons`` objects of ``results.json``, from the predictions files alone."""
     comparisons = []
@@ -223,15 +223,13 @@ def compare_all(
     for (test_set, calculator, base), (*_, tuned) in pairs:
         log.info(
             f"comparing base and tuned on {test_set.label}, calculator "
-            f"{'on' if calculator else 'off'}: {config.bootstrap_resamples:,} resamples"
+            f"{'on' if calculator else 'off'}"
         )
         comparison = compare(
             read_rows(base),
             read_rows(tuned),
             labels=("base", "tuned"),
             confidence=config.confidence,
-            resamples=config.bootstrap_resamples,
-            seed=seed,
         )
         comparisons.append(comparison.result())
     return comparisons

@@ -13,6 +13,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -39,8 +40,18 @@ class Use(Enum):
     LOGITS = "logits"
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An operation, and what is alive while it runs, in bytes by use."""
+
+    operation: Any
+    alive: Counter[Use]
+
+
 class MemoryTrace(TorchDispatchMode):
-    """Counts bytes alive by use, their peak, kernels and their arithmetic, while it is entered.
+    """Counts bytes alive by use, kernels and their arithmetic, while it is entered.
+
+    ``moments`` are those since ``begin_phase``; the first stands for what was there before.
 
     Args:
         vocabulary: Tensors whose last dimension it is are logits.
@@ -53,23 +64,24 @@ class MemoryTrace(TorchDispatchMode):
         self._blocks: dict[int, tuple[Use, int]] = {}
         self._use = Use.ACTIVATIONS
         self.alive: Counter[Use] = Counter()
-        self.peak: Counter[Use] = Counter()
+        self.moments = [Moment(None, Counter())]
         self.flops = 0
         self.kernels = 0
 
     @contextmanager
     def counting_as(self, use: Use) -> Iterator[None]:
-        """Count what is made inside as ``use``; the peak begins anew."""
+        """Count what is made inside as ``use``; a phase begins with it."""
         before, self._use = self._use, use
-        self.restart_peak()
+        self.begin_phase()
         try:
             yield
         finally:
             self._use = before
 
-    def restart_peak(self) -> None:
-        """Forget the peak so far."""
-        self.peak = self.alive.copy()
+    def begin_phase(self) -> list[Moment]:
+        """Forget the moments so far; return the list that the next ones go to."""
+        self.moments = [Moment(None, self.alive.copy())]
+        return self.moments
 
     def relabel(self, tensor: torch.Tensor, use: Use) -> None:
         """Count the block under a tensor as ``use`` from now on."""
@@ -87,11 +99,15 @@ class MemoryTrace(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if func is torch.ops.prim.device.default:  # only a question, asked at every second step
+            return func(*args, **kwargs)
         result = func(*args, **kwargs)
         tensors = [each for each in tree_leaves(result) if isinstance(each, torch.Tensor)]
         made = [self._note(func, args, tensor) for tensor in tensors]
         self.kernels += any(made) or func._schema.is_mutable  # a view starts none
-        self._note_peak(_inside(func, args))
+        alive = self.alive.copy()
+        alive[Use.ACTIVATIONS] += _inside(func, args)
+        self.moments.append(Moment(func, alive))
         self.flops += _flops(func, args, kwargs, result)
         return result
 
@@ -123,11 +139,6 @@ class MemoryTrace(TorchDispatchMode):
     def _forget(self, key: int) -> None:
         use, size = self._blocks.pop(key)
         self.alive[use] -= size
-
-    def _note_peak(self, inside: int) -> None:
-        if self.alive.total() + inside > self.peak.total():
-            self.peak = self.alive.copy()
-            self.peak[Use.ACTIVATIONS] += inside
 
 
 def _key(tensor: torch.Tensor) -> int:

@@ -6,33 +6,31 @@ through forward, backward and an optimiser step on the micro-batches that are la
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-import bitsandbytes as bnb
 import torch
 from accelerate.utils import convert_outputs_to_fp32
-from bitsandbytes.functional import QuantState
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
-from transformers import AutoModelForCausalLM, Trainer
+from transformers import Trainer
 from transformers.training_args import OptimizerNames
 
-from mathtune.config.schema import ModelConfig, Recipe
-from mathtune.errors import ModelError
-from mathtune.models.adapters import add_adapter, check_targets
+import mathtune.training.loss.cross_entropy as cross_entropy
+from mathtune.config.schema import Recipe
 from mathtune.models.compute import Compute
 from mathtune.models.loading import ParameterCounts, count_parameters
-from mathtune.planning.memory_trace import MemoryTrace, Use
+from mathtune.planning.memory_trace import MemoryTrace, Moment, Use
+from mathtune.planning.model_without_data import build, give_storage
 from mathtune.records import Example
-from mathtune.training.batching.micro_batches import Limits, collate
+from mathtune.training.batching.micro_batches import Limits, MicroBatch, collate
 from mathtune.training.batching.padding_free import attention_within_examples
+from mathtune.training.loss.cross_entropy import row_chunks
 from mathtune.training.loss.supervised import summed_loss
 
 
@@ -79,6 +77,8 @@ def plan_memory(
 ) -> MemoryPlan:
     """Return the peak over forward and backward of each micro-batch and an optimiser step.
 
+    Every layer is walked through; ``layer_extrapolation.py`` says the same from a few.
+
     Args:
         recipe: Method, optimiser, checkpointing.
         hf_config: The model's Transformers configuration.
@@ -90,17 +90,124 @@ def plan_memory(
     Raises:
         ModelError: The model cannot be built, or the adapter does not fit it.
     """
-    text = hf_config.get_text_config()
-    trace = MemoryTrace(int(text.vocab_size), int(text.hidden_size))
-    model = _build(recipe, hf_config, compute)
-    with FakeTensorMode(), trace, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with trace.counting_as(Use.WEIGHTS):
-            _give_storage(model)
-        counts = count_parameters(model)
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        for parameter in trained:
-            if accumulates:
+    walk = Walk(recipe, hf_config, compute, micro_batches, limits=limits, accumulates=accumulates)
+    steps = walk.optimizer_step(recipe)
+    peaks = [max(phase, key=_total).alive for phase in steps.phases]
+    return steps.plan(recipe, *peaks)
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What a walk through forward, backward and an optimiser step came to.
+
+    Attributes:
+        phases: Moments of forward and backward of each micro-batch, and last of the step.
+        states: Bytes that the optimiser keeps.
+        flops: Floating-point operations of all micro-batches.
+        kernels: Kernels that they start.
+        tokens: Tokens in them, padding included.
+        micro_batches: How many there are.
+        parameters: What is held and trained.
+    """
+
+    phases: tuple[Sequence[Moment], ...]
+    states: int
+    flops: int
+    kernels: int
+    tokens: int
+    micro_batches: int
+    parameters: ParameterCounts
+
+    def plan(self, recipe: Recipe, *peaks: Counter[Use]) -> MemoryPlan:
+        """Return the plan, given the peak of each phase."""
+        *passes, step = peaks
+        highest = max(passes, key=Counter.total).copy()
+        highest[Use.OPTIMIZER] = self.states  # they are there from the first step on
+        named = (highest, "backward"), (step, "optimiser step")
+        by_use, moment = max(named, key=lambda each: each[0].total())
+        return MemoryPlan(
+            by_use=+by_use,  # without zeros
+            moment=moment,
+            pageable=self.states if recipe.train.optim.startswith("paged_") else 0,
+            flops_per_token=self.flops / self.tokens,
+            kernels=round(self.kernels / self.micro_batches),
+            parameters=self.parameters,
+        )
+
+
+class Walk:
+    """A model without data that has gone through forward and backward of its micro-batches.
+
+    Optimiser steps can follow, each as the first.
+
+    Args:
+        recipe: As for ``plan_memory``; so are the other arguments and what is raised.
+        hf_config: The model's configuration.
+        compute: Types of numbers.
+        micro_batches: The largest ones.
+        limits: Those they were cut by.
+        accumulates: Whether steps have several.
+        one_chunk: Whether of the equal chunks of rows in the loss one stands for all.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        hf_config: Any,
+        compute: Compute,
+        micro_batches: Sequence[Sequence[Example]],
+        *,
+        limits: Limits,
+        accumulates: bool,
+        one_chunk: bool = False,
+    ) -> None:
+        text = hf_config.get_text_config()
+        self._compute, self._accumulates = compute, accumulates
+        self._model = build(recipe, hf_config, compute)
+        self._fake = FakeTensorMode()
+        self._trace = trace = MemoryTrace(int(text.vocab_size), int(text.hidden_size))
+        chunks = partial(_one_of_chunks, trace, row_chunks) if one_chunk else row_chunks
+        self._phases: list[list[Moment]] = []
+        self._tokens, self._micro_batches = 0, len(micro_batches)
+        with self._inside(), _loss_in(chunks):
+            with trace.counting_as(Use.WEIGHTS):
+                give_storage(self._model)
+            self._prepare(recipe)
+            before = trace.flops, trace.kernels
+            for micro in micro_batches:
+                self._pass(recipe, collate(micro, padding_free=limits.padding_free), limits)
+            self._flops, self._kernels = trace.flops - before[0], trace.kernels - before[1]
+
+    def optimizer_step(self, recipe: Recipe) -> Steps:
+        """Return what the walk and a step of the recipe's optimiser came to."""
+        with self._inside(), self._trace.counting_as(Use.OPTIMIZER):
+            optimizer = _make_optimizer(recipe, self._model, self._trained, self._compute)
+            _take_step(optimizer)
+            moments, states = self._trace.moments, self._trace.alive[Use.OPTIMIZER]
+            optimizer.state.clear()
+        return Steps(
+            (*self._phases, moments),
+            states,
+            self._flops,
+            self._kernels,
+            self._tokens,
+            self._micro_batches,
+            self._parameters,
+        )
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        with self._fake, self._trace, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+
+    def _prepare(self, recipe: Recipe) -> None:
+        """Make the model ready for training, gradients of earlier micro-batches included."""
+        model, trace = self._model, self._trace
+        self._parameters = count_parameters(model)
+        self._trained = [each for each in model.parameters() if each.requires_grad]
+        for parameter in self._trained:
+            if self._accumulates:
                 parameter.grad = torch.empty_like(parameter)
                 trace.relabel(parameter.grad, Use.GRADIENTS)
             parameter.register_post_accumulate_grad_hook(
@@ -108,132 +215,49 @@ def plan_memory(
             )
         if recipe.train.gradient_checkpointing:
             model.activation_checkpointing_enable()
-        if compute.autocast_bf16:
+        if self._compute.autocast_bf16:
             model.forward = convert_outputs_to_fp32(model.forward)  # as accelerate does
         model.train()
-        trace.restart_peak()
-        before, tokens = (trace.flops, trace.kernels), 0
-        for micro in micro_batches:
-            if not accumulates:
-                model.zero_grad()
-            batch = collate(micro, padding_free=limits.padding_free)
-            with attention_within_examples(model) if limits.padding_free else nullcontext():
-                with torch.autocast("cpu", torch.bfloat16, enabled=compute.autocast_bf16):
-                    smoothing = recipe.train.label_smoothing_factor
-                    loss = summed_loss(model, batch, smoothing, limits.targets)
-                loss.backward()
-            tokens += batch.input_ids_BT.numel()
-            del batch, loss
-        passes = trace.peak
-        flops, kernels = trace.flops - before[0], trace.kernels - before[1]
-        with trace.counting_as(Use.OPTIMIZER):
-            optimizer = _make_optimizer(recipe, model, trained, compute)
-            _take_step(optimizer)
-            states = trace.alive[Use.OPTIMIZER]
-            step = trace.peak
-    passes[Use.OPTIMIZER] = states  # they are there from the first step on
-    by_use, moment = max((passes, "backward"), (step, "optimiser step"), key=_total)
-    return MemoryPlan(
-        by_use=+by_use,  # without zeros
-        moment=moment,
-        pageable=states if recipe.train.optim.startswith("paged_") else 0,
-        flops_per_token=flops / tokens,
-        kernels=round(kernels / len(micro_batches)),
-        parameters=counts,
-    )
+
+    def _pass(self, recipe: Recipe, batch: MicroBatch, limits: Limits) -> None:
+        model = self._model
+        if not self._accumulates:
+            model.zero_grad()
+        autocast = torch.autocast("cpu", torch.bfloat16, enabled=self._compute.autocast_bf16)
+        with attention_within_examples(model) if limits.padding_free else nullcontext():
+            self._phases.append(self._trace.begin_phase())
+            with autocast:
+                smoothing = recipe.train.label_smoothing_factor
+                loss = summed_loss(model, batch, smoothing, limits.targets)
+            self._phases.append(self._trace.begin_phase())
+            loss.backward()
+        self._tokens += batch.input_ids_BT.numel()
 
 
-def _total(peak: tuple[Counter[Use], str]) -> int:
-    return peak[0].total()
+def _total(moment: Moment) -> int:
+    return moment.alive.total()
 
 
-def _build(recipe: Recipe, hf_config: Any, compute: Compute) -> Any:
-    """Return the model on the meta device: shapes and types, no storage."""
-    kernel = recipe.model.attn_implementation
-    if kernel and (kernel.startswith(("flash_attention", "flex_attention")) or "/" in kernel):
-        kernel = "sdpa"  # takes as much, and is there without the package or the GPU
-    options = {"dtype": compute.dtype, "attn_implementation": kernel}
-    with torch.device("meta"):
-        try:
-            model = AutoModelForCausalLM.from_config(hf_config, **options)
-        except (ValueError, TypeError, ImportError) as error:
-            first = str(error).strip().partition("\n")[0].rstrip(".")
-            raise ModelError(
-                f"model.name_or_path={recipe.model.name_or_path} cannot be planned: {first}; give "
-                "a causal language model that Transformers has code for"
-            ) from error
-        if recipe.model.load_in_4bit:
-            _quantise(model, recipe.model, compute)
-        if recipe.adapter is not None:
-            check_targets(model, recipe.adapter)
-            # No SVD where there are no weights; PiSSA has the same parameters.
-            plain = recipe.adapter.model_copy(update={"init_lora_weights": True})
-            model = add_adapter(model, plain, recipe.seed)
-    return model
+Chunks = Callable[[torch.Tensor], Iterable[slice]]
 
 
-def _quantise(model: Any, config: ModelConfig, compute: Compute) -> None:
-    """Put bitsandbytes' 4-bit layers in, as ``from_pretrained`` does: all but the output layer."""
-    head = model.get_output_embeddings()
-    for name, module in list(model.named_modules()):
-        if type(module) is torch.nn.Linear and module is not head:
-            model.set_submodule(name, _Linear4bit(module, config, compute.dtype))
-    model.is_loaded_in_4bit = True  # what PEFT asks
+@contextmanager
+def _loss_in(chunks: Chunks) -> Iterator[None]:
+    """Let the loss take its rows in other chunks."""
+    before = cross_entropy.row_chunks
+    cross_entropy.row_chunks = chunks  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        cross_entropy.row_chunks = before
 
 
-class _Linear4bit(bnb.nn.Linear4bit):
-    """bitsandbytes' layer around a weight without data, which its own constructor refuses."""
-
-    def __init__(self, source: torch.nn.Linear, config: ModelConfig, dtype: torch.dtype) -> None:
-        torch.nn.Module.__init__(self)
-        self.in_features, self.out_features = source.in_features, source.out_features
-        self.compute_dtype, self.compute_type_is_set = dtype, True
-        self.support_avx512bf16_for_cpu = False
-        self.bias = source.bias
-        packed = torch.empty((source.weight.numel() + 1) // 2, 1, dtype=torch.uint8)
-        self.weight: Any = torch.nn.Parameter(packed, requires_grad=False)
-        self.weight.quant_type = self._type = config.bnb_4bit_quant_type
-        self.weight.compress_statistics = self._doubled = config.bnb_4bit_use_double_quant
-
-    def scales(self) -> QuantState:
-        """Return one for 64 weights in float32, or in 8 bits with scales of their own."""
-        blocks = math.ceil(self.in_features * self.out_features / 64)
-        state = partial(
-            QuantState,
-            shape=torch.Size((self.out_features, self.in_features)),
-            dtype=self.compute_dtype,
-            blocksize=64,
-            code=torch.empty(16),
-            quant_type=self._type,
-        )
-        if not self._doubled:
-            return state(absmax=torch.empty(blocks))
-        of_scales = QuantState(
-            absmax=torch.empty(math.ceil(blocks / 256)),
-            blocksize=256,
-            code=torch.empty(256),
-            dtype=torch.float32,
-        )
-        absmax = torch.empty(blocks, dtype=torch.uint8)
-        return state(absmax=absmax, offset=torch.empty(()), state2=of_scales)
-
-
-def _give_storage(model: torch.nn.Module) -> None:
-    """Replace each tensor on the meta device by one that has storage; tied ones stay tied."""
-    made: dict[int, Any] = {}
-    for module in list(model.modules()):
-        for held in (module._parameters, module._buffers):
-            for name, old in held.items():
-                if old is None:
-                    continue
-                if id(old) not in made:
-                    new = torch.empty(old.shape, dtype=old.dtype)
-                    if held is module._parameters:
-                        new = torch.nn.Parameter(new, requires_grad=old.requires_grad)
-                    made[id(old)] = new
-                held[name] = made[id(old)]
-        if isinstance(module, _Linear4bit):
-            module.weight.quant_state = module.quant_state = module.scales()
+def _one_of_chunks(trace: MemoryTrace, chunks: Chunks, logits_NV: torch.Tensor) -> Iterator[slice]:
+    """Yield the first chunk of rows, and count the kernels of the others, which are like it."""
+    first, *others = chunks(logits_NV)
+    before = trace.kernels
+    yield first
+    trace.kernels += len(others) * (trace.kernels - before)
 
 
 def _make_optimizer(

@@ -1,8 +1,8 @@
 """What a training will take before anything is downloaded: memory, time, and what would help.
 
 Nothing is looked up in tables but the processor: the model is built without data from its
-configuration and taken through a step (``memory_plan.py``), for the recipe and for each change that
-is proposed.
+configuration and taken through a step (``peak_memory.py``), a few layers deep
+(``layer_extrapolation.py``), for the recipe and for each change that is proposed.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from mathtune.models.compute import (
 )
 from mathtune.models.loading import load_tokenizer
 from mathtune.planning.gpu_specs import BUSY, START_SECONDS, Device, find_gpu
+from mathtune.planning.layer_extrapolation import MemoryPlanner
 from mathtune.planning.memory_trace import Use
-from mathtune.planning.peak_memory import MemoryPlan, plan_memory
+from mathtune.planning.peak_memory import MemoryPlan
 from mathtune.planning.published_configs import PUBLISHED_CONFIGS
 from mathtune.planning.remedies import Estimate, Remedy, find_remedies
 from mathtune.planning.text_lengths import Lengths, example_of, lengths_of
@@ -141,8 +142,9 @@ def make_plan(
     devices: int,
     changed: Callable[[Sequence[str]], Recipe],
     say: Callable[[str], None],
+    trace: bool = False,
 ) -> Plan:
-    """Reckon a recipe through, and what would help where it does not fit.
+    """Estimate what a recipe takes, and what would help where it does not fit.
 
     Args:
         recipe: The recipe.
@@ -153,6 +155,7 @@ def make_plan(
         devices: How many such devices train together.
         changed: Returns the recipe with further overrides.
         say: Called with a line of progress.
+        trace: Walk through every layer of the model instead of a few.
 
     Raises:
         ModelError: The model's configuration cannot be read or built.
@@ -161,8 +164,11 @@ def make_plan(
     transformers.logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
     hf_config = read_hf_config(recipe.model)
+    say(f"measuring {len(problems):,} training problems" if problems else "laying out the steps")
     lengths = lengths_of(recipe, problems, elsewhere, tokenizer_at_hand(recipe.model))
-    planner = _Planner(hf_config, lengths, device, devices)
+    memory = MemoryPlanner(hf_config, trace=trace, say=say)
+    planner = _Planner(memory, hf_config, lengths, device, devices)
+    say("walking a model without data through a training step")
     estimate = planner.estimate(recipe)
     remedies: tuple[Remedy, ...] = ()
     if budget is not None and estimate.peak > budget:
@@ -221,21 +227,22 @@ def tokenizer_at_hand(model: ModelConfig) -> Any | None:
 
 @dataclass
 class _Planner:
-    """Reckons through recipes that differ in how one model is trained on one set."""
+    """Estimates recipes that differ in how one model is trained on one set."""
 
+    memory: MemoryPlanner
     hf_config: Any
     lengths: Lengths
     device: Device
     devices: int
-    _known: dict[Any, Workload] = field(default_factory=dict)
+    _works: dict[Any, Workload] = field(default_factory=dict)
+    _computes: dict[Any, Compute] = field(default_factory=dict)
 
     def estimate(self, recipe: Recipe) -> Estimate:
         compute = self._compute(recipe)
         limits = limits_on(recipe, self.hf_config, compute.device)
         work = self._work(recipe, limits)
-        memory = plan_memory(
+        memory = self.memory.plan(
             recipe,
-            self.hf_config,
             compute,
             work.largest,
             limits=limits,
@@ -244,21 +251,27 @@ class _Planner:
         return Estimate(memory, _overhead(memory, compute), compute, work, self.devices)
 
     def _compute(self, recipe: Recipe) -> Compute:
-        dtype = recipe.model.dtype
-        if self.device.kind == "cpu":
-            return cpu_compute(dtype)
-        return gpu_compute(
-            self.device.name,
-            dtype,
-            native_bf16=self.device.native_bf16,
-            trains_all_weights=recipe.adapter is None,
-        )
+        """Return how the device computes; a CPU is measured once, as noise may turn the choice."""
+        dtype, trains_all = recipe.model.dtype, recipe.adapter is None
+        key = dtype, trains_all and self.device.kind != "cpu"
+        if key not in self._computes:
+            self._computes[key] = (
+                cpu_compute(dtype)
+                if self.device.kind == "cpu"
+                else gpu_compute(
+                    self.device.name,
+                    dtype,
+                    native_bf16=self.device.native_bf16,
+                    trains_all_weights=trains_all,
+                )
+            )
+        return self._computes[key]
 
     def _work(self, recipe: Recipe, limits: Limits) -> Workload:
         train, lengths = recipe.train, self.lengths
         batch = train.per_device_train_batch_size, train.gradient_accumulation_steps
         key = limits, batch
-        if key not in self._known:
+        if key not in self._works:
             work = lay_out(
                 lengths.examples,
                 train,
@@ -271,8 +284,8 @@ class _Planner:
                 longest = example_of(train.max_length, train.max_length // 4, recipe)
                 step = [longest] * (batch[0] * batch[1])
                 work = replace(work, largest=(tuple(next(cut(step, limits))),))
-            self._known[key] = work
-        return self._known[key]
+            self._works[key] = work
+        return self._works[key]
 
 
 def _overhead(memory: MemoryPlan, compute: Compute) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mathtune.config.schema import TrainConfig
 from mathtune.records import Example
-from mathtune.training.batching.micro_batches import Limits, collate, cut
+from mathtune.training.batching.micro_batches import Limits, cut, supervised_count
 
 SAMPLED_STEPS = 1000
 """Steps that are laid out at most; the tokens of longer trainings are extrapolated from them."""
@@ -70,8 +70,10 @@ def lay_out(
         micro_batches = list(cut(step, limits))
         accumulates |= len(micro_batches) > 1
         for micro in micro_batches:
-            batch = collate(micro, padding_free=limits.padding_free)
-            size, targets = batch.input_ids_BT.numel(), batch.targets_N.numel()
+            # As ``collate`` lays them out, where the last token of an example is only a target.
+            lengths = [len(example.ids) - 1 for example in micro]
+            size = sum(lengths) if limits.padding_free else len(lengths) * max(lengths)
+            targets = supervised_count(micro)
             most_tokens = max(most_tokens, ((size, targets), micro), key=_size)
             most_targets = max(most_targets, ((targets, size), micro), key=_size)
             tokens += size

@@ -147,6 +147,11 @@ def confidence(run: RunFiles) -> str:
     return f"{wording.percent(level, 0)} " if wording.is_number(level) else ""
 
 
+def interval_method(comparison: Mapping[str, Any] | None) -> str:
+    """Return how the interval of a difference was found; earlier versions named only one way."""
+    return str((comparison or {}).get("interval_method") or "paired bootstrap")
+
+
 def training_facts(run: RunFiles) -> list[Fact]:
     """Say what was trained, how, on what machine and for how long."""
     return [Fact(term, text) for term, text in _training_facts(run) if text]

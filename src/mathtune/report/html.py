@@ -120,6 +120,7 @@ def _comparison(comparison: Mapping[str, Any]) -> dict[str, str]:
     return {
         "difference": wording.signed_points(comparison.get("difference")),
         "interval": wording.difference_interval(low, high),
+        "method": facts.interval_method(comparison),
         "p": wording.p_value(comparison.get("mcnemar_p")),
         "gained": wording.count(comparison.get("gained")),
         "lost": wording.count(comparison.get("lost")),

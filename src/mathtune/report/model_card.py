@@ -146,13 +146,14 @@ def _results(run: RunFiles) -> Iterable[str]:
         return
     yield from ("## Results", "")
     level = facts.confidence(run)
-    yield f"Exact match by mathtune’s grader; {level}intervals: Wilson for rates, paired bootstrap"
-    yield from ("for differences, which are in percentage points; p: McNemar’s exact test.", "")
+    first = facts.headline(run)
+    method = escape(facts.interval_method(first.comparison if first else None))
+    yield f"Exact match by mathtune’s grader; {level}intervals: Wilson for rates, {method} for"
+    yield from ("differences, which are in percentage points; p: McNemar’s exact test.", "")
     heads = ["Set", "Calculator", "Problems", "Base", "Tuned", "Difference", "p", "Gained", "Lost"]
     yield from _table(
         heads, [_result_line(run, s, on) for s, choices in settings for on in choices]
     )
-    first = facts.headline(run)
     if first and first.evaluations:
         setting = wording.calculator(first.calculator)
         yield f"Under each grader, on “{escape(first.set)}”, {setting}:"

@@ -1,16 +1,22 @@
-"""Transformers' tracker integrations, each in a wrapper that lets none of them stop training."""
+"""accelerate's trackers, each in a wrapper that lets none of them stop training."""
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
-from transformers.integrations import get_reporting_integration_callbacks
+from accelerate.tracking import (
+    GeneralTracker,
+    MLflowTracker,
+    TensorBoardTracker,
+    TrackioTracker,
+    WandBTracker,
+)
 
+from mathtune import ranks
 from mathtune.config.schema import Recipe
 from mathtune.tracking import wandb_run
 from mathtune.tracking.setup import Kept, attempt
@@ -19,11 +25,11 @@ GIVE_UP = 3
 """After so many failures in a row a tracker is not called again: each may have cost a time-out."""
 
 
-class Tracker(TrainerCallback):
-    """Hands events on to one integration; its first failure is said, all are counted.
+class Tracker:
+    """Passes figures on to one tracker; its first failure is shown, all are counted.
 
     Args:
-        name: Its Transformers name.
+        name: As in ``tracking.report_to``.
         recipe: The recipe.
         run_dir: Run folder.
     """
@@ -31,70 +37,86 @@ class Tracker(TrainerCallback):
     def __init__(self, name: str, recipe: Recipe, run_dir: Path) -> None:
         self._name, self._recipe, self._run_dir = name, recipe, run_dir
         self._kept = Kept(run_dir, name)
-        self._inner: TrainerCallback | None = None
+        self._tracker: GeneralTracker | None = None
         self._in_a_row = 0
-        self._said = self._ended = False
+        self._shown = self._ended = False
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            self._guard(self._begin, args, state, control, **kwargs)
+    def start(self) -> None:
+        """Begin on rank 0, in the tracker's run of an earlier start if there was one."""
+        if ranks.is_first():
+            self._guard(self._begin)
 
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._hand_on("on_log", args, state, control, **kwargs)
+    def log(self, step: int, figures: dict[str, float]) -> None:
+        """Pass on figures, as ``train/loss`` or ``eval/loss``."""
+        named = {
+            f"eval/{key.removeprefix('eval_')}"
+            if key.startswith("eval_")
+            else f"train/{key}": value
+            for key, value in figures.items()
+        }
+        if self._tracker is not None:
+            self._guard(self._log, self._tracker, step, named)
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._hand_on("on_save", args, state, control, **kwargs)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._hand_on("on_train_end", args, state, control, **kwargs)
+    def finish(self) -> None:
+        """End, after training; a W&B run stays open for the results."""
+        if self._tracker is not None and self._name != "wandb":
+            self._guard(self._tracker.finish)
         self._ended = True
 
     def abort(self) -> None:
         """Close what a failed or interrupted training leaves open."""
-        if self._inner is None:
+        if self._tracker is None:
             return
         if self._name == "wandb":
             self._guard(wandb_run.end, 1)
-        elif self._ended:
-            return
-        elif self._name == "mlflow":
+        elif not self._ended and self._name == "mlflow":
             import mlflow
 
             self._guard(mlflow.end_run, "KILLED")
-        elif self._name == "trackio":
-            import trackio
+        elif not self._ended:
+            self._guard(self._tracker.finish)
 
-            self._guard(trackio.finish)
-
-    def _begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def _begin(self) -> None:
+        project, name = self._recipe.tracking.project, self._run_dir.resolve().name
+        tracker: Any
         if self._name == "wandb":
-            wandb_run.begin(self._recipe, self._run_dir)
-        inner = get_reporting_integration_callbacks([self._name])[0]()
-        args = copy.copy(args)
-        args.eval_on_start = True  # the same at each start: MLflow's parameters may not change
-        inner.on_train_begin(args, state, control, **kwargs)
-        self._inner = inner
-        if self._name == "mlflow":
-            import mlflow
-
-            run_id = mlflow.active_run().info.run_id
+            tracker = WandBTracker(project)
+            tracker.run = wandb_run.begin(self._recipe, self._run_dir)
+            tracker.run.define_metric("train/global_step")
+            tracker.run.define_metric("*", step_metric="train/global_step", step_sync=True)
+        elif self._name == "tensorboard":
+            tracker = TensorBoardTracker("tensorboard", self._run_dir)
+            tracker.start()
+        elif self._name == "trackio":
+            tracker = TrackioTracker(project, name=name, resume="allow", embed=False)
+            tracker.start()
+        else:
+            tracker = MLflowTracker(project, run_name=name)
+            tracker.start()
+            if self._kept.get("run_id") is None:  # its parameters are written once and for all
+                tracker.store_init_configuration(self._recipe.model_dump(mode="json"))
+            run_id = tracker.tracker.info.run_id
             self._kept.set(run_id=run_id)
             os.environ["MLFLOW_RUN_ID"] = run_id
+        self._tracker = tracker
 
-    def _hand_on(self, event: str, *args: Any, **kwargs: Any) -> None:
-        if self._inner is not None:
-            self._guard(getattr(self._inner, event), *args, **kwargs)
+    def _log(self, tracker: GeneralTracker, step: int, figures: dict[str, float]) -> None:
+        if self._name == "wandb":
+            # W&B drops figures of a step it has seen, and a continued run begins before the last.
+            tracker.log({**figures, "train/global_step": step})
+        else:
+            tracker.log(figures, step=step)
 
-    def _guard(self, call: Any, *args: Any, **kwargs: Any) -> None:
+    def _guard(self, call: Any, *args: Any) -> None:
         if self._in_a_row >= GIVE_UP:
             return
-        if attempt(self._name, self._kept, lambda: call(*args, **kwargs), quiet=self._said):
+        if attempt(self._name, self._kept, partial(call, *args), quiet=self._shown):
             self._in_a_row = 0
         else:
             self._in_a_row += 1
-            self._said = True
+            self._shown = True
 
 
-def tracker_callbacks(names: Sequence[str], recipe: Recipe, run_dir: Path) -> list[Tracker]:
-    """Return a callback for each tracker."""
+def make_trackers(names: Sequence[str], recipe: Recipe, run_dir: Path) -> list[Tracker]:
+    """Return the trackers to report to, none of them started."""
     return [Tracker(name, recipe, run_dir) for name in names]

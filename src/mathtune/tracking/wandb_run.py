@@ -18,21 +18,21 @@ PATIENCE_SECONDS = 20.0
 and ``WANDB_FINISH_TIMEOUT`` the second."""
 
 
-def begin(recipe: Recipe, run_dir: Path) -> None:
-    """Start or continue this folder's W&B run; offline where the server cannot be reached.
+def begin(recipe: Recipe, run_dir: Path) -> Any:
+    """Return this folder's W&B run, started or continued; offline where no server is reached.
 
     A run that the caller's own code has started is used as it is.
     """
     import wandb
 
     if wandb.run is not None:
-        return
+        return wandb.run
     kept = Kept(run_dir, "wandb")
     run_id = os.environ.get("WANDB_RUN_ID") or kept.get("id") or secrets.token_hex(4)
     kept.set(id=run_id)
     mode = os.environ.get("WANDB_MODE", "online")
     try:
-        _init(recipe, run_dir, run_id, mode)
+        run = _init(recipe, run_dir, run_id, mode)
     except Exception as error:
         if mode != "online":
             raise
@@ -43,14 +43,15 @@ def begin(recipe: Recipe, run_dir: Path) -> None:
         kept.count_failure()
         mode = os.environ["WANDB_MODE"] = "offline"  # ask no second time
         wandb.teardown()  # the service would hold on to the id
-        _init(recipe, run_dir, run_id, mode)
+        run = _init(recipe, run_dir, run_id, mode)
     kept.set(mode=mode)
+    return run
 
 
-def _init(recipe: Recipe, run_dir: Path, run_id: str, mode: Any) -> None:
+def _init(recipe: Recipe, run_dir: Path, run_id: str, mode: Any) -> Any:
     import wandb
 
-    wandb.init(
+    return wandb.init(
         project=os.environ.get("WANDB_PROJECT", recipe.tracking.project),
         name=os.environ.get("WANDB_NAME", run_dir.resolve().name),
         id=run_id,

@@ -8,13 +8,12 @@ import logging
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import psutil
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from mathtune import progress
+from mathtune import progress, ranks
 from mathtune.storage import write_text
 
 log = logging.getLogger(__name__)
@@ -25,44 +24,59 @@ VOLATILE_KEYS = ("tokens_per_second", "memory_gb", "gpu_memory_gb", "seconds")
 """What differs between two runs of one seed on one machine; all other keys do not."""
 
 
-class RunFigures(TrainerCallback):
-    """Adds perplexity, speed and memory to every training line, for the file and all trackers.
+class Recorder(Protocol):
+    """Is given all figures of a training; called on every rank."""
 
-    Must come before callbacks that record. The figures go into what is logged and not into the
-    trainer's state, so checkpoints of two runs of one seed stay the same.
+    def start(self) -> None:
+        """Begin, before the first figures."""
+
+    def log(self, step: int, figures: dict[str, float]) -> None:
+        """Take the figures of a training line or a validation; ``epoch`` is among them."""
+
+    def finish(self) -> None:
+        """End, where training did not fail."""
+
+
+class RunFigures:
+    """Adds perplexity, speed and memory to every training line.
+
+    They go to recorders and not into the training's state, so checkpoints of two runs of one seed
+    stay the same.
     """
 
     def __init__(self) -> None:
-        self.trainer: Any = None
         self._process = psutil.Process()
         self._began = self._seconds = 0.0
         self._tokens: int | None = None
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def step_begins(self, tokens_seen: int) -> None:
+        """Start the clock; steps alone are timed, for validation is not speed."""
         self._began = time.monotonic()
         if self._tokens is None:
-            self._tokens = self.trainer.tokens_seen
+            self._tokens = tokens_seen
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._seconds += time.monotonic() - self._began  # steps alone, validation is not speed
+    def step_ends(self) -> None:
+        """Stop the clock."""
+        self._seconds += time.monotonic() - self._began
 
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
-    ) -> None:
-        if logs is None or "learning_rate" not in logs:
-            return
-        if "loss" in logs:
-            logs["perplexity"] = math.exp(min(float(logs["loss"]), 700.0))  # e^710 overflows
-        tokens = self.trainer.tokens_seen
+    def added_to(self, figures: dict[str, float], tokens_seen: int) -> dict[str, float]:
+        """Return a training line's figures with ours; those of a validation as they are."""
+        if "learning_rate" not in figures:
+            return figures
+        figures = dict(figures)
+        if "loss" in figures:
+            figures["perplexity"] = math.exp(min(figures["loss"], 700.0))  # e^710 overflows
         if self._seconds > 0 and self._tokens is not None:
-            logs["tokens_per_second"] = round((tokens - self._tokens) / self._seconds, 1)
-        self._tokens, self._seconds = tokens, 0.0
-        logs["memory_gb"] = round(self._process.memory_info().rss / 2**30, 3)
+            rate = (tokens_seen - self._tokens) / self._seconds
+            figures["tokens_per_second"] = round(rate, 1)
+        self._tokens, self._seconds = tokens_seen, 0.0
+        figures["memory_gb"] = round(self._process.memory_info().rss / 2**30, 3)
         if torch.cuda.is_available():
-            logs["gpu_memory_gb"] = round(torch.cuda.max_memory_allocated() / 2**30, 3)
+            figures["gpu_memory_gb"] = round(torch.cuda.max_memory_allocated() / 2**30, 3)
+        return figures
 
 
-class MetricsFile(TrainerCallback):
+class MetricsFile:
     """Appends every logged metric to ``metrics.jsonl``, a JSON object a line, flushed at once.
 
     ``seconds`` count from the start of this process's training. Only ``VOLATILE_KEYS`` differ
@@ -93,69 +107,65 @@ class MetricsFile(TrainerCallback):
                 kept.append(line + "\n")
         write_text(self.path, "".join(kept))
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        logs = logs or {}
-        keys = [key for key in (*TRAIN_KEYS, *EVAL_KEYS) if key in logs]
-        keys += [key for key in VOLATILE_KEYS if key in logs and keys]
-        if not keys or not state.is_world_process_zero:
+    def start(self) -> None:
+        """Do nothing: a line opens the file."""
+
+    def log(self, step: int, figures: dict[str, float]) -> None:
+        """Append a line, on rank 0."""
+        if not ranks.is_first():
             return
-        record = {"step": state.global_step, "epoch": round(float(logs.get("epoch", 0.0)), 6)}
-        record |= {key: float(logs[key]) for key in keys}
+        known = (*TRAIN_KEYS, *EVAL_KEYS)
+        keys = [key for key in known if key in figures]
+        keys += [key for key in figures if key not in (*known, *VOLATILE_KEYS, "epoch")]
+        keys += [key for key in VOLATILE_KEYS if key in figures]
+        record = {"step": step, "epoch": round(float(figures.get("epoch", 0.0)), 6)}
+        record |= {key: float(figures[key]) for key in keys}
         record["seconds"] = round(time.monotonic() - self._start, 3)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
+    def finish(self) -> None:
+        """Do nothing: every line is flushed."""
 
-class ProgressBar(TrainerCallback):
-    """Shows step, loss, rate and time left; a plain line a log where no bar is seen to move."""
+
+class TrainingProgress:
+    """Shows step, loss, rate and time left; a line a log where no bar is seen to move."""
 
     def __init__(self) -> None:
         self._shown = contextlib.ExitStack()
         self._bar: progress.Bar | None = None
         self._notes: dict[str, str] = {}
-        self._first_step = 0
+        self._first_step = self._total = 0
         self._start = 0.0
 
-    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        self._first_step, self._start = state.global_step, time.monotonic()
-        self._bar = self._shown.enter_context(
-            progress.bar("training", state.max_steps, state.global_step)
-        )
+    def start(self, step: int, total: int) -> None:
+        """Begin at a step, of so many."""
+        self._first_step, self._total, self._start = step, total, time.monotonic()
+        self._bar = self._shown.enter_context(progress.bar("training", total, step))
 
-    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        rate = (state.global_step - self._first_step) / (time.monotonic() - self._start)
+    def step(self, step: int) -> None:
+        """Move the bar."""
+        rate = (step - self._first_step) / (time.monotonic() - self._start)
         self._notes["rate"] = f"{rate:.2f} steps/s"
         if self._bar is not None:
-            self._bar.update(state.global_step, "  ".join(self._notes.values()))
+            self._bar.update(step, "  ".join(self._notes.values()))
 
-    def on_log(
-        self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any
-    ) -> None:
-        logs = logs or {}
-        if "loss" in logs:
-            self._notes["loss"] = f"loss {float(logs['loss']):.4f}"
-        if "eval_loss" in logs:
-            self._notes["validation"] = f"validation {float(logs['eval_loss']):.4f}"
-        if not progress.is_live() and ("loss" in logs or "eval_loss" in logs):
+    def log(self, step: int, figures: dict[str, float]) -> None:
+        """Show the last losses; a line of its own where there is no terminal."""
+        if "loss" in figures:
+            self._notes["loss"] = f"loss {figures['loss']:.4f}"
+        if "eval_loss" in figures:
+            self._notes["validation"] = f"validation {figures['eval_loss']:.4f}"
+        if not progress.is_live() and ("loss" in figures or "eval_loss" in figures):
             left = ""
-            done = state.global_step - self._first_step
+            done = step - self._first_step
             if done > 0:
                 seconds = (time.monotonic() - self._start) / done
-                left = f"  {seconds * (state.max_steps - state.global_step):.0f} s left"
+                left = f"  {seconds * (self._total - step):.0f} s left"
             note = "  ".join(self._notes.values())
-            log.info(f"step {state.global_step}/{state.max_steps}  {note}{left}")
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.stop()
+            log.info(f"step {step}/{self._total}  {note}{left}")
 
     def stop(self) -> None:
-        """Take the bar off the screen."""
+        """Take the bar off the screen; may be called twice."""
         self._shown.close()
         self._bar = None

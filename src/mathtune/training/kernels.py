@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+from transformers.integrations.liger import apply_liger_kernel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError
 from mathtune.models.compute import Compute
+
+log = logging.getLogger(__name__)
 
 _COMPILER = ("torch._dynamo", "torch._inductor")
 
@@ -64,6 +68,24 @@ def compile_fault(error: Exception) -> ConfigError | None:
         f"train.torch_compile=true: PyTorch could not compile this model here ({told[:300]}); "
         "mend the compiler or set train.torch_compile=false to go on"
     )
+
+
+def prepare_layers(recipe: Recipe, model: Any) -> None:
+    """Give a model's layers the kernels that a recipe asks for, and let them save activations."""
+    if recipe.train.use_liger_kernel:
+        apply_liger_kernel(model, LIGER)
+    if recipe.train.torch_compile:
+        layers = compile_layers(model)
+        log.info(
+            f"compiling {layers} layers at the first steps"
+            if layers
+            else "train.torch_compile: this model's layers are not Transformers', none is compiled"
+        )
+    if recipe.train.gradient_checkpointing:
+        if hasattr(model, "activation_checkpointing_enable"):
+            model.activation_checkpointing_enable()
+        else:  # its name in earlier versions of Transformers
+            model.gradient_checkpointing_enable()
 
 
 def compile_layers(model: Any) -> int:

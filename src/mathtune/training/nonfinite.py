@@ -7,6 +7,7 @@ steps. The gradient is looked at after it was summed over ranks, so that all ran
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 
 from mathtune.errors import TrainingStopped
-from mathtune.records import Example
+
+log = logging.getLogger(__name__)
 
 MOST_IN_A_ROW = 10
 """So many left-out steps one after another are no accident: training stops anyway."""
@@ -28,28 +30,31 @@ class NonFiniteSteps:
 
     Args:
         skip: Leave such a step out in place of stopping.
-        say: Told of each step that is left out.
 
     Attributes:
         skipped: Steps left out so far, over all restarts.
         last: Whether the last step was left out.
     """
 
-    def __init__(self, *, skip: bool, say: Callable[[str], None]) -> None:
+    def __init__(self, *, skip: bool) -> None:
         self.skipped = 0
         self.last = False
         self._skip = skip
-        self._say = say
         self._in_a_row = 0
         self._in_window = 0  # since the loss was logged
-        self._losses: list[tuple[torch.Tensor, Sequence[Example]]] = []
+        self._losses: list[tuple[torch.Tensor, Sequence[Any]]] = []
 
     def begin_step(self) -> None:
         """Forget the losses of the step before."""
         self._losses.clear()
 
-    def note(self, loss: torch.Tensor, examples: Sequence[Example]) -> None:
-        """Keep a micro-batch's loss to be looked at when the step is complete."""
+    def note(self, loss: torch.Tensor, examples: Sequence[Any]) -> None:
+        """Keep a micro-batch's loss to be looked at when the step is complete.
+
+        Args:
+            loss: Of the micro-batch.
+            examples: Each with a ``problem_id``.
+        """
         self._losses.append((loss.detach(), examples))
 
     def found(self, step: int, norm: float, on_ranks: Callable[[int], int]) -> bool:
@@ -86,7 +91,7 @@ class NonFiniteSteps:
                 "are untouched. Lower train.learning_rate or look at these problems, and give the "
                 "command again"
             )
-        self._say(f"step {step} left out: the {what} is not finite{where}")
+        log.info(f"step {step} left out: the {what} is not finite{where}")
         return True
 
     def correct(self, logs: dict[str, float], window: int) -> None:
@@ -120,7 +125,7 @@ class NonFiniteSteps:
         self._in_a_row, self._in_window = state["in_a_row"], state["in_window"]
 
 
-def _named(examples: Sequence[Example]) -> str:
+def _named(examples: Sequence[Any]) -> str:
     ids = list(dict.fromkeys(example.problem_id for example in examples))
     if not ids:
         return ""  # on another rank

@@ -1,8 +1,7 @@
-"""One training run: arguments, trainer, resume, best weights saved."""
+"""One training run: resumed or begun, run to its end, the best weights saved."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import shutil
 import time
@@ -12,34 +11,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import EarlyStoppingCallback, set_seed
-
 from mathtune import ranks
 from mathtune.config.schema import Recipe
-from mathtune.errors import ConfigError, DataError, TrainingStopped, ValidationInterrupted
+from mathtune.errors import ConfigError, DataError, TrainingStopped
 from mathtune.models.adapters import INITIAL, save_as_lora
-from mathtune.models.base_fingerprint import note_base
 from mathtune.models.compute import Compute
 from mathtune.records import Example
 from mathtune.storage import recover, saving, set_aside, sync_folder
-from mathtune.tracking.callbacks import tracker_callbacks
+from mathtune.tracking.callbacks import make_trackers
 from mathtune.tracking.setup import prepare_trackers
-from mathtune.training.arguments import training_arguments
-from mathtune.training.batching.across_ranks import parallelism
+from mathtune.training.accelerator import parallelism
+from mathtune.training.assembly import first_state, make_loop
 from mathtune.training.batching.limits import limits_for
-from mathtune.training.callbacks import MetricsFile, ProgressBar, RunFigures
-from mathtune.training.checkpointing import storage as checkpoints
-from mathtune.training.checkpointing.schedule import (
-    LastStep,
-    RestoreWindow,
-    SavePoints,
-    StopOnSignal,
-)
-from mathtune.training.kernels import check_kernels, compile_fault, compile_layers
+from mathtune.training.callbacks import MetricsFile, TrainingProgress
+from mathtune.training.checkpointing.schedule import StopOnSignal
+from mathtune.training.checkpointing.storage import newest_whole, step_of
+from mathtune.training.kernels import check_kernels, compile_fault
+from mathtune.training.loop import TrainingLoop
 from mathtune.training.memory.glibc_malloc import use_memory
 from mathtune.training.memory.out_of_memory import FittingLimits
-from mathtune.training.nonfinite import NonFiniteSteps
-from mathtune.training.trainer import MathTrainer
+from mathtune.training.objective import SupervisedFineTuning
+from mathtune.training.step_source import ShuffledExamples
 
 log = logging.getLogger(__name__)
 
@@ -75,30 +67,16 @@ class TrainingResult:
 
 
 def _newest_whole(output: Path) -> Path | None:
-    """Return the checkpoint to continue from, having put damaged ones aside."""
+    """Return the checkpoint to continue from; damaged ones are renamed."""
+    output.mkdir(parents=True, exist_ok=True)
     while True:
         recover(output)
-        checkpoint, damaged = checkpoints.newest_whole(output)
+        checkpoint, damaged = newest_whole(output)
         if not damaged:
             return checkpoint
         for folder in damaged:
             log.info(f"{folder.name} is damaged (a crash while saving?) and left aside")
             set_aside(folder)
-
-
-def _examples_per_step(recipe: Recipe, checkpoint: Path | None) -> int:
-    """Return how many examples make a step; a run that is continued keeps its steps."""
-    train, count = recipe.train, ranks.world_size()
-    asked = train.per_device_train_batch_size * train.gradient_accumulation_steps * count
-    if checkpoint is None:
-        return asked
-    kept = int(checkpoints.progress_of(checkpoint).get("examples_per_step", asked))
-    if kept != asked:
-        log.info(
-            f"{count} process{'es' if count > 1 else ''} would make steps of {asked} problems; "
-            f"the run goes on with its steps of {kept}"
-        )
-    return kept
 
 
 def fitting(
@@ -145,34 +123,85 @@ def train(
         DiskError: If a checkpoint could not be written.
         ConfigError: If DeepSpeed is asked for where there is no GPU.
     """
+    _check(recipe, compute)
+    checkpoint = ranks.from_first(lambda: _newest_whole(run_dir / "checkpoints"))
+    fit = _fitting_limits(recipe, model, compute, [*train_examples, *validation_examples], run_dir)
+    state = first_state(recipe, len(train_examples), checkpoint)
+    stop = StopOnSignal()
+    trackers = make_trackers(prepare_trackers(recipe, run_dir), recipe, run_dir)
+    metrics = MetricsFile(run_dir / "metrics.jsonl")
+    progress = TrainingProgress()
+    try:
+        loop = make_loop(
+            recipe,
+            model=model,
+            tokenizer=tokenizer,
+            compute=compute,
+            objective=SupervisedFineTuning(recipe.train.label_smoothing_factor),
+            source=ShuffledExamples(train_examples, state.examples_per_step, recipe.seed),
+            state=state,
+            checkpoint=checkpoint,
+            validation_examples=validation_examples,
+            exact_match=None if exact_match is None else partial(exact_match, stop.came),
+            fitting=fit,
+            stop=stop,
+            recorders=[metrics, *trackers],
+            progress=progress,
+            run_dir=run_dir,
+        )
+        seconds = _run_to_end(loop, metrics, resumed=checkpoint is not None)
+        _save_best(recipe, loop, run_dir / "model")
+    except Exception as error:
+        for tracker in trackers:
+            tracker.abort()
+        if recipe.train.torch_compile and (fault := compile_fault(error)):
+            raise fault from error
+        raise
+    finally:
+        progress.stop()
+    return _result(loop, seconds)
+
+
+def _run_to_end(loop: TrainingLoop[Example], metrics: MetricsFile, *, resumed: bool) -> float:
+    """Run a loop; return the seconds that it took.
+
+    Raises:
+        TrainingStopped: A signal ended it.
+    """
+    state = loop.state
+    if ranks.is_first():
+        at = state.global_step if resumed else -1
+        metrics.cut_after(at, validation_due=state.validation_due)
+    start = time.monotonic()
+    with loop.stop:
+        loop.run()
+    if received := loop.stop.agreed():
+        raise _stopped(received, state.global_step, loop.checkpointer.folder)
+    return time.monotonic() - start
+
+
+def _check(recipe: Recipe, compute: Compute) -> None:
+    """Raise ConfigError for what this machine cannot train with."""
     if ranks.sharding() == "DeepSpeed" and compute.device == "cpu":
         raise ConfigError(
             "the launcher asks for DeepSpeed, which accelerate starts on GPUs only; launch with "
             "examples/accelerate/fsdp2.yaml"
         )
     check_kernels(recipe, compute)
-    output = run_dir / "checkpoints"
-    output.mkdir(parents=True, exist_ok=True)
-    checkpoint = ranks.from_first(lambda: _newest_whole(output))
-    metrics = MetricsFile(run_dir / "metrics.jsonl")
-    stop = StopOnSignal()
-    progress = ProgressBar()
+
+
+def _fitting_limits(
+    recipe: Recipe,
+    model: Any,
+    compute: Compute,
+    examples: Sequence[Example],
+    run_dir: Path,
+) -> FittingLimits:
+    """Return the limits of a micro-batch, with what an earlier start of the run found to fit."""
     settings = recipe.train
-    figures = RunFigures()
-    callbacks: list[Any] = [figures, LastStep()]
-    callbacks += [SavePoints(settings.save_steps, not settings.save_only_when_better, stop)]
-    if settings.early_stopping_patience is not None:
-        callbacks.append(EarlyStoppingCallback(settings.early_stopping_patience))
-    window = RestoreWindow(checkpoint) if checkpoint else None
-    if window:
-        callbacks.insert(0, window)
-    dtype = str(compute.dtype).removeprefix("torch.")
-    noting = partial(note_base, config=recipe.model, dtype=dtype) if recipe.adapter else None
-    everything = [*train_examples, *validation_examples]
-    bounds = limits_for(recipe, model, compute, everything)
     fit = FittingLimits.open(
         run_dir,
-        bounds,
+        limits_for(recipe, model, compute, examples),
         device=compute.name,
         processes=ranks.world_size(),
         sharding=ranks.sharding(),
@@ -187,68 +216,31 @@ def train(
         )
     if compute.device == "cpu":
         use_memory(recipe, model, fit.limits, ran_out=fit.cuts > 0)
-    trackers = tracker_callbacks(prepare_trackers(recipe, run_dir), recipe, run_dir)
-    set_seed(recipe.seed)
-    due = checkpoint is not None and checkpoints.is_validation_due(checkpoint)
-    examples_per_step = _examples_per_step(recipe, checkpoint)
-    trainer = MathTrainer(
-        model=model,
-        args=training_arguments(recipe, compute, run_dir, validate_first=due or checkpoint is None),
-        examples_per_step=examples_per_step,
-        train_examples=train_examples,
-        validation_examples=validation_examples,
-        fitting=fit,
-        tokenizer=tokenizer,
-        nonfinite=NonFiniteSteps(skip=settings.non_finite == "skip", say=log.info),
-        say=log.info,
-        keep=settings.save_total_limit,
-        exact_match=None if exact_match is None else partial(exact_match, stop.came),
-        loraplus_lr_ratio=recipe.adapter.loraplus_lr_ratio if recipe.adapter else None,
-        on_save=noting,
-        callbacks=[*callbacks, metrics, *trackers, progress],
+    return fit
+
+
+def _save_best(recipe: Recipe, loop: TrainingLoop[Example], folder: Path) -> None:
+    """Load the best checkpoint's weights into the model, and save them."""
+    best = loop.state.best_global_step
+    if best is None:
+        raise TrainingStopped(
+            f"no validation gave a finite {recipe.train.metric_for_best_model}, so there are no "
+            "weights to keep; lower train.learning_rate, or look at the validation problems"
+        )
+    loop.checkpointer.load_weights(loop.checkpointer.place_of(best))
+    # With an adapter only that is written.
+    weights = loop.model.parameters()
+    saved = [p for p in weights if p.requires_grad or recipe.adapter is None]
+    save_model(
+        loop.checkpointer.save_weights,
+        recipe,
+        folder,
+        needed=sum(p.numel() * p.element_size() for p in saved),
     )
-    figures.trainer = trainer
-    if settings.torch_compile:
-        layers = compile_layers(model)
-        log.info(
-            f"compiling {layers} layers at the first steps"
-            if layers
-            else "train.torch_compile: this model's layers are not Transformers', none is compiled"
-        )
-    if window and checkpoint:
-        window.trainer = trainer
-        log.info(f"continuing from {checkpoint.name}")
-    if ranks.is_first():
-        at = checkpoints.step_of(checkpoint) if checkpoint else -1
-        metrics.cut_after(at, validation_due=due)
-    start = time.monotonic()
-    try:
-        with stop, contextlib.suppress(ValidationInterrupted):
-            trainer.run(checkpoint)
-        if received := stop.agreed():
-            raise _stopped(received, trainer.state.global_step, output)
-        if trainer.state.best_model_checkpoint is None:
-            raise TrainingStopped(
-                f"no validation gave a finite {settings.metric_for_best_model}, so there are no "
-                "weights to keep; lower train.learning_rate, or look at the validation problems"
-            )
-        # With an adapter only that is written.
-        saved = [p for p in model.parameters() if p.requires_grad or recipe.adapter is None]
-        save_model(
-            lambda aside: trainer.save_model(str(aside), _internal_call=True),
-            recipe,
-            run_dir / "model",
-            needed=sum(p.numel() * p.element_size() for p in saved),
-        )
-    except Exception as error:
-        for tracker in trackers:
-            tracker.abort()
-        if settings.torch_compile and (fault := compile_fault(error)):
-            raise fault from error
-        raise
-    finally:
-        progress.stop()
-    state = trainer.state
+
+
+def _result(loop: TrainingLoop[Example], seconds: float) -> TrainingResult:
+    state = loop.state
     best_step = state.best_global_step or state.global_step
     return TrainingResult(
         steps=state.global_step,
@@ -259,18 +251,18 @@ def train(
             if log["step"] == best_step and "eval_loss" in log
         ),
         stopped="finished" if state.global_step >= state.max_steps else "early",
-        train_tokens=trainer.tokens_seen,
-        skipped_steps=trainer.nonfinite.skipped,
-        recuts=fit.cuts,
-        seconds=time.monotonic() - start,
+        train_tokens=state.tokens_seen,
+        skipped_steps=loop.nonfinite.skipped,
+        recuts=loop.fitting.cuts,
+        seconds=seconds,
         processes=ranks.world_size(),
-        parallelism=parallelism(trainer.model_wrapped),
+        parallelism=parallelism(loop.model),
     )
 
 
 def _stopped(signal: int, step: int, output: Path) -> TrainingStopped:
     """Return the error that ends a run on a signal, naming what it will continue from."""
-    saved = max((checkpoints.step_of(folder) for folder in output.iterdir()), default=-1)
+    saved = max((step_of(folder) for folder in output.iterdir()), default=-1)
     state = "checkpoint saved" if saved == step else f"the last checkpoint is of step {saved}"
     again = "continue"
     if saved < 0:

@@ -19,7 +19,7 @@ from mathtune.models.compute import Compute, pick_compute
 from mathtune.models.train_tokenizer import train_tokenizer
 from mathtune.models.weight_checks import check_vocabulary, embedding_rows
 from mathtune.prompts.render import Renderer
-from mathtune.records import Example, Problem, Splits
+from mathtune.records import Example, Problem, ProblemSet, Splits
 from mathtune.runs import Run
 from mathtune.training.batching.limits import limits
 from mathtune.training.loss.supervised import token_logprobs
@@ -181,31 +181,13 @@ class Student:
         """
         recipe = self.recipe
         self._check_context()
-        renderer = self.renderer(completion_only=recipe.train.completion_only_loss)
-        train_examples, too_long = fitting(
-            [renderer.example(problem) for problem in splits.train.problems],
-            recipe.train.max_length,
-            recipe.train.overlong,
-            "training",
+        train_examples, too_long = self._fitting(
+            "training", splits.train, completion_only=recipe.train.completion_only_loss
         )
-        # Validation is always by solutions, so that its loss means the same for every recipe.
-        judge = self.renderer()
-        validation_examples, too_long_to_judge = fitting(
-            [judge.example(problem) for problem in splits.validation.problems],
-            recipe.train.max_length,
-            recipe.train.overlong,
-            "validation",
+        # Always by solutions, so that validation loss means the same for every recipe.
+        validation_examples, too_long_for_validation = self._fitting(
+            "validation", splits.validation, completion_only=True
         )
-        if unknown := renderer.unknown(train_examples):
-            log.info(
-                f"{unknown} training examples hold characters that the tokenizer does not know "
-                f"({self.tokenizer.unk_token} in their place)"
-            )
-        for what, count in (("training", too_long), ("validation", too_long_to_judge)):
-            if count:
-                log.info(
-                    f"{count} {what} examples longer than {recipe.train.max_length} tokens left out"
-                )
         if recipe.adapter is not None and not hasattr(self.model, "peft_config"):
             initial = run.folder / adapters.INITIAL
             with ranks.first_goes_first():
@@ -216,7 +198,7 @@ class Student:
             device=self.compute.name,
             dtype=str(self.compute.dtype).removeprefix("torch."),
             dtype_reason=self.compute.reason,
-            training={"too_long": {"train": too_long, "validation": too_long_to_judge}},
+            training={"too_long": {"train": too_long, "validation": too_long_for_validation}},
         )
         log.info(
             f"training {counts.trainable:,} of {counts.total:,} parameters "
@@ -232,3 +214,21 @@ class Student:
             run_dir=run.folder,
             exact_match=None if exact_match is None else partial(exact_match, self),
         )
+
+    def _fitting(
+        self, what: str, problems: ProblemSet, *, completion_only: bool
+    ) -> tuple[list[Example], int]:
+        """Return the examples that fit ``train.max_length``, and how many do not."""
+        settings, renderer = self.recipe.train, self.renderer(completion_only=completion_only)
+        examples = [renderer.example(problem) for problem in problems.problems]
+        kept, left_out = fitting(examples, settings.max_length, settings.overlong, what)
+        if unknown := renderer.unknown(kept) if what == "training" else 0:
+            log.info(
+                f"{unknown} training examples hold characters that the tokenizer does not know "
+                f"({self.tokenizer.unk_token} in their place)"
+            )
+        if left_out:
+            log.info(
+                f"{left_out} {what} examples longer than {settings.max_length} tokens left out"
+            )
+        return kept, left_out

@@ -22,7 +22,6 @@ MOST = 4_000
 @click.option(
     "--confidence", default=0.95, type=click.FloatRange(0.5, 1, min_open=True, max_open=True)
 )
-@click.option("--seed", default=42, type=click.IntRange(min=0), help="Of the bootstrap.")
 @click.option(
     "--examples",
     default=0,
@@ -36,7 +35,6 @@ def command(
     paths: tuple[Path, ...],
     allow_different: tuple[str, ...],
     confidence: float,
-    seed: int,
     examples: int,
     as_json: bool,
 ) -> None:
@@ -52,12 +50,7 @@ def command(
     from mathtune.visible import shortened
 
     files = stages.files_to_compare(paths)
-    comparisons = compare_files(
-        files,
-        allow_different=allow_different,
-        confidence=confidence,
-        seed=seed,
-    )
+    comparisons = compare_files(files, allow_different=allow_different, confidence=confidence)
     if as_json:
         first = comparisons[0].result()
         before, after = first["labels"]

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 @click.option("--memory", help="Memory of a device, for example 24GB; default: the device's own.")
 @click.option("--device", help='For example "RTX 4090", H100, or cpu. Default: this machine.')
 @click.option("--devices", type=click.IntRange(min=1), default=1, help="Train on so many of them.")
+@click.option(
+    "--trace", is_flag=True, help="Walk through every layer instead of a few; takes minutes."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as one JSON object.")
 def command(
     recipe: str,
@@ -26,9 +29,10 @@ def command(
     memory: str | None,
     device: str | None,
     devices: int,
+    trace: bool,
     as_json: bool,
 ) -> None:
-    """Reckon what training RECIPE takes: memory and time, and what helps if it is too much.
+    """Estimate what training RECIPE takes: memory and time, and what helps if it is too much.
 
     Only the model's configuration is read; no weights are needed.
     """
@@ -47,6 +51,7 @@ def command(
         memory=size,
         devices=devices,
         changed=changed,
+        trace=trace,
     )
     facts = facts_of(plan)
     if as_json:
@@ -128,7 +133,7 @@ def _remedy_table(facts: dict[str, Any]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title="each reckoned through", box=SIMPLE_HEAD, title_justify="left")
+    table = Table(title="each estimated by itself", box=SIMPLE_HEAD, title_justify="left")
     table.add_column("with", overflow="fold")
     table.add_column("peak, GB", justify="right")
     table.add_column("")

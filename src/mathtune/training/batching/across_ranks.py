@@ -1,38 +1,29 @@
-"""One optimiser step on several ranks: who takes which examples, in how many passes.
+"""One optimiser step on several ranks: who takes which examples, in how many micro-batches.
 
 Every rank draws the whole set of a step, as one process would, and takes its part of it. So all
-ranks know the step's count of supervised tokens and each other's passes without a message, the
-order of the data is that of one process, and a run goes on with another number of ranks and the
+ranks know the step's count of supervised tokens and each other's micro-batches without a message,
+the order of the data is that of one process, and a run goes on with another number of ranks and the
 same steps.
 
 Under FSDP every forward and backward pass gathers weights from all ranks, and under DDP the last
-one reduces gradients: a rank with fewer passes would leave the others waiting for good. So each
-runs as many as the busiest, those that it has no examples for with a loss weight of 0.
+one reduces gradients: a rank with fewer micro-batches would leave the others waiting for good. So
+each runs as many as the busiest, those that it has no examples for with a loss weight of 0.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from typing import Any
-
-from accelerate.data_loader import prepare_data_loader
-from torch.distributed.fsdp import FSDPModule
-from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset, Sampler
+from typing import TypeVar
 
 from mathtune import ranks
 from mathtune.records import Example
 from mathtune.training.batching.micro_batches import Limits, cut
 
-
-def parallelism(model: Any) -> str:
-    """Return how a model that a trainer has prepared is spread over the ranks, from the model."""
-    if isinstance(model, FSDPModule):
-        return "FSDP2"
-    if isinstance(model, DistributedDataParallel):
-        return "DDP"
-    return ranks.sharding() or "none"
+Item = TypeVar("Item")
+MicroBatches = list[tuple[list[Item], float]]
+"""One rank's micro-batches of a step with their loss weights: 1, or 0 where the rank has no more
+examples and only keeps up with the others."""
 
 
 def parts(examples: Sequence[Example], count: int) -> list[list[Example]]:
@@ -49,27 +40,12 @@ def parts(examples: Sequence[Example], count: int) -> list[list[Example]]:
     return dealt
 
 
-Passes = list[tuple[list[Example], float]]
-"""Micro-batches with their loss weights."""
-
-
-def passes(examples: Sequence[Example], limits: Limits) -> Passes:
-    """Return this rank's micro-batches with their loss weights, as many as on any other rank."""
+def micro_batches(examples: Sequence[Example], limits: Limits) -> MicroBatches[Example]:
+    """Return this rank's micro-batches of a step, as many as on any other rank."""
     if ranks.world_size() == 1:
         return [(micro, 1.0) for micro in cut(examples, limits)]
     by_rank = [list(cut(part, limits)) for part in parts(examples, ranks.world_size())]
     own = [(micro, 1.0) for micro in by_rank[ranks.rank()]]
     idle = max(map(len, by_rank)) - len(own)
-    # First, so that the last pass, in which DDP reduces gradients, is like that of the others.
+    # First, so that the last one, in which DDP reduces gradients, is like that of the others.
     return [([min(examples, key=lambda example: len(example.ids))], 0.0)] * idle + own
-
-
-def whole_steps(dataset: Dataset[Example], sampler: Sampler[int], size: int, seed: int) -> Any:
-    """Return a loader of the whole set of each step, in the order of one process, on every rank."""
-    return prepare_data_loader(
-        DataLoader(dataset, batch_size=size, sampler=sampler, collate_fn=list),
-        num_processes=1,
-        process_index=0,
-        use_seedable_sampler=True,
-        data_seed=seed,
-    )

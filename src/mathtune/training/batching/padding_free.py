@@ -12,7 +12,7 @@ before a training, and a model that mixes them is trained on padded rows instead
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from mathtune.attention.kernels import attention, bias_of
 from mathtune.attention.registration import attention_implementation, register
 from mathtune.config.schema import Recipe
+from mathtune.training.batching.micro_batches import Limits
 
 _NAME = "mathtune_padding_free"
 
@@ -159,6 +160,11 @@ def attention_within_examples(model: Any) -> Iterator[None]:
     kept = _is_flash(config._attn_implementation)
     with nullcontext() if kept else attention_implementation(config, _NAME):
         yield
+
+
+def attention_for(model: Any, limits: Limits) -> AbstractContextManager[None]:
+    """Return the context in which a model reads micro-batches made within these limits."""
+    return attention_within_examples(model) if limits.padding_free else nullcontext()
 
 
 def row_arguments(model: Any, lengths: tuple[int, ...], device: torch.device) -> dict[str, Any]:

@@ -68,7 +68,8 @@ def whole_optimizer(optimizer: Any) -> dict[str, Any]:
 
 def load_optimizer(optimizer: Any, path: Path) -> None:
     """Load an optimiser's state that is saved whole, each rank its own shards."""
-    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    spread = ranks.sharding() is not None  # then each rank reads only its part of the file
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=spread)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for index, moments in state["state"].items():
         for key, value in moments.items():

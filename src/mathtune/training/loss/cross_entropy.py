@@ -8,6 +8,7 @@ processor's cache and half-precision logits are only ever float32 for those few.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
     ) -> torch.Tensor:
         sums_N = torch.empty(len(logits_NV), device=logits_NV.device)
         total = torch.zeros((), device=logits_NV.device)
-        for rows in _chunks(logits_NV):
+        for rows in row_chunks(logits_NV):
             own_NV = logits_NV[rows].float()
             sums_N[rows] = own_NV.logsumexp(-1)
             loss_N = sums_N[rows] - own_NV.gather(1, targets_N[rows, None])[:, 0]
@@ -41,7 +42,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         logits_NV, targets_N, sums_N = ctx.saved_tensors
         vocabulary = logits_NV.shape[1]
-        for rows in _chunks(logits_NV):
+        for rows in row_chunks(logits_NV):
             own_NV = logits_NV[rows]
             probabilities_NV = torch.sub(
                 own_NV, sums_N[rows, None], out=own_NV if own_NV.dtype == torch.float32 else None
@@ -71,7 +72,8 @@ def summed_cross_entropy(
     return loss
 
 
-def _chunks(logits_NV: torch.Tensor) -> list[slice]:
+def row_chunks(logits_NV: torch.Tensor) -> Iterable[slice]:
+    """Return the rows of logits that are worked on at once, a few at a time."""
     rows, vocabulary = logits_NV.shape
     step = max(1, _CHUNK_ELEMENTS.get(logits_NV.device.type, 2**24) // vocabulary)
     return [slice(start, start + step) for start in range(0, rows, step)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,12 +20,12 @@ import torch
 
 from mathtune import ranks
 from mathtune.errors import RunError, TrainingStopped
-from mathtune.records import Example
 from mathtune.storage import read_json, write_json
-from mathtune.training.batching import across_ranks as distributed
-from mathtune.training.batching.across_ranks import Passes
+from mathtune.training.batching.across_ranks import Item, MicroBatches
 from mathtune.training.batching.micro_batches import Limits, supervised_count
 from mathtune.training.memory.glibc_malloc import give_back_freed_memory
+
+log = logging.getLogger(__name__)
 
 _KEPT = ("examples", "tokens", "targets")
 
@@ -88,35 +89,33 @@ class FittingLimits:
 
 def within_memory(
     fitting: FittingLimits,
-    examples: Sequence[Example],
-    compute: Callable[[Passes], torch.Tensor],
+    split: Callable[[Limits], MicroBatches[Item]],
+    compute: Callable[[MicroBatches[Item]], torch.Tensor],
     *,
     model: torch.nn.Module,
     where: str,
-    say: Callable[[str], None],
 ) -> torch.Tensor:
-    """Compute over the examples' passes; where memory runs out, anew over smaller ones.
+    """Compute over a step's micro-batches; where memory runs out, again over smaller ones.
 
     Args:
-        fitting: Bounds of a pass; smaller after memory ran out.
-        examples: On all ranks.
-        compute: Called with this rank's passes.
+        fitting: Limits of a micro-batch; smaller after memory ran out.
+        split: Returns this rank's micro-batches within given limits.
+        compute: Called with them.
         model: Its gradients are dropped before it is tried again.
         where: Which step it is, for messages.
-        say: Told of each time that passes are made smaller.
 
     Raises:
         TrainingStopped: They cannot be made smaller, or other ranks wait in the middle of one.
     """
     while True:
-        passes = distributed.passes(examples, fitting.limits)
+        micro_batches = split(fitting.limits)
         try:
-            return compute(passes)
+            return compute(micro_batches)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-        # Outside of the handler, whose traceback keeps the tensors of the failed pass alive.
-        fitting.cut(halved(fitting.limits, [micro for micro, _ in passes], where))
+        # Outside of the handler, whose traceback keeps the tensors of what failed alive.
+        fitting.cut(halved(fitting.limits, [micro for micro, _ in micro_batches], where))
         then = f"with {fitting.in_words()}; the gradient is the same, but for what dropout drops"
         if ranks.world_size() > 1:
             raise TrainingStopped(
@@ -129,7 +128,7 @@ def within_memory(
             torch.cuda.empty_cache()
         else:
             give_back_freed_memory()
-        say(f"out of memory at {where}: it is taken again {then}")
+        log.info(f"out of memory at {where}: it is taken again {then}")
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -138,7 +137,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def halved(limits: Limits, micro_batches: Sequence[Sequence[Example]], where: str) -> Limits:
+def halved(limits: Limits, micro_batches: Sequence[Sequence[Any]], where: str) -> Limits:
     """Return limits that cut the largest of the micro-batches in two, or an example's logits.
 
     Args:

@@ -1,0 +1,56 @@
+"""The device, the other processes and the number format, through accelerate.
+
+What ``accelerate launch`` or ``torchrun`` asked for decides between one process, DDP, FSDP2 and
+DeepSpeed; the loop is the same for all of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate.utils import DistributedType
+from torch.distributed.fsdp import FSDPModule
+from torch.nn.parallel import DistributedDataParallel
+from transformers import TrainingArguments
+
+from mathtune import ranks
+
+
+def make_accelerator(arguments: TrainingArguments) -> Accelerator:
+    """Return the accelerator of a training.
+
+    Args:
+        arguments: Of this training; making them has bound the process to its device.
+    """
+    if ranks.sharding() == "FSDP" and arguments.device.type == "cpu":
+        # FSDP works with gloo too, but accelerate reads its settings only where it sees GPUs.
+        PartialState().distributed_type = DistributedType.MULTI_GPU
+    accelerator = Accelerator(
+        mixed_precision=arguments.mixed_precision,
+        # Every weight is used in every micro-batch.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=False)],
+    )
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    if plugin is not None and plugin.mixed_precision_policy is not None:
+        plugin.mixed_precision_policy = dataclasses.replace(
+            plugin.mixed_precision_policy, reduce_dtype=torch.float32
+        )
+    plugin = getattr(accelerator.state, "deepspeed_plugin", None)
+    if plugin is not None:  # what it would read from a data loader and a Trainer
+        plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = (
+            arguments.per_device_train_batch_size
+        )
+        plugin.deepspeed_config["gradient_clipping"] = arguments.max_grad_norm
+    return accelerator
+
+
+def parallelism(model: Any) -> str:
+    """Return how a prepared model is spread over the processes, from the model itself."""
+    if isinstance(model, FSDPModule):
+        return "FSDP2"
+    if isinstance(model, DistributedDataParallel):
+        return "DDP"
+    return ranks.sharding() or "none"

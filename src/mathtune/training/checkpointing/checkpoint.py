@@ -1,0 +1,172 @@
+"""What a checkpoint holds of a training, written and read back.
+
+A checkpoint is written into a temporary folder, sealed and renamed into place (``storage.py``).
+Weights and optimiser that are spread over ranks are gathered first, so that one process, DDP and
+FSDP2 read each other's.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from transformers.trainer_pt_utils import safe_globals
+from transformers.trainer_utils import rotate_checkpoints
+
+from mathtune import ranks
+from mathtune.storage import publish, saving, seal
+from mathtune.training.checkpointing import fsdp_state
+from mathtune.training.checkpointing.state import TrainingState
+from mathtune.training.checkpointing.storage import STAGING
+
+_OPTIMIZER, _SCHEDULER = "optimizer.pt", "scheduler.pt"
+
+
+@dataclass
+class Checkpointer:
+    """Saves and restores a training; every rank calls each method.
+
+    Attributes:
+        folder: Where the checkpoints lie.
+        accelerator: That prepared the model.
+        model: As ``accelerator.prepare`` gave it.
+        tokenizer: Saved beside the weights.
+        optimizer: As ``accelerator.prepare`` gave it.
+        scheduler: Of the learning rate.
+        keep: How many checkpoints are kept; the newest and the best always are.
+        on_save: Called with each folder that weights were saved to, before it is sealed.
+    """
+
+    folder: Path
+    accelerator: Accelerator
+    model: Any
+    tokenizer: Any
+    optimizer: Any
+    scheduler: Any
+    keep: int
+    on_save: Callable[[Path], None] | None = None
+
+    def place_of(self, step: int) -> Path:
+        """Return the folder of a step's checkpoint."""
+        return self.folder / f"checkpoint-{step}"
+
+    def save(self, state: TrainingState) -> None:
+        """Write a checkpoint; one that is not whole never takes a name.
+
+        Raises:
+            DiskError: The disk is full or cannot be written.
+        """
+        final = self.place_of(state.global_step)
+        staging = self.folder / STAGING
+        written = staging / final.name
+        if ranks.is_first():
+            shutil.rmtree(staging, ignore_errors=True)
+        ranks.wait()
+        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        with saving(staging, needed=12 * trained):  # weights and two moments
+            written.mkdir(parents=True, exist_ok=True)
+            self.save_weights(written)
+            self._save_optimizer(written)
+            torch.save(_random_state(), written / _random_file())
+        ranks.wait()
+        if ranks.is_first():
+            with saving(staging):
+                state.save(written)
+                seal(written)
+                publish(written, final)
+            shutil.rmtree(staging, ignore_errors=True)
+            best = state.best_global_step
+            rotate_checkpoints(
+                output_dir=str(self.folder),
+                save_total_limit=self.keep,
+                best_model_checkpoint=None if best is None else str(self.place_of(best)),
+            )
+        ranks.wait()
+
+    def save_weights(self, folder: Path) -> None:
+        """Write weights, or the adapter, and tokenizer as ``from_pretrained`` reads them."""
+        inner = self.accelerator.unwrap_model(self.model)
+        weights = None
+        if ranks.sharding() == "FSDP":
+            weights = fsdp_state.whole_weights(inner)
+        elif ranks.sharding() == "DeepSpeed":
+            weights = self.accelerator.get_state_dict(self.model)
+        if not ranks.is_first():
+            return
+        inner.save_pretrained(folder, state_dict=weights)
+        self.tokenizer.save_pretrained(folder)
+        if self.on_save is not None:
+            self.on_save(folder)
+
+    def load_weights(self, checkpoint: Path) -> None:
+        """Read the weights, or the adapter, of a checkpoint into the model."""
+        if ranks.sharding() == "DeepSpeed":
+            self._load_deepspeed(checkpoint)
+        else:
+            fsdp_state.load_weights(self.accelerator.unwrap_model(self.model), checkpoint)
+
+    def restore(self, checkpoint: Path) -> None:
+        """Put weights, optimiser, schedule and random numbers back as they were when it was saved.
+
+        With another number of ranks than then, random numbers begin at the seed.
+        """
+        self.load_weights(checkpoint)
+        if ranks.sharding() != "DeepSpeed":  # which loads both together
+            fsdp_state.load_optimizer(self.optimizer, checkpoint / _OPTIMIZER)
+        schedule = torch.load(checkpoint / _SCHEDULER, weights_only=True)
+        self.scheduler.load_state_dict(schedule)
+        if (saved := checkpoint / _random_file()).is_file():
+            with safe_globals():
+                _set_random_state(torch.load(saved, weights_only=True))
+
+    def _save_optimizer(self, folder: Path) -> None:
+        if ranks.sharding() == "DeepSpeed":
+            adapted = hasattr(self.accelerator.unwrap_model(self.model), "peft_config")
+            self.model.save_checkpoint(str(folder), exclude_frozen_parameters=adapted)
+            state = None
+        elif ranks.sharding() == "FSDP":
+            state = fsdp_state.whole_optimizer(self.optimizer)
+        else:
+            state = self.optimizer.state_dict() if ranks.is_first() else None
+        if ranks.is_first():
+            torch.save(self.scheduler.state_dict(), folder / _SCHEDULER)
+            if state is not None:
+                torch.save(state, folder / _OPTIMIZER)
+
+    def _load_deepspeed(self, checkpoint: Path) -> None:
+        adapted = hasattr(self.accelerator.unwrap_model(self.model), "peft_config")
+        self.model.load_checkpoint(str(checkpoint), load_module_strict=not adapted)
+
+
+def _random_file() -> str:
+    return f"rng_state_{ranks.rank()}.pth" if ranks.world_size() > 1 else "rng_state.pth"
+
+
+def _random_state() -> dict[str, Any]:
+    state = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "cpu": torch.random.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()  # of this rank's GPU
+    return state
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.random.set_rng_state(state["cpu"])
+    if torch.cuda.is_available() and "cuda" in state:
+        saved = state["cuda"]
+        # An earlier version saved the states of all GPUs where there were several ranks.
+        torch.cuda.set_rng_state(
+            saved if torch.is_tensor(saved) else saved[torch.cuda.current_device()]
+        )

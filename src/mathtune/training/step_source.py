@@ -1,0 +1,82 @@
+"""Where the examples of an optimiser step come from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from mathtune.records import Example
+
+Item = TypeVar("Item", covariant=True)
+
+
+class StepSource(Protocol[Item]):
+    """Gives each step its examples: from a fixed set, or sampled for the step.
+
+    Every rank has one, and all of them give the same examples for the same step. Its state is saved
+    in checkpoints, so that a run that is resumed meets what it would have met.
+    """
+
+    def next_step(self) -> Sequence[Item]:
+        """Return the examples of the next step, on all ranks together."""
+
+    @property
+    def epoch(self) -> float:
+        """How often the whole set has been seen; an integer just where an epoch ends."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what ``restore`` needs, for JSON."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue after the step at which ``state`` was taken."""
+
+
+class ShuffledExamples:
+    """A fixed set, in an order that follows from the seed and the epoch alone.
+
+    Args:
+        examples: The training set.
+        examples_per_step: On all ranks; the last step of an epoch takes what is left.
+        seed: Of the order.
+    """
+
+    def __init__(self, examples: Sequence[Example], examples_per_step: int, seed: int) -> None:
+        self._examples = examples
+        self._size = examples_per_step
+        self._seed = seed
+        self._steps = 0
+        self._order: list[int] = []
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps that it takes to see every example once."""
+        return math.ceil(len(self._examples) / self._size)
+
+    def next_step(self) -> list[Example]:
+        """Return the next step's examples."""
+        epoch, step = divmod(self._steps, self.steps_per_epoch)
+        if not self._order or step == 0:
+            generator = torch.Generator().manual_seed(self._seed + epoch)
+            self._order = torch.randperm(len(self._examples), generator=generator).tolist()
+        self._steps += 1
+        return [
+            self._examples[index]
+            for index in self._order[step * self._size : (step + 1) * self._size]
+        ]
+
+    @property
+    def epoch(self) -> float:
+        """How often the whole set has been seen; an integer just where an epoch ends."""
+        whole, steps = divmod(self._steps, self.steps_per_epoch)
+        return whole + steps / self.steps_per_epoch
+
+    def state(self) -> dict[str, Any]:
+        """Return the number of steps taken."""
+        return {"steps": self._steps}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue after so many steps."""
+        self._steps, self._order = int(state["steps"]), []
