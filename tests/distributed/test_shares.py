@@ -27,7 +27,9 @@ def test_every_example_counts_once_and_all_ranks_run_as_many_micro_batches(examp
     counted, counts = [], []
     for rank in range(3):
         monkeypatch.setenv("RANK", str(rank))
-        own = micro_batches(examples, Limits(examples=2, tokens=12, targets=99))
+        own = micro_batches(
+            examples, Limits(max_examples=2, max_tokens=12, max_supervised_tokens=99)
+        )
         assert {weight for _, weight in own} <= {0.0, 1.0}
         counted += [example for micro, weight in own if weight for example in micro]
         counts.append(len(own))

@@ -133,7 +133,7 @@ def test_what_was_found_to_fit_is_kept_for_the_next_start(tmp_path: Path) -> Non
     for change in ({"checkpointing": True}, {"device": "NVIDIA L4"}):
         assert FittingLimits.open(tmp_path, asked, **(device | change)).limits == asked
     written = json.loads((tmp_path / "limits.json").read_text())
-    wrong = [{**written, "tokens": tokens} for tokens in ("2", None, [1], 0, -3, 2.5, True)]
+    wrong = [{**written, "max_tokens": tokens} for tokens in ("2", None, [1], 0, -3, 2.5, True)]
     damages = ["{", "[]", '{"circumstances": 1}', "", "[" * 10**5, *map(json.dumps, wrong)]
     for damage in damages:
         (tmp_path / "limits.json").write_text(damage)

@@ -77,7 +77,7 @@ def test_label_smoothing_matches_the_definition():
 
 
 def test_cut_keeps_every_example_once_within_limits():
-    limits = Limits(examples=3, tokens=150, targets=40)
+    limits = Limits(max_examples=3, max_tokens=150, max_supervised_tokens=40)
     pieces = list(cut(EXAMPLES, limits))
     assert sorted(e.problem_id for piece in pieces for e in piece) == sorted(
         e.problem_id for e in EXAMPLES

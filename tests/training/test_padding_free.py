@@ -34,16 +34,18 @@ EXAMPLES = [
     Renderer(TOKENIZER, "qa").example(Problem(content_id(q, a), q, a, "3")) for q, a in QUESTIONS
 ]
 FLOAT32 = Compute("cpu", "CPU", torch.float32, False, "a test")
-ALONE = Limits(examples=1, tokens=10**6, targets=10**6)
+ALONE = Limits(max_examples=1, max_tokens=10**6, max_supervised_tokens=10**6)
 CUTS = {
-    "1x8": replace(ALONE, examples=8),
-    "2x4": replace(ALONE, examples=4),
+    "1x8": replace(ALONE, max_examples=8),
+    "2x4": replace(ALONE, max_examples=4),
     "8x1": ALONE,
-    "by tokens and targets": replace(ALONE, examples=8, tokens=90, targets=20),
-    "packed": replace(ALONE, examples=8, padding_free=True),
-    "packed 3 + 3 + 2": replace(ALONE, examples=3, padding_free=True),
-    "packed by tokens": replace(ALONE, examples=8, tokens=150, padding_free=True),
-    "logits in pieces": replace(ALONE, examples=8, targets=5, padding_free=True),
+    "by tokens and targets": replace(
+        ALONE, max_examples=8, max_tokens=90, max_supervised_tokens=20
+    ),
+    "packed": replace(ALONE, max_examples=8, padding_free=True),
+    "packed 3 + 3 + 2": replace(ALONE, max_examples=3, padding_free=True),
+    "packed by tokens": replace(ALONE, max_examples=8, max_tokens=150, padding_free=True),
+    "logits in pieces": replace(ALONE, max_examples=8, max_supervised_tokens=5, padding_free=True),
 }
 
 
@@ -54,7 +56,7 @@ def gradient(model, limits, checkpointing=False):
     for micro in cut(EXAMPLES, limits):
         with attention_within_examples(model) if limits.padding_free else nullcontext():
             batch = collate(micro, padding_free=limits.padding_free)
-            loss = summed_loss(model, batch, chunk=limits.targets) / total
+            loss = summed_loss(model, batch, chunk=limits.max_supervised_tokens) / total
             loss.backward()
         step_loss += float(loss.detach())
     parts = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
@@ -94,7 +96,7 @@ def test_logits_in_pieces_of_models_whose_layers_go_by_other_names(name, sizes):
     """Of those that do more between layers and output layer, too; perplexity goes the same way."""
     model = tiny_model(name, len(TOKENIZER), dropout=0.0, **sizes)
     expected, loss = gradient(model, CUTS["8x1"])
-    found, other = gradient(model, replace(CUTS["8x1"], targets=5))
+    found, other = gradient(model, replace(CUTS["8x1"], max_supervised_tokens=5))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
     assert other == pytest.approx(loss, rel=1e-5)
     logprobs = token_logprobs(model, EXAMPLES, ALONE)
@@ -191,7 +193,7 @@ def test_a_short_example_with_other_rules_beside_a_long_one_has_a_pass_of_its_ow
     recipe = config.load("smollm2-135m-gsm8k", [])
     with logged() as said:
         limits = limits_for(recipe, model, FLOAT32, EXAMPLES)
-    assert limits.examples == 1 and not limits.padding_free
+    assert limits.max_examples == 1 and not limits.padding_free
     assert "at most 1 problem and" in said.getvalue()
     assert "even in padded rows its hidden states change by" in said.getvalue()
 
@@ -270,4 +272,4 @@ def test_memory_that_runs_out_before_the_first_step(monkeypatch):
     most = 65  # the last token is only a target
     with logged() as said:
         limits = limits_for(recipe, model, FLOAT32, EXAMPLES)
-    assert limits.examples == 1 and "memory does not hold two of them" in said.getvalue()
+    assert limits.max_examples == 1 and "memory does not hold two of them" in said.getvalue()

@@ -228,7 +228,7 @@ class Walk:
             self._phases.append(self._trace.begin_phase())
             with autocast:
                 smoothing = recipe.train.label_smoothing_factor
-                loss = summed_loss(model, batch, smoothing, limits.targets)
+                loss = summed_loss(model, batch, smoothing, limits.max_supervised_tokens)
             self._phases.append(self._trace.begin_phase())
             loss.backward()
         self._tokens += batch.input_ids_BT.numel()

@@ -69,7 +69,7 @@ class SupervisedFineTuning:
         device = next(model.parameters()).device
         batch = collate(micro_batch, padding_free=limits.padding_free).to(device)
         # The output layer alone would run outside of the wrappers that gather its weights.
-        chunk = limits.targets if ranks.sharding() is None else None
+        chunk = limits.max_supervised_tokens if ranks.sharding() is None else None
         return summed_loss(model, batch, self.label_smoothing, chunk)
 
     def tokens(self, items: Sequence[Example]) -> int:

@@ -39,9 +39,9 @@ def limits_on(recipe: Recipe, hf_config: Any, device: str) -> Limits:
     """Return the bounds of a micro-batch on a kind of device, from the model's configuration."""
     vocabulary = int(hf_config.get_text_config().vocab_size)
     return Limits(
-        examples=recipe.train.per_device_train_batch_size,
-        tokens=recipe.train.micro_batch_tokens or MICRO_BATCH_TOKENS[device],
-        targets=max(1, recipe.train.logits_chunk_bytes // (4 * vocabulary)),
+        max_examples=recipe.train.per_device_train_batch_size,
+        max_tokens=recipe.train.micro_batch_tokens or MICRO_BATCH_TOKENS[device],
+        max_supervised_tokens=max(1, recipe.train.logits_chunk_bytes // (4 * vocabulary)),
         padding_free=is_asked(recipe),
     )
 
@@ -72,11 +72,15 @@ def limits_for(recipe: Recipe, model: Any, compute: Compute, examples: Sequence[
         if reason := why_not(padding_free=True):
             how = f"padded rows, for in one row {reason}"
             bounds = replace(bounds, padding_free=False)
-    if not bounds.padding_free and bounds.examples > 1 and (reason := why_not(padding_free=False)):
+    if (
+        not bounds.padding_free
+        and bounds.max_examples > 1
+        and (reason := why_not(padding_free=False))
+    ):
         how = f"a row of its own, for even in padded rows {reason}"
-        bounds = replace(bounds, examples=1)
-    problems = "1 problem" if bounds.examples == 1 else f"{bounds.examples} problems"
-    log.info(f"at most {problems} and {bounds.tokens:,} tokens a pass, in {how}")
+        bounds = replace(bounds, max_examples=1)
+    problems = "1 problem" if bounds.max_examples == 1 else f"{bounds.max_examples} problems"
+    log.info(f"at most {problems} and {bounds.max_tokens:,} tokens a pass, in {how}")
     log.info(kernels_in_words(recipe, model, compute, bounds.padding_free))
     return bounds
 

@@ -51,15 +51,16 @@ class Limits:
     """Upper bounds of one micro-batch; a single example may pass that of tokens.
 
     Attributes:
-        examples: Examples.
-        tokens: Tokens, padding included.
-        targets: Supervised tokens; of a longer example so many logits are made at a time.
+        max_examples: Examples.
+        max_tokens: Tokens, padding included.
+        max_supervised_tokens: Supervised tokens; a longer example has its logits made so many
+            at a time.
         padding_free: Whether its examples share one row.
     """
 
-    examples: int
-    tokens: int
-    targets: int
+    max_examples: int
+    max_tokens: int
+    max_supervised_tokens: int
     padding_free: bool = False
 
     def tokens_of(self, examples: Sequence[Example]) -> int:
@@ -81,9 +82,9 @@ def cut(examples: Sequence[Example], limits: Limits) -> Iterator[list[Example]]:
     for example in sorted(examples, key=lambda example: -len(example.ids)):
         own_targets = supervised_count([example])
         full = (
-            len(batch) >= limits.examples
-            or limits.tokens_of([*batch, example]) > limits.tokens
-            or targets + own_targets > limits.targets
+            len(batch) >= limits.max_examples
+            or limits.tokens_of([*batch, example]) > limits.max_tokens
+            or targets + own_targets > limits.max_supervised_tokens
         )
         if batch and full:
             yield batch

@@ -75,8 +75,8 @@ def token_logprobs(
             batch = collate(micro, every_token=True).to(device)
             chosen: list[float] = []
             pieces = zip(
-                target_hidden(model, batch).split(limits.targets),
-                batch.targets_N.split(limits.targets),
+                target_hidden(model, batch).split(limits.max_supervised_tokens),
+                batch.targets_N.split(limits.max_supervised_tokens),
                 strict=True,
             )
             for hidden_ND, targets_N in pieces:

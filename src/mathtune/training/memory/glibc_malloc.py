@@ -88,7 +88,12 @@ def needed_at_most(model: Any, limits: Limits) -> int:
         for each in model.parameters()
         if each.dim() > 1 and all(each is not table for table in tables)
     )
-    return held + 12 * trained + 8 * limits.tokens * widths + 4 * limits.targets * len(head)
+    return (
+        held
+        + 12 * trained
+        + 8 * limits.max_tokens * widths
+        + 4 * limits.max_supervised_tokens * len(head)
+    )
 
 
 def _set(option: int, value: int) -> None:

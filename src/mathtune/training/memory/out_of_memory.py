@@ -27,9 +27,9 @@ from mathtune.training.memory.glibc_malloc import give_back_freed_memory
 
 log = logging.getLogger(__name__)
 
-_KEPT = ("examples", "tokens", "targets")
+_KEPT = ("max_examples", "max_tokens", "max_supervised_tokens")
 
-_FEW_TARGETS = 32
+_FEW_LOGITS = 32
 """Logits of no more tokens are not what fills the memory."""
 
 
@@ -80,10 +80,11 @@ class FittingLimits:
             write_json(self.path, {"circumstances": self.circumstances, **kept, "cuts": self.cuts})
 
     def in_words(self) -> str:
-        """Say how much a pass takes."""
+        """Say how large a micro-batch may be."""
+        limits = self.limits
         return (
-            f"at most {self.limits.examples} examples, {self.limits.tokens} tokens and the logits "
-            f"of {self.limits.targets} tokens at a time"
+            f"at most {limits.max_examples} examples, {limits.max_tokens} tokens and the logits of "
+            f"{limits.max_supervised_tokens} tokens at a time"
         )
 
 
@@ -151,8 +152,9 @@ def halved(limits: Limits, micro_batches: Sequence[Sequence[Any]], where: str) -
     several = [micro for micro in micro_batches if len(micro) > 1]
     if not several:
         most = max(supervised_count([example]) for micro in micro_batches for example in micro)
-        if (targets := min(limits.targets, most)) > _FEW_TARGETS and ranks.sharding() is None:
-            return replace(limits, targets=(targets + 1) // 2)
+        supervised = min(limits.max_supervised_tokens, most)
+        if supervised > _FEW_LOGITS and ranks.sharding() is None:
+            return replace(limits, max_supervised_tokens=(supervised + 1) // 2)
         longest = max(len(example.ids) for micro in micro_batches for example in micro)
         raise TrainingStopped(
             f"out of memory at {where} with one example of {longest} tokens at a time; the last "
@@ -164,6 +166,6 @@ def halved(limits: Limits, micro_batches: Sequence[Sequence[Any]], where: str) -
     tokens = max(map(limits.tokens_of, several))
     return replace(
         limits,
-        examples=min(limits.examples, (examples + 1) // 2),
-        tokens=(tokens + 1) // 2,
+        max_examples=min(limits.max_examples, (examples + 1) // 2),
+        max_tokens=(tokens + 1) // 2,
     )
