@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from mathtune import storage
-from mathtune.redaction import keep_out_of, redact, redact_command, redacted_values, remember
+from mathtune.text.redaction import keep_out_of, redact, redact_command, redacted_values, remember
 
 CANARY = 'canary"7<&é/9x'
 

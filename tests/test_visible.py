@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from mathtune.visible import shortened, visible, visible_json, visible_line
+from mathtune.text.visible import shortened, visible, visible_json, visible_line
 
 ATTACKS = {
     "colour": ("\x1b[31mred", "\\x1b[31mred"),

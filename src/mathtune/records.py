@@ -186,4 +186,4 @@ class Splits:
 
 
 PredictionRow = Mapping[str, Any]
-"""One line of a predictions file; its fields are documented in ``mathtune.evaluation.rows``."""
+"""One line of a predictions file; its fields: ``evaluation/predictions/rows.py``."""

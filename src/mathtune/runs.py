@@ -20,8 +20,8 @@ from mathtune import ranks
 from mathtune.errors import ConfigError, DiskError, RunError
 from mathtune.locks import Lock, lock
 from mathtune.provenance import provenance
-from mathtune.redaction import redact_command
 from mathtune.storage import damaged, read_json, write_json, write_text
+from mathtune.text.redaction import redact_command
 
 if TYPE_CHECKING:  # a report is made without them
     from mathtune.config.identity import Change

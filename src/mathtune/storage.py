@@ -15,7 +15,7 @@ from typing import Any
 
 from mathtune import ranks
 from mathtune.errors import DiskError, RunError
-from mathtune.redaction import redact
+from mathtune.text.redaction import redact
 
 SEAL = "checkpoint_manifest.json"
 

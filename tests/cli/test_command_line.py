@@ -34,7 +34,7 @@ heavy = (
     "mathtune.models.merge",
     "mathtune.models.compute",
     "mathtune.models.in_memory",
-    "mathtune.models.weight_checks",
+    "mathtune.models.checks.weights",
     "mathtune.models.train_tokenizer",
     "mathtune.planning.plan",  # it traces a training
     "mathtune.planning.peak_memory",

@@ -31,9 +31,9 @@ import pytest
 
 from mathtune.cli.main import main
 from mathtune.evaluation.compare import compare_files
+from mathtune.evaluation.predictions.rows import read_rows, write_rows
 from mathtune.evaluation.regrade.saved_fields import Fields, Layout
 from mathtune.evaluation.regrade.saved_outputs import read_saved_outputs
-from mathtune.evaluation.rows import read_rows, write_rows
 from mathtune.records import content_id
 
 HERE = Path(__file__).parent

@@ -17,7 +17,7 @@ from hostile_server import Connection, HostileServer, whole
 from mathtune.cli.main import cli
 from mathtune.generation.scripted import ScriptedEngine
 from mathtune.prompts import TextRenderer
-from mathtune.visible import visible
+from mathtune.text.visible import visible
 
 NASTY = (
     "\x1b[2J\x1b]0;owned\x07\x1b]8;;http://evil.invalid\x1b\\link\x1b]52;c;cm0=\x07\x9b31m"

@@ -11,7 +11,7 @@ from scipy import stats
 from mathtune.errors import ConfigError, DataError
 from mathtune.evaluation.compare import compare, compare_files
 from mathtune.evaluation.difference import table, type_table, verdict
-from mathtune.evaluation.rows import write_rows
+from mathtune.evaluation.predictions.rows import write_rows
 from mathtune.evaluation.statistics import mcnemar_power
 
 MakeRow = Callable[..., dict[str, Any]]

@@ -10,8 +10,8 @@ import pytest
 
 from mathtune.errors import DataError, RunError
 from mathtune.evaluation.evaluate import Counts, Evaluation, evaluate, regrade
-from mathtune.evaluation.rows import FIELDS, prompt_hash, read_rows, write_rows
-from mathtune.evaluation.timing import read_timing, timing_path
+from mathtune.evaluation.predictions.rows import FIELDS, prompt_hash, read_rows, write_rows
+from mathtune.evaluation.predictions.timing import read_timing, timing_path
 from mathtune.generation.engine import Decoding
 from mathtune.generation.scripted import ScriptedEngine
 from mathtune.records import Completion, Problem, ProblemSet, Prompt, content_id

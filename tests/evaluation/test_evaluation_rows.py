@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mathtune.errors import DataError, DiskError
-from mathtune.evaluation.rows import (
+from mathtune.evaluation.predictions.rows import (
     FIELDS,
     RowWriter,
     iter_rows,

@@ -16,8 +16,8 @@ from mathtune import config, runs
 from mathtune.config.schema import EvalConfig
 from mathtune.evaluation import measure as measuring
 from mathtune.evaluation.measure import answer_example, compare_all, measure
+from mathtune.evaluation.predictions.rows import read_rows
 from mathtune.evaluation.results import Results
-from mathtune.evaluation.rows import read_rows
 from mathtune.generation.engine import Decoding
 from mathtune.generation.scripted import ScriptedEngine
 from mathtune.prompts import Renderer, named_shots

@@ -10,8 +10,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from mathtune.errors import DataError
 from mathtune.evaluation.perplexity import Perplexity
+from mathtune.evaluation.predictions.timing import Timing
 from mathtune.evaluation.summary import summarise, voted
-from mathtune.evaluation.timing import Timing
 
 MakeRow = Callable[..., dict[str, Any]]
 

@@ -16,7 +16,7 @@ import pytest
 
 from mathtune.errors import ConfigError, ModelError
 from mathtune.evaluation.evaluate import evaluate
-from mathtune.evaluation.rows import read_rows
+from mathtune.evaluation.predictions.rows import read_rows
 from mathtune.generation.engine import Decoding
 from mathtune.generation.hf import HFEngine
 from mathtune.generation.openai import Endpoint, OpenAIEngine, pacing, requests

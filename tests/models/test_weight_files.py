@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from command_for_tests import model_folder
 from mathtune.errors import ModelError
 from mathtune.models import files
-from mathtune.models.weight_files import read_header, tokenizer_fault
+from mathtune.models.checks.weight_files import read_header, tokenizer_fault
 
 ONE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 AGAIN = "save or download the model again"

@@ -19,9 +19,9 @@ from mathtune.config.schema import AdapterConfig, ModelConfig
 from mathtune.errors import ModelError
 from mathtune.models.adapters import add_adapter
 from mathtune.models.base_fingerprint import note_base
+from mathtune.models.checks.weights import check_vocabulary
 from mathtune.models.compute import Compute
 from mathtune.models.loading import load_model, load_tokenizer
-from mathtune.models.weight_checks import check_vocabulary
 from models_for_tests import ARCHITECTURES, saved_model
 
 CASES = Path(__file__).parent / "cases"

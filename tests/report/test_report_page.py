@@ -16,7 +16,7 @@ from report_run_folder import HOSTILE, build
 from mathtune import report
 from mathtune.errors import DiskError
 from mathtune.report import facts, html
-from mathtune.visible import visible
+from mathtune.text.visible import visible
 
 NBSP = "\u00a0"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mathtune.api.display import data_frame, html_table
 from mathtune.config.schema import Recipe
-from mathtune.evaluation.rows import read_rows
+from mathtune.evaluation.predictions.rows import read_rows
 from mathtune.records import PredictionRow
 from mathtune.report import wording
 from mathtune.storage import read_json

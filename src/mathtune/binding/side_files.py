@@ -14,7 +14,7 @@ from mathtune.binding.fingerprints import cores, row_fingerprint
 from mathtune.binding.inputs import Difference, Inputs, digest
 from mathtune.binding.stage_inputs import test_set_name
 from mathtune.errors import RunError
-from mathtune.evaluation.rows import whole_rows
+from mathtune.evaluation.predictions.rows import whole_rows
 from mathtune.storage import read_json, write_json
 
 

@@ -21,8 +21,8 @@ from mathtune.config.schema import Recipe
 from mathtune.errors import RunError
 from mathtune.evaluation.evaluate import regrade
 from mathtune.evaluation.measure import prediction_files
+from mathtune.evaluation.predictions.rows import whole_rows, write_rows
 from mathtune.evaluation.results import Results
-from mathtune.evaluation.rows import whole_rows, write_rows
 from mathtune.records import Problem, Splits
 from mathtune.runs import Run
 from mathtune.storage import damaged, read_json, remove, write_json

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from mathtune import ranks
-from mathtune.visible import visible, visible_json
+from mathtune.text.visible import visible, visible_json
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mathtune.report import wording
-from mathtune.visible import visible_line
+from mathtune.text.visible import visible_line
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import click
 
-from mathtune import __version__, ranks, redaction
+from mathtune import __version__, ranks
 from mathtune.errors import DiskError, MathtuneError
-from mathtune.visible import visible, visible_line
+from mathtune.text import redaction
+from mathtune.text.visible import visible, visible_line
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """What any library may meet while it writes for us."""

@@ -16,7 +16,7 @@ from mathtune.config.schema import Recipe
 from mathtune.config.wording import leaves
 from mathtune.config.yaml_loader import BoundedLoader
 from mathtune.errors import ConfigError, did_you_mean
-from mathtune.redaction import redact
+from mathtune.text.redaction import redact
 
 _CHECKED_WHERE_USED = ("eval.base_url", "eval.api_key_env")
 """Whose own checks refuse a secret in words that fit better."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from mathtune.evaluation.summary import Rate
 from mathtune.records import PredictionRow
-from mathtune.visible import visible_line
+from mathtune.text.visible import visible_line
 
 _LONGEST = 80
 """So many characters of a name in a table."""

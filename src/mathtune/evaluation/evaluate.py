@@ -17,11 +17,11 @@ from typing import Any
 from mathtune import ranks
 from mathtune.errors import RunError
 from mathtune.evaluation.perplexity import Perplexity
-from mathtune.evaluation.rank_files import join_parts, own_part
+from mathtune.evaluation.predictions.rank_files import join_parts, own_part
+from mathtune.evaluation.predictions.rows import RowWriter, recover_rows, write_rows
+from mathtune.evaluation.predictions.timing import Stopwatch, Timing, read_timing
 from mathtune.evaluation.request import EvaluationRequest, Key, verdict_fields
-from mathtune.evaluation.rows import RowWriter, recover_rows, write_rows
 from mathtune.evaluation.summary import summarise
-from mathtune.evaluation.timing import Stopwatch, Timing, read_timing
 from mathtune.generation.engine import Decoding, Engine
 from mathtune.records import PredictionRow, Problem, ProblemSet, Prompt
 
@@ -54,7 +54,7 @@ class Evaluation:
         set: The problem set's label.
         decoding: How the completions were decoded.
         path: The predictions file.
-        rows: Its rows; see ``mathtune.evaluation.rows``.
+        rows: Its rows; see ``mathtune.evaluation.predictions.rows``.
         counts: Where they came from.
         timing: Speed of generation over all restarts.
     """

@@ -14,7 +14,7 @@ from mathtune.config.schema import EvalConfig
 from mathtune.evaluation.compare import compare
 from mathtune.evaluation.evaluate import Evaluation, evaluate
 from mathtune.evaluation.perplexity import saved_perplexity
-from mathtune.evaluation.rows import read_rows
+from mathtune.evaluation.predictions.rows import read_rows
 from mathtune.generation.engine import Decoding, Engine
 from mathtune.prompts.render import Renderer
 from mathtune.records import Completion, Example, PredictionRow, Problem, ProblemSet, Prompt

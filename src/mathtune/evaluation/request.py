@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mathtune.errors import DataError, RunError
-from mathtune.evaluation.rows import prompt_hash
+from mathtune.evaluation.predictions.rows import prompt_hash
 from mathtune.generation.engine import Decoding
 from mathtune.grading import grade, published_grades
 from mathtune.grading.steps import ErrorKind, classify

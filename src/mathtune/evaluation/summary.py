@@ -9,9 +9,9 @@ from typing import Any
 
 from mathtune.errors import DataError
 from mathtune.evaluation.perplexity import Perplexity
+from mathtune.evaluation.predictions.timing import Timing
 from mathtune.evaluation.request import ERROR_NAMES
 from mathtune.evaluation.statistics import majority, pass_at_k, wilson
-from mathtune.evaluation.timing import Timing
 from mathtune.grading.numbers import read_number
 from mathtune.records import Outcome, PredictionRow, StopReason
 

@@ -13,8 +13,8 @@ from typing import Any
 from mathtune.config.schema import ModelConfig
 from mathtune.errors import ModelError
 from mathtune.models import files as model_files
-from mathtune.models import weight_files
-from mathtune.models.before_loading import adapter_folder
+from mathtune.models.checks import weight_files
+from mathtune.models.checks.before_loading import adapter_folder
 
 BASE = "base.json"
 QUANTIZATION = "quantization.json"

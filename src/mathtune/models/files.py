@@ -15,7 +15,8 @@ from typing import Any
 
 from mathtune import hub
 from mathtune.errors import ModelError, did_you_mean
-from mathtune.models import fetch, gguf, weight_files
+from mathtune.models import fetch, gguf
+from mathtune.models.checks import weight_files
 
 TINY_BASE = "tiny-base"
 

@@ -19,20 +19,20 @@ from mathtune.config.schema import AdapterConfig, ModelConfig
 from mathtune.errors import ModelError
 from mathtune.models.adapters import add_adapter
 from mathtune.models.base_fingerprint import base_of
-from mathtune.models.before_loading import (
+from mathtune.models.checks.before_loading import (
     UNTRUSTED,
     adapter_folder,
     check_safetensors,
     code_faults,
 )
-from mathtune.models.compute import Compute
-from mathtune.models.files import check_is_there, local_folder, read_config, resolve
-from mathtune.models.weight_checks import (
+from mathtune.models.checks.weights import (
     adapter_fault,
     check_adapter,
     check_finite,
     check_loading,
 )
+from mathtune.models.compute import Compute
+from mathtune.models.files import check_is_there, local_folder, read_config, resolve
 
 # On CPU it reports at every import that an optional kernel is not installed; 4-bit works without.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

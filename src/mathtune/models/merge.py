@@ -28,6 +28,7 @@ from mathtune.generation.engine import Decoding
 from mathtune.generation.hf import HFEngine
 from mathtune.models import files as model_files
 from mathtune.models.base_fingerprint import QUANTIZATION, recorded
+from mathtune.models.checks.weights import check_vocabulary
 from mathtune.models.compute import Compute, pick_compute
 from mathtune.models.loading import (
     count_parameters,
@@ -35,7 +36,6 @@ from mathtune.models.loading import (
     load_tokenizer,
     quiet_libraries,
 )
-from mathtune.models.weight_checks import check_vocabulary
 from mathtune.provenance import provenance
 from mathtune.records import Prompt
 from mathtune.storage import saving, write_json

@@ -17,8 +17,8 @@ from typing import Any
 from mathtune import config, problems, prompts, runs
 from mathtune.config.schema import FILE_ENDINGS, Recipe
 from mathtune.errors import ConfigError, MathtuneError
-from mathtune.models import before_loading
 from mathtune.models import files as model_files
+from mathtune.models.checks import before_loading
 from mathtune.preflight.training import sharding_faults, tracker_faults, training_faults
 
 MINIMUM_FREE_BYTES = 200 * 2**20

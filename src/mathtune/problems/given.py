@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mathtune.errors import DataError
+from mathtune.problems.columns.formats import recognise
 from mathtune.problems.files import SourceRow
-from mathtune.problems.formats import recognise
 from mathtune.problems.reading import BadRows, Reading, Role
 from mathtune.records import Problem
 

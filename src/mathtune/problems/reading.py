@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from mathtune.errors import DataError
 from mathtune.grading.stated import Stated
-from mathtune.problems.cells import CellFault
+from mathtune.problems.columns.cells import CellFault
+from mathtune.problems.columns.known import Columns, KnownSet
+from mathtune.problems.columns.rows import to_problem
 from mathtune.problems.files import SourceRow
 from mathtune.problems.gold import KEPT, Faults, gold_fault
-from mathtune.problems.known import Columns, KnownSet
-from mathtune.problems.rows import to_problem
 from mathtune.records import Problem
 
 

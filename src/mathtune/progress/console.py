@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from mathtune.visible import visible
+from mathtune.text.visible import visible
 
 
 class SafeConsole(Console):

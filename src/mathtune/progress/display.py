@@ -27,7 +27,7 @@ from rich.progress import (
 
 from mathtune import progress, ranks
 from mathtune.progress.console import SafeConsole
-from mathtune.visible import visible_line
+from mathtune.text.visible import visible_line
 
 MOST_CHARACTERS = 60
 """So much is shown of a bar's title."""

@@ -10,9 +10,9 @@ from typing import Any
 
 from mathtune.errors import RunError
 from mathtune.records import PredictionRow
-from mathtune.redaction import redacted_values
 from mathtune.report.wording import MODELS
-from mathtune.visible import visible
+from mathtune.text.redaction import redacted_values
+from mathtune.text.visible import visible
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from mathtune.generation.engine import Engine
 from mathtune.models import adapters
 from mathtune.models import loading as models
 from mathtune.models.base_fingerprint import base_note
+from mathtune.models.checks.weights import check_vocabulary, embedding_rows
 from mathtune.models.compute import Compute, pick_compute
 from mathtune.models.train_tokenizer import train_tokenizer
-from mathtune.models.weight_checks import check_vocabulary, embedding_rows
 from mathtune.prompts.render import Renderer
 from mathtune.records import Example, Problem, ProblemSet, Splits
 from mathtune.runs import Run

@@ -47,7 +47,7 @@ def command(
     from mathtune import stages
     from mathtune.evaluation.compare import compare_files
     from mathtune.evaluation.difference import table, type_table
-    from mathtune.visible import shortened
+    from mathtune.text.visible import shortened
 
     files = stages.files_to_compare(paths)
     comparisons = compare_files(files, allow_different=allow_different, confidence=confidence)

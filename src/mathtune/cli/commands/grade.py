@@ -60,6 +60,7 @@ def command(
     Broken lines are named and left out.
     """
     from mathtune.errors import ConfigError, DataError
+    from mathtune.evaluation.predictions.rows import write_rows
     from mathtune.evaluation.regrade.regrading import (
         broken_lines,
         grade_saved,
@@ -68,7 +69,6 @@ def command(
     )
     from mathtune.evaluation.regrade.saved_fields import Fields
     from mathtune.evaluation.regrade.saved_outputs import read_saved_outputs
-    from mathtune.evaluation.rows import write_rows
 
     stem = file.stem if file.suffix in (".jsonl", ".json") else file.name
     target = output or file.with_name(f"{stem}.graded.jsonl")

@@ -16,10 +16,10 @@ from itertools import groupby
 from typing import Any
 
 from mathtune.evaluation.evaluate import regrade
+from mathtune.evaluation.predictions.rows import prompt_hash
 from mathtune.evaluation.regrade.saved_fields import Layout
 from mathtune.evaluation.regrade.saved_outputs import UNKNOWN, SavedOutput, SavedOutputs
 from mathtune.evaluation.request import ERROR_NAMES, verdict_fields
-from mathtune.evaluation.rows import prompt_hash
 from mathtune.evaluation.summary import Rate, rate
 from mathtune.grading import PUBLISHED_GRADERS
 from mathtune.grading.stated import Stated

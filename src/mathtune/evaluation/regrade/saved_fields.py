@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mathtune.errors import ConfigError, DataError, did_you_mean
-from mathtune.evaluation.rows import FIELDS
+from mathtune.evaluation.predictions.rows import FIELDS
 
 
 class Layout(enum.Enum):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mathtune.errors import DataError
-from mathtune.evaluation import rows
+from mathtune.evaluation.predictions import rows
 from mathtune.evaluation.regrade.saved_fields import Fields, Layout, as_text, look_up, recognise
 from mathtune.grading.numbers import read_number
 from mathtune.grading.stated import Stated, StatedGold, is_bare, is_marked, stated_gold

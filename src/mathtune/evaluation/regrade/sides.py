@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from mathtune.errors import DataError
+from mathtune.evaluation.predictions.rows import FIELDS, read_rows
 from mathtune.evaluation.regrade.regrading import broken_lines, grade_saved, prose_notes
 from mathtune.evaluation.regrade.saved_fields import NoGolds
 from mathtune.evaluation.regrade.saved_outputs import UNKNOWN, question_key, read_saved_outputs
-from mathtune.evaluation.rows import FIELDS, read_rows
 from mathtune.grading.numbers import read_number
 from mathtune.records import PredictionRow, content_id
 

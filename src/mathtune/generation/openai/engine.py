@@ -26,7 +26,7 @@ from mathtune.generation.openai.background import iterate_in_thread
 from mathtune.generation.openai.requests import OpenAIStats, Requests, Server
 from mathtune.generation.openai.wire import Endpoint
 from mathtune.records import Completion, Prompt
-from mathtune.redaction import redact, remember
+from mathtune.text.redaction import redact, remember
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 
 from mathtune import ranks
-from mathtune.evaluation.rows import recover_rows, write_rows
-from mathtune.evaluation.timing import add_timings, timing_path
+from mathtune.evaluation.predictions.rows import recover_rows, write_rows
+from mathtune.evaluation.predictions.timing import add_timings, timing_path
 
 
 def own_part(path: Path) -> Path:

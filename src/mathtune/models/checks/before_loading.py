@@ -14,8 +14,8 @@ from typing import Any
 from mathtune import hub
 from mathtune.config.schema import Recipe
 from mathtune.errors import ModelError
+from mathtune.models.checks.weight_files import INDEX, PICKLED, WEIGHTS, tokenizer_fault
 from mathtune.models.files import base_of_adapter, is_adapter, resolve
-from mathtune.models.weight_files import INDEX, PICKLED, WEIGHTS, tokenizer_fault
 from mathtune.prompts import CHAT, ChatTemplate
 
 ADAPTER_FILES = (

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mathtune.errors import ModelError
-from mathtune.models.weight_files import first_few, read_header, vocabulary_fault
+from mathtune.models.checks.weight_files import first_few, read_header, vocabulary_fault
 
 _AGAIN = "save or download the model again"
 

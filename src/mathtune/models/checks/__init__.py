@@ -1,0 +1,1 @@
+"""What is checked of a model: its files before loading, its weights after."""
