@@ -15,10 +15,10 @@ import shutil
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mathtune import config, pipeline
+from mathtune.progress.display import show_progress
 
 TARGET = Path(__file__).parents[1] / "src" / "mathtune" / "recipes" / "tiny-base"
 
@@ -77,7 +77,8 @@ def main() -> None:
 
     recipe = config.load("tiny-base", ["model=tiny-base"])
     measured = run_dir / "as-stored"
-    pipeline.evaluate(recipe, "base", measured, Console(stderr=True))
+    show_progress()
+    pipeline.evaluate(recipe, "base", measured)
     results = json.loads((measured / "results.json").read_text("utf-8"))
     manifest = json.loads((run_dir / "manifest.json").read_text("utf-8"))
     training = manifest["training"]

@@ -47,6 +47,10 @@ class DiskError(MathtuneError, OSError):
     """Something could not be written; what was saved before is still whole."""
 
 
+class MissingPackage(MathtuneError, ImportError):
+    """An optional package is not installed."""
+
+
 class TrainingStopped(MathtuneError, RuntimeError):
     """Training ended before its time: a signal or a loss that is not finite."""
 

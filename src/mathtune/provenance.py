@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "tokenizers")
@@ -38,3 +40,17 @@ def _git_state() -> dict[str, Any] | None:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def command_line() -> list[str]:
+    """Return the command as the user gave it, with the program's short name.
+
+    A script is named with its arguments. An interactive session or a notebook is just ``python``:
+    what its kernel was started with says nothing.
+    """
+    program = Path(sys.argv[0]).name
+    if program in ("mathtune", "__main__.py"):
+        return ["mathtune", *sys.argv[1:]]
+    if program.endswith(".py") and "kernel" not in program:
+        return ["python", program, *sys.argv[1:]]
+    return ["python"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -28,7 +27,12 @@ if TYPE_CHECKING:  # a report is made without them
     from mathtune.config.identity import Change
     from mathtune.config.schema import Recipe
 
-_HARMLESS = ("checkpoints", "predictions", "manifest.json", "manifest.json.tmp", "recipe.yaml.tmp")
+_PROBLEMS = "problems.jsonl"
+
+_HARMLESS = (
+    *("checkpoints", "predictions", _PROBLEMS),
+    *("manifest.json", "manifest.json.tmp", "recipe.yaml.tmp"),
+)
 """What is made before ``recipe.yaml``, and may be left of a start that was cut off."""
 
 
@@ -144,6 +148,33 @@ def default_folder(recipe: Recipe) -> Path:
     return Path("runs") / f"{recipe.name}-{digest}"
 
 
+def keep_problems(folder: Path, text: str, *, fresh: bool = False) -> Path:
+    """Write problems that were given in Python where a recipe can name them; return their file.
+
+    Args:
+        folder: Of a run that is to be made, or was made of these problems.
+        text: JSON lines.
+        fresh: Whether they may take the place of others.
+
+    Raises:
+        RunError: If the folder was made of other problems, or holds something else.
+        DiskError: If it cannot be written.
+    """
+    path = folder / _PROBLEMS
+    try:
+        _check_ours(folder)
+        if path.exists() and not fresh and path.read_text(encoding="utf-8") != text:
+            raise RunError(
+                f"{path} holds other problems than those given now; choose another run_dir, or "
+                "give fresh=True to measure again"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+    return path
+
+
 def create(folder: Path, recipe: Recipe, *, command: list[str]) -> Run:
     """Make a run folder, or open it again if it was made by the same recipe.
 
@@ -179,13 +210,17 @@ def _create(folder: Path, recipe: Recipe, command: list[str]) -> Run:
             run.close()
             raise
     except OSError as error:
-        if isinstance(error, DiskError):
-            raise
-        raise DiskError(
-            f"run folder {folder} cannot be written ({error.strerror or error}: {error.filename}); "
-            "choose another --run-dir or free some space"
-        ) from error
+        raise _not_writable(folder, error) from error
     return run
+
+
+def _not_writable(folder: Path, error: OSError) -> DiskError:
+    if isinstance(error, DiskError):
+        return error
+    return DiskError(
+        f"run folder {folder} cannot be written ({error.strerror or error}: {error.filename}); "
+        "choose another --run-dir or free some space"
+    )
 
 
 def _describe(folder: Path, recipe: Recipe, command: list[str]) -> list[Change]:
@@ -283,8 +318,3 @@ def _holds_work(folder: Path) -> bool:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def command_line() -> list[str]:
-    """Return the command as the user gave it, with the program's short name."""
-    return ["mathtune", *sys.argv[1:]]

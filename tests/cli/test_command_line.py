@@ -33,6 +33,8 @@ heavy = (
     "mathtune.models.adapters",
     "mathtune.models.merge",
     "mathtune.models.compute",
+    "mathtune.models.in_memory",
+    "mathtune.models.weight_checks",
     "mathtune.models.train_tokenizer",
     "mathtune.planning.plan",  # it traces a training
     "mathtune.planning.peak_memory",

@@ -11,11 +11,12 @@ import torch
 from rich.console import Console
 
 from command_for_tests import faults_of, jsonl, mathtune, solved
-from mathtune import pipeline
-from mathtune.cli.commands.plan import facts_of, shown
+from mathtune import stages
+from mathtune.cli.commands.plan import shown
+from mathtune.planning.facts import facts_of
 from mathtune.planning.gpu_specs import find_gpu, parse_bytes
 from mathtune.planning.memory_trace import Use
-from mathtune.planning.plan import Plan
+from mathtune.planning.plan import TrainingPlan
 from mathtune.preflight import Purpose, load
 
 GB = 2**30
@@ -27,14 +28,16 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return jsonl(tmp_path_factory.mktemp("data") / "problems.jsonl", rows)
 
 
-def plan(recipe: str, *overrides: str, memory: int | None = None, **options: object) -> Plan:
+def plan(
+    recipe: str, *overrides: str, memory: int | None = None, **options: object
+) -> TrainingPlan:
     """Plan in this process, as the command does, in a list of what it says."""
 
     def changed(further: object) -> object:
         return load(recipe, [*overrides, *further], None, Purpose.PLAN)  # type: ignore[misc]
 
     given = {"device": "RTX 4090", "devices": 1, **options}
-    return pipeline.plan(
+    return stages.plan(
         changed(()),
         memory=memory,
         changed=changed,
@@ -42,7 +45,7 @@ def plan(recipe: str, *overrides: str, memory: int | None = None, **options: obj
     )
 
 
-def text_of(found: Plan) -> str:
+def text_of(found: TrainingPlan) -> str:
     console = Console(file=io.StringIO(), width=160)
     for part in shown(facts_of(found)):
         console.print(part, soft_wrap=True)

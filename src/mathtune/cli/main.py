@@ -75,7 +75,7 @@ def cli() -> None:
 
     Start with: mathtune run demo
     """
-    from mathtune.cli.progress_display import show_progress  # Rich would slow --help down
+    from mathtune.progress.display import show_progress  # Rich would slow --help down
 
     show_progress()
 

@@ -2,7 +2,7 @@
 
 from mathtune.config.identity import changes, identity
 from mathtune.config.loading import dump, knobs, load, load_draft, parse, parse_saved, recipe_names
-from mathtune.config.overrides import as_override
+from mathtune.config.overrides import as_override, overrides_from_python
 from mathtune.config.schema import Recipe
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "knobs",
     "load",
     "load_draft",
+    "overrides_from_python",
     "parse",
     "parse_saved",
     "recipe_names",

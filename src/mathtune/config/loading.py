@@ -50,7 +50,7 @@ def recipe_text(name_or_path: str) -> str:
     return resources.files("mathtune.recipes").joinpath(f"{name_or_path}.yaml").read_text("utf-8")
 
 
-def load(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+def load(name_or_path: str | Recipe, overrides: Sequence[str] = ()) -> Recipe:
     """Load a recipe and apply overrides such as ``train.learning_rate=1e-4`` or ``model=PATH``.
 
     Raises:
@@ -62,12 +62,14 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     return loaded.recipe
 
 
-def load_draft(name_or_path: str, overrides: Sequence[str] = ()) -> Draft:
+def load_draft(name_or_path: str | Recipe, overrides: Sequence[str] = ()) -> Draft:
     """Load a recipe as ``load`` does, and return its faults with what is sound of it.
 
     Raises:
         ConfigError: If there is no such recipe, or it is no YAML mapping.
     """
+    if isinstance(name_or_path, Recipe):
+        return _draft(_as_mapping(name_or_path), (), overrides)
     try:
         raw, repeated = _read(recipe_text(name_or_path))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -81,7 +83,11 @@ def load_draft(name_or_path: str, overrides: Sequence[str] = ()) -> Draft:
             f"recipe {name_or_path!r} holds {_kind(raw)} where the keys name, model and data must "
             "stand; print one to start from with mathtune recipes demo"
         )
-    faults = [*repeated, *apply_overrides(raw, overrides), *_blank_secrets(raw)]
+    return _draft(raw, repeated, overrides)
+
+
+def _draft(raw: dict[str, Any], faults: Sequence[str], overrides: Sequence[str]) -> Draft:
+    faults = [*faults, *apply_overrides(raw, overrides), *_blank_secrets(raw)]
     found = draft(raw)
     return Draft(found.recipe, tuple(dict.fromkeys([*faults, *found.faults])))
 
@@ -104,6 +110,16 @@ def _blank_secrets(node: Any, key: str = "") -> Iterator[str]:
                 "folder; leave it out there: log in with `hf auth login`, or set the variable that "
                 "is meant for it, such as HF_TOKEN or OPENAI_API_KEY"
             )
+
+
+def _as_mapping(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as it could have been read from YAML, with what ``dump`` leaves out."""
+    raw = recipe.model_dump(mode="json")
+    for key, field in leaves():
+        if field.exclude:
+            section, _, name = key.partition(".")
+            raw[section][name] = getattr(getattr(recipe, section), name)
+    return raw
 
 
 def parse(raw: Mapping[str, Any]) -> Recipe:

@@ -1,14 +1,18 @@
-"""``key=value`` behind a recipe's name, written into the recipe as it was read."""
+"""Overrides of a recipe's knobs: ``key=value`` in a command, keys and values in Python."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike, fspath
 from typing import Any
 
 import yaml
 
+from mathtune.config.schema import Recipe
+from mathtune.config.wording import section_of
 from mathtune.config.yaml_loader import TooLarge, read_yaml
+from mathtune.errors import ConfigError
 
 _OF_ANOTHER_MODEL = ("from_config", "train_tokenizer", "revision")
 
@@ -16,6 +20,49 @@ _OF_ANOTHER_MODEL = ("from_config", "train_tokenizer", "revision")
 def as_override(key: str, value: Any) -> str:
     """Return the override that sets ``key`` to just ``value``, whatever YAML would make of it."""
     return f"{key}={json.dumps(value, ensure_ascii=False)}"  # JSON is YAML in which all is quoted
+
+
+def overrides_from_python(
+    overrides: Sequence[str] | Mapping[str, Any], knobs: Mapping[str, Any]
+) -> list[str]:
+    """Return overrides given in Python as ``key=value`` texts.
+
+    Args:
+        overrides: ``["train.max_steps=10"]``, as in a command, or ``{"train.max_steps": 10}``.
+        knobs: Keyword arguments: ``seed=1``, ``model="PATH"``, and sections as mappings, of which
+            only the keys given are set: ``train={"max_steps": 10}``.
+
+    Raises:
+        ConfigError: If ``overrides`` is a single string, or a value is of a kind no recipe has.
+    """
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides={overrides!r} is a single string; give a list of such")
+    if not isinstance(overrides, Mapping):
+        return [*overrides, *_from_mapping(dict(_flat(knobs)))]
+    return _from_mapping({**overrides, **dict(_flat(knobs))})
+
+
+def _flat(knobs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in knobs.items():
+        field = Recipe.model_fields.get(key)
+        if isinstance(value, Mapping) and field is not None and section_of(field.annotation):
+            yield from ((f"{key}.{name}", inner) for name, inner in value.items())
+        else:
+            yield key, value
+
+
+def _from_mapping(given: Mapping[str, Any]) -> list[str]:
+    found, faults = [], []
+    for key, value in given.items():
+        try:
+            found.append(as_override(key, fspath(value) if isinstance(value, PathLike) else value))
+        except (TypeError, ValueError):
+            faults.append(
+                f"{key} is a {type(value).__name__}; give a number, a text, a list or a mapping"
+            )
+    if faults:
+        raise ConfigError(faults)
+    return found
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> list[str]:

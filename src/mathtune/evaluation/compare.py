@@ -20,15 +20,15 @@ from mathtune.evaluation.statistics import (
     smallest_detectable_difference,
 )
 from mathtune.evaluation.summary import rate, voted, whole_evaluation
-from mathtune.records import Row
+from mathtune.records import PredictionRow
 
 ALLOWABLE = ("problems", "prompts", "decoding")
 """What may differ between two files where it is said so in ``allow_different``."""
 
 
 def compare(
-    before: Iterable[Row],
-    after: Iterable[Row],
+    before: Iterable[PredictionRow],
+    after: Iterable[PredictionRow],
     *,
     labels: tuple[str, str] = ("base", "tuned"),
     allow_different: Collection[str] = (),
@@ -95,6 +95,30 @@ def compare(
             len(pairs), (overall.gained + overall.lost) / len(pairs), alpha=1 - confidence
         ),
     )
+
+
+def predictions_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the predictions files that are meant: of one run folder, those of base and tuned.
+
+    Raises:
+        ConfigError: If the run folder has not both, or one of several paths is a folder.
+    """
+    files = list(paths)
+    if len(files) == 1 and files[0].is_dir():
+        files = [files[0] / "predictions" / f"{label}.jsonl" for label in ("base", "tuned")]
+        missing = [str(path) for path in files if not path.is_file()]
+        if missing:
+            raise ConfigError(
+                f"run folder {paths[0]} has no {' and no '.join(missing)}; finish the run, or give "
+                "two files of saved outputs"
+            )
+    folders = [str(path) for path in files if path.is_dir()]
+    if folders:
+        raise ConfigError(
+            f"{folders[0]} is a folder; give predictions files such as "
+            f"{folders[0]}/predictions/tuned.jsonl"
+        )
+    return files
 
 
 def compare_files(

@@ -1,5 +1,6 @@
 """Problems: where they come from, which of them train, and which of them are kept apart."""
 
+from mathtune.problems.given import as_json_lines, given_problems
 from mathtune.problems.load import (
     describe,
     load,
@@ -13,10 +14,12 @@ from mathtune.problems.load import (
 from mathtune.problems.shots import check_shots, draw_shots, file_shots
 
 __all__ = [
+    "as_json_lines",
     "check_shots",
     "describe",
     "draw_shots",
     "file_shots",
+    "given_problems",
     "load",
     "load_local",
     "load_tests",

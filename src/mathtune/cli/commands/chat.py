@@ -24,6 +24,7 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
 
     Each question stands for itself, prompted exactly as in training and evaluation.
     """
+    from mathtune import stages
     from mathtune.config import as_override
     from mathtune.errors import DataError
     from mathtune.models import files
@@ -34,12 +35,7 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
     recipe = load("gsm8k-eval", overrides, None, Purpose.CHAT)
     echo(f"loading {files.in_words(model)}", err=True)  # importing torch takes seconds too
 
-    from mathtune.evaluation.measure import decoding_of
-    from mathtune.training.session import Student
-
-    student = Student.load(recipe)
-    engine, renderer = student.engine(), student.renderer()
-    decoding = decoding_of(recipe.eval, renderer, calculator=calculator)
+    answer = stages.open_chat(recipe, calculator=calculator)
     log.info(f"{model} is ready: a question a line, prompted in style {style}")
     while True:
         if sys.stdin.isatty():
@@ -51,5 +47,4 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
             raise DataError(f"the question is not UTF-8 ({error}); write it as UTF-8") from error
         if not question:
             return
-        for completion in engine.generate([renderer.prompt(question, "chat")], decoding):
-            echo(completion.text.strip())
+        echo(answer(question).text.strip())

@@ -44,32 +44,12 @@ def command(
     lm-evaluation-harness, or rows with a completion and a gold answer. The first is what the others
     are compared with. Or one run folder, whose base and tuned model are compared.
     """
-    from mathtune import pipeline
-    from mathtune.binding import check_sides
-    from mathtune.errors import ConfigError
+    from mathtune import stages
     from mathtune.evaluation.compare import compare_files
     from mathtune.evaluation.difference import table, type_table
     from mathtune.visible import shortened
 
-    files = list(paths)
-    if len(files) == 1 and files[0].is_dir():
-        files = [files[0] / "predictions" / f"{label}.jsonl" for label in ("base", "tuned")]
-        missing = [str(path) for path in files if not path.is_file()]
-        if missing:
-            raise ConfigError(
-                f"run folder {paths[0]} has no {' and no '.join(missing)}; finish the run, or give "
-                "two files of saved outputs"
-            )
-    folders = [str(path) for path in files if path.is_dir()]
-    if folders:
-        raise ConfigError(
-            f"{folders[0]} is a folder; give predictions files such as "
-            f"{folders[0]}/predictions/tuned.jsonl"
-        )
-    for folder in dict.fromkeys(path.absolute().parent.parent for path in files):
-        if all((folder / name).exists() for name in ("recipe.yaml", "predictions")):
-            pipeline.verify(folder)
-    check_sides(files)
+    files = stages.files_to_compare(paths)
     comparisons = compare_files(files, allow_different=allow_different, confidence=confidence)
     if as_json:
         first = comparisons[0].result()

@@ -80,9 +80,9 @@ def command(
 
 def print_preview(recipe: Recipe, *, as_json: bool) -> None:
     """Print what the recipe's model would be asked."""
-    from mathtune import pipeline
+    from mathtune import stages
 
-    previews = pipeline.preview(recipe)
+    previews = stages.preview(recipe)
     if as_json:
         print_json({"preview": [asdict(preview) for preview in previews]})
         return
@@ -93,8 +93,8 @@ def print_preview(recipe: Recipe, *, as_json: bool) -> None:
 
 def print_tables(run_dir: Path) -> None:
     """Print the figures of a run folder's results."""
-    from mathtune.cli.console import SafeConsole
     from mathtune.cli.evaluation_table import evaluation_tables
+    from mathtune.progress.console import SafeConsole
 
     results = json.loads((run_dir / "results.json").read_text("utf-8"))
     console = SafeConsole()

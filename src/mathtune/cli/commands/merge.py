@@ -50,7 +50,7 @@ def command(
     A base that was held in 4 bits is widened from these. The merged model is loaded from disk and
     must answer as the adapter does, else nothing is written.
     """
-    from mathtune import pipeline
+    from mathtune import stages
     from mathtune.config import as_override
     from mathtune.models.files import find_adapter
     from mathtune.preflight import Purpose, load
@@ -69,7 +69,7 @@ def command(
     options = [as_override(key, value) for key, value in given.items()]
     loaded = load(str(recipe or "gsm8k-eval"), [*options, *overrides], None, Purpose.CHAT)
     place = adapter.with_name("merged" if recipe else f"{adapter.absolute().name}-merged")
-    figures = pipeline.merge(loaded, output or place, dtype)
+    figures = stages.merge(loaded, output or place, dtype)
     if as_json:
         print_json(figures)
         return

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mathtune.cli.common import print_json, recipe_arguments
+from mathtune.planning.facts import USES, facts_of
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from mathtune.config.schema import Recipe
-    from mathtune.planning.plan import Plan
-
-USES = {
-    "weights": "weights",
-    "weights_in_compute_type": "weights, bf16 copies",
-    "gradients": "gradients",
-    "exchange": "gradients, exchanged copy",
-    "optimizer": "optimiser",
-    "activations": "activations",
-    "logits": "logits",
-    "overhead": "besides tensors",
-}
-"""Keys of ``memory.bytes`` → what the table calls them."""
 
 
 @click.command("plan")
@@ -50,20 +36,16 @@ def command(
 
     Only the model's configuration is read; no weights are needed.
     """
-    from mathtune import pipeline
+    from mathtune import stages
     from mathtune.planning.gpu_specs import find_gpu, parse_bytes
-    from mathtune.preflight import Purpose, load
+    from mathtune.preflight import planner
 
     size = None if memory is None else parse_bytes(memory)
     if device is not None and device.lower() != "cpu":
         find_gpu(device)  # a typo is told before anything is read
 
-    def changed(further: Sequence[str]) -> Recipe:
-        replaced = {word.partition("=")[0] for word in further}
-        kept = [word for word in overrides if word.partition("=")[0] not in replaced]
-        return load(recipe, [*kept, *further], None, Purpose.PLAN)
-
-    plan = pipeline.plan(
+    changed = planner(recipe, overrides)
+    plan = stages.plan(
         changed(()),
         device=device,
         memory=size,
@@ -75,52 +57,11 @@ def command(
     if as_json:
         print_json(facts)
         return
-    from mathtune.cli.console import SafeConsole
+    from mathtune.progress.console import SafeConsole
 
     console = SafeConsole(soft_wrap=True)
     for part in shown(facts):
         console.print(part)
-
-
-def facts_of(plan: Plan) -> dict[str, Any]:
-    """Return a plan as one JSON object: bytes, seconds, counts."""
-    found, memory = plan.estimate, plan.estimate.memory
-    sizes = {use.value: size for use, size in memory.by_use.items()}
-    sizes |= {"exchange": found.buckets, "overhead": found.overhead}
-    return {
-        "recipe": plan.recipe.name,
-        "model": plan.recipe.model.name_or_path,
-        "parameters": memory.parameters.to_json(),
-        "device": plan.device.name,
-        "devices": found.devices,
-        "dtype": str(found.compute.dtype).removeprefix("torch."),
-        "autocast_bf16": found.compute.autocast_bf16,
-        "dtype_reason": found.compute.reason,
-        "memory": {
-            "bytes": {key: sizes[key] for key in USES if sizes.get(key)},
-            "peak": found.peak,
-            "moment": memory.moment,
-            "pageable": memory.pageable,
-            "available": plan.budget,
-        },
-        "fits": plan.fits,
-        "remedies": [
-            {"change": each.change, "peak": each.peak, "fits": each.fits} for each in plan.remedies
-        ],
-        "work": {
-            "steps": found.work.steps,
-            "examples": found.work.examples,
-            "tokens_a_device": found.work.tokens,
-            "flops_a_device": found.flops,
-            "micro_batches_a_device": found.work.micro_batches,
-            "kernels_a_device": found.kernels,
-        },
-        "rate": plan.rate,
-        "rate_measured": plan.device.measured,
-        "seconds": plan.seconds
-        and dict(zip(("best", "usual", "worst"), plan.seconds, strict=True)),
-        "assumptions": list(plan.assumptions),
-    }
 
 
 def shown(facts: dict[str, Any]) -> Iterator[Table | str]:

@@ -16,8 +16,8 @@ def command(run_dir: Path) -> None:
 
     Where the data or the model of the run are here and have changed since, it refuses.
     """
-    from mathtune import pipeline, report
+    from mathtune import report, stages
 
-    pipeline.verify(run_dir)
+    stages.verify(run_dir)
     report.write(run_dir)
     echo(f"report: {run_dir}/report.html")

@@ -10,15 +10,16 @@ import enum
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mathtune import config, problems, prompts, ranks, runs
+from mathtune import config, problems, prompts, runs
 from mathtune.config.schema import FILE_ENDINGS, Recipe
-from mathtune.errors import ConfigError, MathtuneError, did_you_mean
+from mathtune.errors import ConfigError, MathtuneError
 from mathtune.models import before_loading
 from mathtune.models import files as model_files
+from mathtune.preflight.training import sharding_faults, tracker_faults, training_faults
 
 MINIMUM_FREE_BYTES = 200 * 2**20
 """A run folder of the smallest model with its checkpoints."""
@@ -47,15 +48,27 @@ class Purpose(enum.Enum):
 
 
 def load(
-    name_or_path: str, overrides: Sequence[str], run_dir: Path | None, purpose: Purpose
+    name_or_path: str | Recipe,
+    overrides: Sequence[str],
+    run_dir: Path | None,
+    purpose: Purpose,
+    *,
+    loaded: bool = False,
 ) -> Recipe:
     """Load a recipe with overrides, and check all that can be checked without working on it.
+
+    Args:
+        name_or_path: Name or file of a recipe, or a loaded one.
+        overrides: ``key=value`` texts.
+        run_dir: Where the run folder will be; default: under ``runs``.
+        purpose: What the recipe is loaded for.
+        loaded: Whether its model is in memory already, so that no files of it are looked for.
 
     Raises:
         ConfigError: With every fault found.
     """
     draft = config.load_draft(name_or_path, overrides)
-    faults = [*draft.faults, *_faults(draft.recipe, run_dir, purpose)]
+    faults = [*draft.faults, *_faults(draft.recipe, run_dir, purpose, loaded)]
     if faults or purpose is Purpose.VALIDATE:
         # Else the data are read in a moment anyway, and all their faults told then.
         faults += problems.local_faults(
@@ -66,8 +79,23 @@ def load(
     return draft.recipe
 
 
-def _faults(recipe: Recipe, run_dir: Path | None, purpose: Purpose) -> Iterator[str]:
-    if recipe.eval.engine == "openai":
+def planner(
+    name_or_path: str | Recipe, overrides: Sequence[str]
+) -> Callable[[Sequence[str]], Recipe]:
+    """Return what loads a recipe to plan with, with further overrides in place of those given."""
+
+    def changed(further: Sequence[str]) -> Recipe:
+        replaced = {word.partition("=")[0] for word in further}
+        kept = [word for word in overrides if word.partition("=")[0] not in replaced]
+        return load(name_or_path, [*kept, *further], None, Purpose.PLAN)
+
+    return changed
+
+
+def _faults(recipe: Recipe, run_dir: Path | None, purpose: Purpose, loaded: bool) -> Iterator[str]:
+    if loaded:
+        yield from _loaded_faults(recipe)
+    elif recipe.eval.engine == "openai":
         yield from _server_faults(recipe)
     else:
         yield from _model_faults(recipe, purpose)
@@ -77,10 +105,10 @@ def _faults(recipe: Recipe, run_dir: Path | None, purpose: Purpose) -> Iterator[
         yield from _vllm_faults(recipe)
     yield from _shot_faults(recipe)
     if purpose.trains:
-        yield from _training_faults(recipe)
-        yield from _sharding_faults(recipe)
+        yield from training_faults(recipe)
+        yield from sharding_faults(recipe)
     if purpose in (Purpose.TRAIN, Purpose.VALIDATE):
-        yield from _tracker_faults(recipe)
+        yield from tracker_faults(recipe)
     if purpose.writes:
         yield from _label_faults(recipe)
         yield from _disk_faults(recipe, run_dir or Path("runs"), purpose)
@@ -117,6 +145,14 @@ def _model_faults(recipe: Recipe, purpose: Purpose) -> Iterator[str]:
         yield (
             f"train.max_length={limit} is beyond the model's context of {context} tokens; set "
             f"train.max_length={context} or less"
+        )
+
+
+def _loaded_faults(recipe: Recipe) -> Iterator[str]:
+    if recipe.eval.engine != "hf":
+        yield (
+            f"eval.engine={recipe.eval.engine} with a loaded model: only eval.engine=hf measures "
+            "what is in this process; set it, or give the model's name"
         )
 
 
@@ -180,100 +216,6 @@ def _shot_faults(recipe: Recipe) -> Iterator[str]:
         prompts.named_shots(source, k)
     except ConfigError as error:
         yield from error.faults
-
-
-def _training_faults(recipe: Recipe) -> Iterator[str]:
-    """Names that belong to Transformers are checked against its own lists."""
-    from mathtune.config import hf_names as names
-
-    train, answer = recipe.train, recipe.eval.max_new_tokens
-    for key, value, known in (
-        ("train.optim", train.optim, names.optimizers()),
-        ("train.lr_scheduler_type", train.lr_scheduler_type, names.schedules()),
-    ):
-        if value not in known:
-            longer = [name for name in known if value and name.startswith(value)]
-            yield f"{key}={value} is unknown; give {_listed(longer or known)}" + did_you_mean(
-                value, known
-            )
-    if package := names.package_of(train.optim):
-        yield (
-            f"train.optim={train.optim} needs the package {package}, which is not installed; "
-            "install it or set train.optim=adamw_torch"
-        )
-    if train.use_liger_kernel and importlib.util.find_spec("liger_kernel") is None:
-        yield (
-            "train.use_liger_kernel=true needs the package liger-kernel, which is not installed; "
-            "run pip install liger-kernel or set train.use_liger_kernel=false"
-        )
-    compilers = (os.environ.get("CXX", "c++"), "g++", "clang++", "cl")
-    if train.torch_compile and not any(map(shutil.which, compilers)):
-        yield (
-            "train.torch_compile=true needs a C++ compiler, and there is none; install g++ or set "
-            "train.torch_compile=false"
-        )
-    if recipe.eval.engine != "hf":
-        then = {
-            "vllm": "mathtune eval RUN_DIR/model --engine vllm",
-            "openai": "serve RUN_DIR/model and measure it by mathtune eval --engine openai",
-        }[recipe.eval.engine]
-        yield (
-            f"eval.engine={recipe.eval.engine} in a recipe that trains: the model in training is "
-            "in this process, and base and tuned must be measured alike; set eval.engine=hf, or "
-            f"use mathtune train and then {then}"
-        )
-    ratio = recipe.adapter.loraplus_lr_ratio if recipe.adapter else None
-    if ratio is not None and train.optim.startswith(names.OWN_GROUPS):
-        yield (
-            f"train.optim={train.optim} groups parameters by itself, and so does "
-            f"adapter.loraplus_lr_ratio={ratio:g}; leave one of the two out"
-        )
-    if answer >= train.max_length:
-        yield (
-            f"eval.max_new_tokens={answer} is not below train.max_length={train.max_length}, so "
-            "longer texts would be asked for than were trained on; raise train.max_length or lower "
-            "eval.max_new_tokens"
-        )
-
-
-def _tracker_faults(recipe: Recipe) -> Iterator[str]:
-    from mathtune.tracking.setup import missing_packages
-
-    yield from missing_packages(recipe.tracking.report_to)
-
-
-def _sharding_faults(recipe: Recipe) -> Iterator[str]:
-    """Tell what does not work where no rank holds all weights; the launcher asks for it."""
-    how = ranks.sharding()
-    if how is None:
-        return
-    samples, optimizer = recipe.train.exact_match_samples, recipe.train.optim
-    if samples:
-        yield (
-            f"train.exact_match_samples={samples} under {how}: to solve problems each rank needs "
-            "the whole model; set train.exact_match_samples=0 or launch without it"
-        )
-    if recipe.model.load_in_4bit:
-        yield (
-            f"model.load_in_4bit=true under {how}: 4-bit weights cannot be spread over ranks; "
-            "launch without it, so that each rank holds them all"
-        )
-    if optimizer.startswith("paged_") or optimizer.endswith("bit"):
-        yield (
-            f"train.optim={optimizer} under {how}: bitsandbytes' optimisers work on whole weights; "
-            "set train.optim=adamw_torch"
-        )
-    if how == "FSDP" and os.environ.get("FSDP_VERSION") != "2":
-        yield "fsdp_version in accelerate's configuration is not 2; set fsdp_version: 2"
-    if os.environ.get("FSDP_CPU_RAM_EFFICIENT_LOADING", "false").lower() == "true":
-        yield (
-            "fsdp_cpu_ram_efficient_loading in accelerate's configuration is true, and every rank "
-            "needs the weights to measure the model; set it to false"
-        )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"one of {', '.join(names)}" if len(names) > 1 else names[0]
 
 
 def _label_faults(recipe: Recipe) -> Iterator[str]:

@@ -1,0 +1,45 @@
+"""mathtune from Python: what ``import mathtune as mt`` offers.
+
+Thin over ``mathtune.pipeline``, as the command line is: the same recipes, checks, run folders and
+messages. Errors are ``mathtune.errors.MathtuneError`` and the standard exception that fits.
+"""
+
+from mathtune.api.comparison_result import ComparisonResult
+from mathtune.api.conversation import Answer, Chat
+from mathtune.api.evaluation import chat, compare, evaluate
+from mathtune.api.plan_result import PlanResult
+from mathtune.api.problem_lists import Problems, ProblemSplits, load_problems
+from mathtune.api.recipes import load_recipe, plan, run, train
+from mathtune.api.results import EvaluationResult, RunResult, TrainResult
+from mathtune.config.schema import Recipe
+from mathtune.errors import MathtuneError
+from mathtune.grading import grade
+from mathtune.progress.display import show_progress
+from mathtune.records import Grade, Outcome, Problem
+
+__all__ = [
+    "Answer",
+    "Chat",
+    "ComparisonResult",
+    "EvaluationResult",
+    "Grade",
+    "MathtuneError",
+    "Outcome",
+    "PlanResult",
+    "Problem",
+    "ProblemSplits",
+    "Problems",
+    "Recipe",
+    "RunResult",
+    "TrainResult",
+    "chat",
+    "compare",
+    "evaluate",
+    "grade",
+    "load_problems",
+    "load_recipe",
+    "plan",
+    "run",
+    "show_progress",
+    "train",
+]

@@ -1,0 +1,55 @@
+"""What ``chat`` returns: a model to put questions to, and its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mathtune.api.display import html_table
+from mathtune.records import Completion
+
+
+@dataclass(frozen=True, repr=False)
+class Answer:
+    """A model's answer to one question.
+
+    Attributes:
+        question: What was asked.
+        text: What came.
+        stop_reason: ``eos``, ``stop_string`` or ``length`` (cut off by the token limit).
+        tokens: How many tokens it has.
+    """
+
+    question: str
+    text: str
+    stop_reason: str
+    tokens: int
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"Answer({self.text!r}, {self.tokens} tokens, ended by {self.stop_reason})"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.question, ("", ""), [("answer", self.text)])
+
+
+@dataclass(frozen=True, repr=False)
+class Chat:
+    """A loaded model to put questions to; each question stands for itself.
+
+    Attributes:
+        model: Its name or folder.
+    """
+
+    model: str
+    _answer: Callable[[str], Completion] = field(repr=False)
+
+    def ask(self, question: str) -> Answer:
+        """Return the model's greedy answer."""
+        found = self._answer(question)
+        return Answer(question, found.text.strip(), found.stop_reason.value, len(found.ids))
+
+    def __repr__(self) -> str:
+        return f"Chat({self.model})"

@@ -1,0 +1,61 @@
+"""A plan as plain numbers, as ``mathtune plan --json`` prints it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mathtune.planning.plan import TrainingPlan
+
+USES = {
+    "weights": "weights",
+    "weights_in_compute_type": "weights, bf16 copies",
+    "gradients": "gradients",
+    "exchange": "gradients, exchanged copy",
+    "optimizer": "optimiser",
+    "activations": "activations",
+    "logits": "logits",
+    "overhead": "besides tensors",
+}
+"""Keys of ``memory.bytes`` → what the table calls them."""
+
+
+def facts_of(plan: TrainingPlan) -> dict[str, Any]:
+    """Return a plan as one JSON object: bytes, seconds, counts."""
+    found, memory = plan.estimate, plan.estimate.memory
+    sizes = {use.value: size for use, size in memory.by_use.items()}
+    sizes |= {"exchange": found.buckets, "overhead": found.overhead}
+    return {
+        "recipe": plan.recipe.name,
+        "model": plan.recipe.model.name_or_path,
+        "parameters": memory.parameters.to_json(),
+        "device": plan.device.name,
+        "devices": found.devices,
+        "dtype": str(found.compute.dtype).removeprefix("torch."),
+        "autocast_bf16": found.compute.autocast_bf16,
+        "dtype_reason": found.compute.reason,
+        "memory": {
+            "bytes": {key: sizes[key] for key in USES if sizes.get(key)},
+            "peak": found.peak,
+            "moment": memory.moment,
+            "pageable": memory.pageable,
+            "available": plan.budget,
+        },
+        "fits": plan.fits,
+        "remedies": [
+            {"change": each.change, "peak": each.peak, "fits": each.fits} for each in plan.remedies
+        ],
+        "work": {
+            "steps": found.work.steps,
+            "examples": found.work.examples,
+            "tokens_a_device": found.work.tokens,
+            "flops_a_device": found.flops,
+            "micro_batches_a_device": found.work.micro_batches,
+            "kernels_a_device": found.kernels,
+        },
+        "rate": plan.rate,
+        "rate_measured": plan.device.measured,
+        "seconds": plan.seconds
+        and dict(zip(("best", "usual", "worst"), plan.seconds, strict=True)),
+        "assumptions": list(plan.assumptions),
+    }

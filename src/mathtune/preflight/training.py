@@ -1,0 +1,107 @@
+"""What would stop a training: unknown names, missing packages, settings that do not go together."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+
+from mathtune import ranks
+from mathtune.config.schema import Recipe
+from mathtune.errors import did_you_mean
+
+
+def training_faults(recipe: Recipe) -> Iterator[str]:
+    """Names that belong to Transformers are checked against its own lists."""
+    from mathtune.config import hf_names as names
+
+    train, answer = recipe.train, recipe.eval.max_new_tokens
+    for key, value, known in (
+        ("train.optim", train.optim, names.optimizers()),
+        ("train.lr_scheduler_type", train.lr_scheduler_type, names.schedules()),
+    ):
+        if value not in known:
+            longer = [name for name in known if value and name.startswith(value)]
+            yield f"{key}={value} is unknown; give {_listed(longer or known)}" + did_you_mean(
+                value, known
+            )
+    if package := names.package_of(train.optim):
+        yield (
+            f"train.optim={train.optim} needs the package {package}, which is not installed; "
+            "install it or set train.optim=adamw_torch"
+        )
+    if train.use_liger_kernel and importlib.util.find_spec("liger_kernel") is None:
+        yield (
+            "train.use_liger_kernel=true needs the package liger-kernel, which is not installed; "
+            "run pip install liger-kernel or set train.use_liger_kernel=false"
+        )
+    compilers = (os.environ.get("CXX", "c++"), "g++", "clang++", "cl")
+    if train.torch_compile and not any(map(shutil.which, compilers)):
+        yield (
+            "train.torch_compile=true needs a C++ compiler, and there is none; install g++ or set "
+            "train.torch_compile=false"
+        )
+    if recipe.eval.engine != "hf":
+        then = {
+            "vllm": "mathtune eval RUN_DIR/model --engine vllm",
+            "openai": "serve RUN_DIR/model and measure it by mathtune eval --engine openai",
+        }[recipe.eval.engine]
+        yield (
+            f"eval.engine={recipe.eval.engine} in a recipe that trains: the model in training is "
+            "in this process, and base and tuned must be measured alike; set eval.engine=hf, or "
+            f"use mathtune train and then {then}"
+        )
+    ratio = recipe.adapter.loraplus_lr_ratio if recipe.adapter else None
+    if ratio is not None and train.optim.startswith(names.OWN_GROUPS):
+        yield (
+            f"train.optim={train.optim} groups parameters by itself, and so does "
+            f"adapter.loraplus_lr_ratio={ratio:g}; leave one of the two out"
+        )
+    if answer >= train.max_length:
+        yield (
+            f"eval.max_new_tokens={answer} is not below train.max_length={train.max_length}, so "
+            "longer texts would be asked for than were trained on; raise train.max_length or lower "
+            "eval.max_new_tokens"
+        )
+
+
+def tracker_faults(recipe: Recipe) -> Iterator[str]:
+    """Look for the packages of the trackers that are asked for."""
+    from mathtune.tracking.setup import missing_packages
+
+    yield from missing_packages(recipe.tracking.report_to)
+
+
+def sharding_faults(recipe: Recipe) -> Iterator[str]:
+    """Tell what does not work where no rank holds all weights; the launcher asks for it."""
+    how = ranks.sharding()
+    if how is None:
+        return
+    samples, optimizer = recipe.train.exact_match_samples, recipe.train.optim
+    if samples:
+        yield (
+            f"train.exact_match_samples={samples} under {how}: to solve problems each rank needs "
+            "the whole model; set train.exact_match_samples=0 or launch without it"
+        )
+    if recipe.model.load_in_4bit:
+        yield (
+            f"model.load_in_4bit=true under {how}: 4-bit weights cannot be spread over ranks; "
+            "launch without it, so that each rank holds them all"
+        )
+    if optimizer.startswith("paged_") or optimizer.endswith("bit"):
+        yield (
+            f"train.optim={optimizer} under {how}: bitsandbytes' optimisers work on whole weights; "
+            "set train.optim=adamw_torch"
+        )
+    if how == "FSDP" and os.environ.get("FSDP_VERSION") != "2":
+        yield "fsdp_version in accelerate's configuration is not 2; set fsdp_version: 2"
+    if os.environ.get("FSDP_CPU_RAM_EFFICIENT_LOADING", "false").lower() == "true":
+        yield (
+            "fsdp_cpu_ram_efficient_loading in accelerate's configuration is true, and every rank "
+            "needs the weights to measure the model; set it to false"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"one of {', '.join(names)}" if len(names) > 1 else names[0]
