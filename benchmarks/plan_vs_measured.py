@@ -208,6 +208,8 @@ def load(recipe: Recipe, compute: Compute) -> Any:
 class NoTokenizer:
     """Stands where a tokenizer is saved; the examples are ids already."""
 
+    bos_token_id = eos_token_id = pad_token_id = None
+
     def save_pretrained(self, *_: Any, **__: Any) -> tuple[()]:
         return ()
 

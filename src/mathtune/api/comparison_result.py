@@ -35,7 +35,7 @@ class ComparisonResult:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Paired bootstrap interval of ``difference``."""
+        """Tango's paired score interval of ``difference``."""
         found = self.comparisons[0].overall
         return found.low, found.high
 

@@ -61,15 +61,14 @@ def identity(recipe: Recipe) -> str:
 def stage_knobs(recipe: Recipe, stage: str) -> dict[str, Any]:
     """Return the knobs that the output of a stage depends on, dotted key → value.
 
-    Where data and models come from is not among them: those are known by their content. What only
-    a comparison takes is not either: comparisons are always made from the answers.
+    Where data and models come from is not among them: those are known by their content.
 
     Args:
         recipe: The recipe.
         stage: ``train``, or ``base`` or ``tuned`` for measuring.
     """
     values = recipe.model_dump(mode="json")
-    free = keys_of_same_result() | {"eval.bootstrap_resamples"}
+    free = keys_of_same_result()
     if recipe.eval.engine != "openai":  # of a server's model only the name is known
         free |= {"model.name_or_path", "model.revision"}
     wanted: tuple[str, ...] = ("model.", "prompt.", "eval.")
