@@ -39,6 +39,7 @@ heavy = (
     "mathtune.planning.plan",  # it traces a training
     "mathtune.planning.peak_memory",
     "mathtune.planning.memory_trace",
+    "mathtune.planning.layer_extrapolation",
     "mathtune.planning.remedies",
     "mathtune.planning.workload",
     "mathtune.tracking.callbacks",
