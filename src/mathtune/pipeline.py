@@ -13,7 +13,7 @@ from typing import Any
 from mathtune import stages
 from mathtune.binding import STAGES
 from mathtune.config.schema import Recipe
-from mathtune.evaluation.measure import Measurable
+from mathtune.evaluation.measure import Evaluable
 
 
 def run(recipe: Recipe, folder: Path | None, *, fresh: bool = False) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def evaluate(
     recipe: Recipe,
     label: str,
     folder: Path | None,
-    model: Measurable | None = None,
+    model: Evaluable | None = None,
     *,
     fresh: bool = False,
 ) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def from_first(make: Callable[[], T]) -> T:
 
 
 @contextmanager
-def first_goes_first() -> Iterator[None]:
+def main_process_first() -> Iterator[None]:
     """Let rank 0 through the block before the others, who then find what it wrote."""
     if not is_first():
         wait()
@@ -108,7 +108,7 @@ def first_goes_first() -> Iterator[None]:
             wait()
 
 
-def largest(value: int) -> int:
+def all_reduce_max(value: int) -> int:
     """Return the largest of the ranks' values; cheap enough for every step."""
     if world_size() == 1:
         return value

@@ -185,5 +185,5 @@ class Splits:
     test: tuple[ProblemSet, ...]
 
 
-Row = Mapping[str, Any]
+PredictionRow = Mapping[str, Any]
 """One line of a predictions file; its fields are documented in ``mathtune.evaluation.rows``."""

@@ -19,7 +19,7 @@ from mathtune.errors import DataError, RunError
 from mathtune.evaluation.compare import predictions_files
 from mathtune.evaluation.in_loop import validation_exact_match
 from mathtune.evaluation.measure import (
-    Measurable,
+    Evaluable,
     answer_example,
     compare_all,
     decoding_of,
@@ -35,7 +35,7 @@ from mathtune.runs import Run
 from mathtune.tracking.setup import log_results
 
 if TYPE_CHECKING:
-    from mathtune.planning.plan import Plan
+    from mathtune.planning.plan import TrainingPlan
 
 log = logging.getLogger(__name__)
 
@@ -79,18 +79,18 @@ def train(binding: Binding) -> None:
     """Train, unless that was done, and note what came out."""
     if binding.is_done("train"):
         return
-    from mathtune.training.session import Student
+    from mathtune.training.session import Session
 
     recipe, splits, run = binding.recipe, binding.splits, binding.run
-    student = Student.load(recipe, splits.train.problems, run=run)
+    session = Session.load(recipe, splits.train.problems, run=run)
     gradable = [problem for problem in splits.validation.problems if problem.gold]
     judged = gradable[: recipe.train.exact_match_samples]
 
-    def exact_match(student: Student, interrupted: Callable[[], bool]) -> float:
-        return validation_exact_match(student, judged, recipe.eval, interrupted)
+    def exact_match(session: Session, interrupted: Callable[[], bool]) -> float:
+        return validation_exact_match(session, judged, recipe.eval, interrupted)
 
     binding.begin("train")
-    result = student.train(splits, run, exact_match if judged else None)
+    result = session.train(splits, run, exact_match if judged else None)
     run.note(training=asdict(result))
     binding.finish("train")
 
@@ -107,7 +107,7 @@ def measure_base(binding: Binding) -> None:
         measure_model("base", binding)
 
 
-def measure_model(label: str, binding: Binding, model: Measurable | None = None) -> None:
+def measure_model(label: str, binding: Binding, model: Evaluable | None = None) -> None:
     """Measure a model, unless that was done; keep its figures and its answer to the example.
 
     Args:
@@ -129,7 +129,7 @@ def measure_model(label: str, binding: Binding, model: Measurable | None = None)
     binding.finish(label)
 
 
-def load_model(recipe: Recipe, label: str, splits: Splits, run: Run) -> Measurable:
+def load_model(recipe: Recipe, label: str, splits: Splits, run: Run) -> Evaluable:
     """Return the model to measure, with the engine that the recipe names."""
     if recipe.eval.engine == "openai":
         return ServedModel(recipe)
@@ -138,24 +138,24 @@ def load_model(recipe: Recipe, label: str, splits: Splits, run: Run) -> Measurab
 
         name, revision = recipe.model.name_or_path or "", recipe.model.revision
         return VLLMModel(recipe, load_tokenizer(name, revision))
-    from mathtune.training.session import Student
+    from mathtune.training.session import Session
 
-    student: Measurable
+    session: Evaluable
     if label == "tuned" and run.is_trained():
-        student = Student.load_tuned(recipe, run)
+        session = Session.load_tuned(recipe, run)
     else:
-        base = Student.load(recipe, run=run)
+        base = Session.load(recipe, run=run)
         base.check(splits)  # what would stop training, before hours of measuring
-        student = base
-    return student
+        session = base
+    return session
 
 
-def model_in_memory(recipe: Recipe, model: Any, tokenizer: Any) -> Measurable:
+def model_in_memory(recipe: Recipe, model: Any, tokenizer: Any) -> Evaluable:
     """Return a loaded Transformers model as one that can be measured and asked."""
     from mathtune.models.in_memory import compute_of
-    from mathtune.training.session import Student
+    from mathtune.training.session import Session
 
-    return Student(recipe, model, tokenizer, compute_of(model))
+    return Session(recipe, model, tokenizer, compute_of(model))
 
 
 def compare(binding: Binding) -> None:
@@ -189,16 +189,16 @@ def files_to_compare(paths: Sequence[Path]) -> list[Path]:
 
 
 def open_chat(
-    recipe: Recipe, *, calculator: bool, model: Measurable | None = None
+    recipe: Recipe, *, calculator: bool, model: Evaluable | None = None
 ) -> Callable[[str], Completion]:
     """Load the recipe's model, unless one is given; return what answers a question greedily.
 
     Each question stands for itself, prompted exactly as in training and evaluation.
     """
     if model is None:
-        from mathtune.training.session import Student
+        from mathtune.training.session import Session
 
-        model = Student.load(recipe)
+        model = Session.load(recipe)
     engine, renderer = model.engine(), model.renderer(shots=load_shots(recipe))
     decoding = decoding_of(recipe.eval, renderer, calculator=calculator)
 
@@ -261,7 +261,7 @@ def plan(
     devices: int,
     changed: Callable[[Sequence[str]], Recipe],
     trace: bool = False,
-) -> Plan:
+) -> TrainingPlan:
     """Return what training a recipe will take, from configurations and what data are here."""
     measured = " and measuring this machine" if device is None and memory is None else ""
     log.info("loading PyTorch%s", measured)

@@ -48,10 +48,10 @@ def figures(result: Result) -> dict[str, Any]:
 def test_preview_shows_the_prompts_to_the_letter_and_runs_nothing(
     files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mathtune.training.session import Student
+    from mathtune.training.session import Session
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Student, "load", lambda *_: pytest.fail("the weights were loaded"))
+    monkeypatch.setattr(Session, "load", lambda *_: pytest.fail("the weights were loaded"))
     given = [files["model"], "--data", files["test"], f"data.train={files['train']}"]
     result = call(*given, "--shots", "2", "--preview", "--max-new-tokens", "40")
     said = result.stdout
@@ -135,9 +135,9 @@ def test_what_cannot_be_is_refused_before_a_model_is_loaded(
     options: list[str],
     message: str,
 ) -> None:
-    from mathtune.training.session import Student
+    from mathtune.training.session import Session
 
-    monkeypatch.setattr(Student, "load", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(Session, "load", lambda *_: pytest.fail("a model was loaded"))
     given = [files["model"], "--data", files["test"], f"data.train={files['train']}"]
     with pytest.raises(MathtuneError, match=message):
         cli.main(

@@ -170,7 +170,7 @@ def test_a_server_cannot_write_to_the_terminal(tmp_path: Path) -> None:
 
 
 def test_a_chat_shows_it_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mathtune.training.session import Student
+    from mathtune.training.session import Session
 
     class Hostile:
         def engine(self) -> ScriptedEngine:
@@ -179,7 +179,7 @@ def test_a_chat_shows_it_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
         def renderer(self) -> TextRenderer:
             return TextRenderer("qa")
 
-    monkeypatch.setattr(Student, "load", lambda *_: Hostile())
+    monkeypatch.setattr(Session, "load", lambda *_: Hostile())
     done = CliRunner().invoke(cli, ["chat", "tiny-base"], input="2+2?\n\n")
     assert done.exit_code == 0, done.output
     assert visible(NASTY).strip() in unharmed(done.stdout)

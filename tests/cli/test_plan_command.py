@@ -16,7 +16,7 @@ from mathtune.cli.commands.plan import shown
 from mathtune.planning.facts import facts_of
 from mathtune.planning.gpu_specs import find_gpu, parse_bytes
 from mathtune.planning.memory_trace import Use
-from mathtune.planning.plan import Plan
+from mathtune.planning.plan import TrainingPlan
 from mathtune.preflight import Purpose, load
 
 GB = 2**30
@@ -28,7 +28,9 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return jsonl(tmp_path_factory.mktemp("data") / "problems.jsonl", rows)
 
 
-def plan(recipe: str, *overrides: str, memory: int | None = None, **options: object) -> Plan:
+def plan(
+    recipe: str, *overrides: str, memory: int | None = None, **options: object
+) -> TrainingPlan:
     """Plan in this process, as the command does, in a list of what it says."""
 
     def changed(further: object) -> object:
@@ -43,7 +45,7 @@ def plan(recipe: str, *overrides: str, memory: int | None = None, **options: obj
     )
 
 
-def text_of(found: Plan) -> str:
+def text_of(found: TrainingPlan) -> str:
     console = Console(file=io.StringIO(), width=160)
     for part in shown(facts_of(found)):
         console.print(part, soft_wrap=True)

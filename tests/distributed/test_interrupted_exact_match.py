@@ -17,7 +17,7 @@ from mathtune.prompts import Renderer
 from mathtune.records import Completion, Problem, StopReason
 from tokenizers_for_tests import bpe
 
-class Student:
+class Session:
     def renderer(self):
         return Renderer(bpe(), "qa")
 
@@ -36,7 +36,7 @@ problems = [Problem(str(n), f"What is {n}?", "", str(n % 4)) for n in range(8)]
 for who in (0, 1, None):
     try:
         found = validation_exact_match(
-            Student(), problems, EvalConfig(), lambda: ranks.rank() == who)
+            Session(), problems, EvalConfig(), lambda: ranks.rank() == who)
     except ValidationInterrupted:
         found = "interrupted"
     by_rank = ranks.gather(found)

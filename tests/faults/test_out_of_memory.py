@@ -56,7 +56,7 @@ if spare:
 result = train(recipe, model=model, tokenizer=bpe(), compute=pick_compute("float32"),
     train_examples=examples, validation_examples=examples[:1], run_dir=folder)
 if ranks.is_first():
-    print(json.dumps({"recuts": result.recuts, "loss": result.best_eval_loss}))
+    print(json.dumps({"oom_retries": result.oom_retries, "loss": result.best_eval_loss}))
 """
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max_restarts=9")
@@ -94,7 +94,7 @@ on_linux = pytest.mark.skipif(
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     """What comes of training with memory enough."""
     figures, said = trained(tmp_path_factory.mktemp("whole") / "run", 0)
-    assert figures["recuts"] == 0 and "out of memory" not in said
+    assert figures["oom_retries"] == 0 and "out of memory" not in said
     return figures
 
 
@@ -104,7 +104,7 @@ def test_step_is_cut_smaller_and_the_result_is_the_same(
 ) -> None:
     """64 examples' 119 × 50,000 logits take 1,520 MB; 300 MB do not hold them."""
     limited, said = trained(tmp_path / "limited", 300)
-    assert limited["recuts"] > 0
+    assert limited["oom_retries"] > 0
     # What else lies in memory differs, and with it how often and when it runs out.
     assert re.search(
         r"out of memory at .*step \d: it is taken again with at most \d+ examples", said
@@ -117,7 +117,7 @@ def test_ranks_start_anew_with_smaller_passes(tmp_path: Path, whole: dict[str, f
     limited, said = trained(tmp_path / "limited", 520, TORCHRUN)  # of 760 MB a rank
     assert re.search(r"out of memory at .*step \d: give the same command again to go on", said)
     assert re.search(r"memory ran out in an earlier start: at most \d+ examples", said)
-    assert limited["recuts"] > 0
+    assert limited["oom_retries"] > 0
     assert limited["loss"] == pytest.approx(whole["loss"], rel=1e-6)
 
 

@@ -12,7 +12,7 @@ from mathtune.config.schema import DataConfig, SourceConfig
 from mathtune.errors import DataError
 from mathtune.problems import check_shots, draw_shots, file_shots
 
-Row = dict[str, str]
+SourceRow = dict[str, str]
 
 NAMES = [
     "Ada",
@@ -39,7 +39,7 @@ NAMES = [
 TEST = "{} walks along the river to the old mill and counts {} herons on the way. How many legs?"
 
 
-def solved(question: str, n: int) -> Row:
+def solved(question: str, n: int) -> SourceRow:
     return {"question": question, "answer": f"That is {n}.\n#### {n}"}
 
 
@@ -47,12 +47,14 @@ TRAIN_ROWS = [solved(f"{name} has {n} coins. How many?", n) for n, name in enume
 TEST_ROWS = [solved(TEST.format(name, n), 2 * n) for n, name in enumerate(NAMES, 2)]
 
 
-def write(path: Path, rows: list[Row]) -> Path:
+def write(path: Path, rows: list[SourceRow]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
-def data(folder: Path, train: list[Row], test: list[Row], **others: object) -> DataConfig:
+def data(
+    folder: Path, train: list[SourceRow], test: list[SourceRow], **others: object
+) -> DataConfig:
     return DataConfig(
         train=str(write(folder / "train.jsonl", train)),
         test=str(write(folder / "test.jsonl", test)),

@@ -11,7 +11,7 @@ from mathtune.errors import ValidationInterrupted
 from mathtune.evaluation.in_loop import validation_exact_match
 from mathtune.problems import load
 from mathtune.records import Problem, Splits
-from mathtune.training.session import Student
+from mathtune.training.session import Session
 from models_for_tests import saved_model
 
 
@@ -42,13 +42,13 @@ def test_overfitting_reaches_full_exact_match_and_stops_by_itself(tmp_path):
     everything = splits.train.problems
     memorised = Splits(splits.train, splits.train, splits.test)
     with stages.open_run(recipe, tmp_path / "run") as run:
-        student = Student.load(recipe)
+        session = Session.load(recipe)
 
-        def exact_match(student, _):
-            return validation_exact_match(student, everything[:12], recipe.eval)
+        def exact_match(session, _):
+            return validation_exact_match(session, everything[:12], recipe.eval)
 
-        result = student.train(memorised, run, exact_match)
-        final = validation_exact_match(student, everything, recipe.eval)
+        result = session.train(memorised, run, exact_match)
+        final = validation_exact_match(session, everything, recipe.eval)
     metrics = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     logged = {m["step"]: m["eval_exact_match"] for m in metrics if "eval_exact_match" in m}
     assert sorted(logged) == [0, 15, 30, 45, 60]
@@ -63,7 +63,7 @@ def test_an_interruption_is_heeded_in_the_middle_of_an_answer(tmp_path):
     recipe = config.load(
         "smollm2-135m-gsm8k", [f"model={model}", "eval.max_new_tokens=4", "eval.batch_size=1"]
     )
-    student = Student.load(recipe)
+    session = Session.load(recipe)
     problems = [Problem(str(n), f"What is {n}?", "", str(n)) for n in range(3)]
     steps = 0
 
@@ -75,8 +75,8 @@ def test_an_interruption_is_heeded_in_the_middle_of_an_answer(tmp_path):
     for last in (0, 1, 6, 11):
         steps = 0
         with pytest.raises(ValidationInterrupted):
-            validation_exact_match(student, problems, recipe.eval, interrupted)
+            validation_exact_match(session, problems, recipe.eval, interrupted)
         assert steps == last + 1
     steps, last = 0, 12  # 3 answers of 4 tokens
-    assert validation_exact_match(student, problems, recipe.eval, interrupted) == 0.0
-    assert student.model.training is False
+    assert validation_exact_match(session, problems, recipe.eval, interrupted) == 0.0
+    assert session.model.training is False

@@ -52,7 +52,7 @@ def model() -> torch.nn.Module:
 def run(
     folder: Path,
     *overrides: str,
-    student: torch.nn.Module | None = None,
+    session: torch.nn.Module | None = None,
     exact_match: Callable[[Callable[[], bool]], float] | None = None,
     validation: Sequence[Example] = VALIDATION,
 ) -> tuple[TrainingResult, str]:
@@ -69,7 +69,7 @@ def run(
     with logged() as said:
         result = train(
             recipe,
-            model=student or model(),
+            model=session or model(),
             tokenizer=TOKENIZER,
             compute=FLOAT32,
             train_examples=TRAIN,
@@ -117,8 +117,8 @@ def test_the_best_is_never_deleted(tmp_path, limit):
         "train.num_train_epochs=12", "train.learning_rate=1e-2", "train.save_steps=5",
         f"train.save_total_limit={limit}",
     )  # fmt: skip
-    student = model()
-    result, _ = run(tmp_path, *settings, student=student, validation=contradicting)
+    session = model()
+    result, _ = run(tmp_path, *settings, session=session, validation=contradicting)
     losses = {
         m["step"]: m["eval_loss"] for m in metrics(tmp_path) if "eval_loss" in m and m["step"]
     }
@@ -128,7 +128,7 @@ def test_the_best_is_never_deleted(tmp_path, limit):
     best = load_file(tmp_path / "checkpoints" / f"checkpoint-{result.best_step}/model.safetensors")
     for name, tensor in load_file(tmp_path / "model" / "model.safetensors").items():
         assert torch.equal(tensor, best[name])
-        assert torch.equal(tensor, student.state_dict()[name])
+        assert torch.equal(tensor, session.state_dict()[name])
 
 
 SHARES = (0.0, 0.5, 0.75, 0.5, 1.0)
@@ -294,12 +294,12 @@ def test_early_stopping_is_not_undone_by_a_kill_before_the_model_is_saved(tmp_pa
 class Signals:
     """Sends this process a signal at a moment of training, by hooks on the model."""
 
-    def __init__(self, student: torch.nn.Module, when: str, forward: int) -> None:
-        self._student, self._when, self._forward_pass = student, when, forward
+    def __init__(self, session: torch.nn.Module, when: str, forward: int) -> None:
+        self._student, self._when, self._forward_pass = session, when, forward
         self._trained = 0
-        embedding = student.get_input_embeddings()
+        embedding = session.get_input_embeddings()
         embedding.register_forward_hook(self._forward)
-        student.register_state_dict_pre_hook(self._save)
+        session.register_state_dict_pre_hook(self._save)
 
     def _forward(self, *_: object) -> None:
         self._trained += self._student.training
@@ -331,10 +331,10 @@ def test_signal_at_any_moment_saves_and_the_same_run_goes_on(
     tmp_path, moment, strategy, uninterrupted
 ):
     when, forward, expected = MOMENTS[moment]
-    student, settings = model(), settings_of(strategy)
-    Signals(student, when, forward)
+    session, settings = model(), settings_of(strategy)
+    Signals(session, when, forward)
     with pytest.raises(TrainingStopped, match="stopped by signal 15 at step") as stopped:
-        run(tmp_path, *settings, student=student)
+        run(tmp_path, *settings, session=session)
     assert stopped.value.exit_code == 143
     assert f"at step {expected}, checkpoint saved" in str(stopped.value)
     assert expected in saved(tmp_path)
@@ -360,16 +360,16 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_second_signal_ends_at_once(tmp_path):
-    student = model()
+    session = model()
 
     def twice(*_: object) -> None:
-        if student.training:
+        if session.training:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
-    student.get_input_embeddings().register_forward_hook(twice)
+    session.get_input_embeddings().register_forward_hook(twice)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, student=student)
+        run(tmp_path, session=session)
     assert saved(tmp_path) == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -393,20 +393,20 @@ def test_qlora_with_an_8_bit_optimiser_goes_on_exactly(tmp_path):
     assert recipe.model.load_in_4bit and recipe.train.optim == "paged_adamw_8bit"
 
     def qlora(folder: Path, stop_in_pass: int | None = None) -> None:
-        student = models.add_adapter(models.load_model(recipe.model, FLOAT32), recipe.adapter, 1)
+        session = models.add_adapter(models.load_model(recipe.model, FLOAT32), recipe.adapter, 1)
         passes = 0
 
         def forward(*_: object) -> None:
             nonlocal passes
-            passes += student.training
-            if passes == stop_in_pass and student.training:
+            passes += session.training
+            if passes == stop_in_pass and session.training:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        student.get_input_embeddings().register_forward_hook(forward)
+        session.get_input_embeddings().register_forward_hook(forward)
         folder.mkdir(exist_ok=True)
         train(
             recipe,
-            model=student,
+            model=session,
             tokenizer=tokenizer,
             compute=FLOAT32,
             train_examples=TRAIN,

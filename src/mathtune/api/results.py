@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mathtune.api.display import data_frame, html_table
 from mathtune.config.schema import Recipe
 from mathtune.evaluation.rows import read_rows
-from mathtune.records import Row
+from mathtune.records import PredictionRow
 from mathtune.report import wording
 from mathtune.storage import read_json
 
@@ -85,7 +85,7 @@ class EvaluationResult:
         return self.run_dir / str(self.evaluations[0]["predictions"])
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[PredictionRow, ...]:
         """The headline set's predictions, a mapping a problem and sample."""
         return tuple(read_rows(self.predictions))
 

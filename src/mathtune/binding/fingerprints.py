@@ -15,7 +15,7 @@ from typing import Any
 from mathtune.binding.inputs import Inputs, digest
 from mathtune.errors import MathtuneError
 from mathtune.models import files as model_files
-from mathtune.records import Problem, Row
+from mathtune.records import PredictionRow, Problem
 
 _CORE = 12
 """Hex digits for question, solution and final answer; as many follow for the rest of a problem."""
@@ -58,7 +58,7 @@ def problem_fingerprint(problem: Problem) -> str:
     return core + digest(rest)[:_CORE]
 
 
-def row_fingerprint(row: Row) -> str:
+def row_fingerprint(row: PredictionRow) -> str:
     """Return what the fingerprint of the problem of a predictions row begins with."""
     return digest([row["question"], row["answer"], row["gold"]])[:_CORE]
 

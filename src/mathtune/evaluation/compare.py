@@ -20,15 +20,15 @@ from mathtune.evaluation.statistics import (
     smallest_detectable_difference,
 )
 from mathtune.evaluation.summary import rate, voted, whole_evaluation
-from mathtune.records import Row
+from mathtune.records import PredictionRow
 
 ALLOWABLE = ("problems", "prompts", "decoding")
 """What may differ between two files where it is said so in ``allow_different``."""
 
 
 def compare(
-    before: Iterable[Row],
-    after: Iterable[Row],
+    before: Iterable[PredictionRow],
+    after: Iterable[PredictionRow],
     *,
     labels: tuple[str, str] = ("base", "tuned"),
     allow_different: Collection[str] = (),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mathtune.evaluation.summary import Rate
-from mathtune.records import Row
+from mathtune.records import PredictionRow
 from mathtune.visible import visible_line
 
 _LONGEST = 80
@@ -21,8 +21,8 @@ INTERVAL_METHOD = "paired score (Tango 1998)"
 class Pair:
     """One problem's row on either side; of several samples, the majority's."""
 
-    before: Row
-    after: Row
+    before: PredictionRow
+    after: PredictionRow
 
     @property
     def gained(self) -> bool:

@@ -18,12 +18,12 @@ from mathtune import ranks
 from mathtune.errors import RunError
 from mathtune.evaluation.perplexity import Perplexity
 from mathtune.evaluation.rank_files import join_parts, own_part
-from mathtune.evaluation.request import Key, Plan, verdict_fields
+from mathtune.evaluation.request import EvaluationRequest, Key, verdict_fields
 from mathtune.evaluation.rows import RowWriter, recover_rows, write_rows
 from mathtune.evaluation.summary import summarise
 from mathtune.evaluation.timing import Stopwatch, Timing, read_timing
 from mathtune.generation.engine import Decoding, Engine
-from mathtune.records import Problem, ProblemSet, Prompt, Row
+from mathtune.records import PredictionRow, Problem, ProblemSet, Prompt
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Evaluation:
     set: str
     decoding: Decoding
     path: Path
-    rows: tuple[Row, ...]
+    rows: tuple[PredictionRow, ...]
     counts: Counts
     timing: Timing
 
@@ -105,7 +105,7 @@ def evaluate(
     path: str | Path,
     style: str,
     model: str = "model",
-    on_row: Callable[[Row], None] = lambda row: None,
+    on_row: Callable[[PredictionRow], None] = lambda row: None,
     reuse: Evaluation | None = None,
 ) -> Evaluation:
     """Generate, grade and save what is not saved yet, and return all rows.
@@ -131,7 +131,7 @@ def evaluate(
         DiskError: If a row could not be written; the rows before it are saved.
     """
     path = Path(path)
-    plan = Plan(problems, prompts, decoding, style)
+    plan = EvaluationRequest(problems, prompts, decoding, style)
     if reuse is not None and reuse.model != model:
         raise RunError(
             f"evaluation of model {reuse.model!r} cannot be reused for model {model!r}; "
@@ -154,7 +154,7 @@ def evaluate(
             )
         with RowWriter(own_part(path)) as writer:
 
-            def add(key: Key, row: Row) -> None:
+            def add(key: Key, row: PredictionRow) -> None:
                 writer.write(row)
                 rows[key] = row
                 on_row(row)
@@ -190,7 +190,11 @@ def evaluate(
 
 
 def _generate(
-    engine: Engine, plan: Plan, rows: Mapping[Key, Row], add: Callable[[Key, Row], None], path: Path
+    engine: Engine,
+    plan: EvaluationRequest,
+    rows: Mapping[Key, PredictionRow],
+    add: Callable[[Key, PredictionRow], None],
+    path: Path,
 ) -> None:
     """Ask the engine for this rank's share of what ``rows`` lacks, adding each row as it comes."""
     prompts = ranks.share(plan.missing(rows))
@@ -222,7 +226,7 @@ def _generate(
         )
 
 
-def regrade(rows: Iterable[Row]) -> list[dict[str, Any]]:
+def regrade(rows: Iterable[PredictionRow]) -> list[dict[str, Any]]:
     """Grade completions again, with no model: the same rows with the verdicts of today's grader."""
     return [
         {**row, **verdict_fields(row["completion"], row["gold"], row["answer"], row["stop_reason"])}

@@ -8,13 +8,13 @@ from typing import Protocol
 from mathtune import ranks
 from mathtune.config.schema import EvalConfig
 from mathtune.errors import ValidationInterrupted
-from mathtune.evaluation.measure import Measurable, decoding_of
+from mathtune.evaluation.measure import Evaluable, decoding_of
 from mathtune.generation.engine import Engine
 from mathtune.grading import grade
 from mathtune.records import Problem, StopReason
 
 
-class Trainee(Measurable, Protocol):
+class InterruptibleModel(Evaluable, Protocol):
     """A model in training, whose decoding can be broken off."""
 
     def engine(self, interrupted: Callable[[], bool] = ...) -> Engine:
@@ -23,7 +23,7 @@ class Trainee(Measurable, Protocol):
 
 
 def validation_exact_match(
-    student: Trainee,
+    model: InterruptibleModel,
     problems: Sequence[Problem],
     config: EvalConfig,
     interrupted: Callable[[], bool] = lambda: False,
@@ -37,16 +37,16 @@ def validation_exact_match(
     Raises:
         ValidationInterrupted: On every rank, where one was ``interrupted`` before its last answer.
     """
-    renderer = student.renderer()
+    renderer = model.renderer()
     decoding = decoding_of(config, renderer, calculator=config.calculator)
     gold = {problem.id: problem.gold for problem in problems}
     own = ranks.share(problems)
     prompts = [renderer.prompt(problem.question, problem.id) for problem in own]
     right = answered = 0
-    for completion in student.engine(interrupted).generate(prompts, decoding):
+    for completion in model.engine(interrupted).generate(prompts, decoding):
         finished = completion.stop_reason is not StopReason.LENGTH
         right += grade(completion.text, gold[completion.problem_id], finished=finished).correct
         answered += 1
-    if ranks.largest(len(own) - answered):
+    if ranks.all_reduce_max(len(own) - answered):
         raise ValidationInterrupted
     return sum(ranks.gather(right)) / len(problems)

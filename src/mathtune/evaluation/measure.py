@@ -17,7 +17,7 @@ from mathtune.evaluation.perplexity import saved_perplexity
 from mathtune.evaluation.rows import read_rows
 from mathtune.generation.engine import Decoding, Engine
 from mathtune.prompts.render import Renderer
-from mathtune.records import Completion, Example, Problem, ProblemSet, Prompt, Row
+from mathtune.records import Completion, Example, PredictionRow, Problem, ProblemSet, Prompt
 from mathtune.runs import Run
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ SECONDS_BETWEEN_LINES = 30.0
 SECONDS_OF_KEPT_ROWS = 1.0
 
 
-class Asking(Protocol):
+class PromptRenderer(Protocol):
     """What turns questions into a model's prompts: ``Renderer`` or ``TextRenderer``."""
 
     style: str
@@ -44,20 +44,20 @@ class Asking(Protocol):
         ...
 
 
-class Measurable(Protocol):
+class Evaluable(Protocol):
     """A model that can be asked."""
 
     def engine(self) -> Engine:
         """Return an engine that decodes with the model as it is now."""
         ...
 
-    def renderer(self, *, shots: Sequence[Problem] = ()) -> Asking:
+    def renderer(self, *, shots: Sequence[Problem] = ()) -> PromptRenderer:
         """Return the renderer of its prompts, which begin with the solved problems given."""
         ...
 
 
 @runtime_checkable
-class Scorable(Protocol):
+class ScoresTokens(Protocol):
     """A model that also says how likely a text is."""
 
     def renderer(self, *, shots: Sequence[Problem] = ()) -> Renderer:
@@ -79,14 +79,14 @@ def settings(config: EvalConfig) -> tuple[bool, ...]:
     return config.calculator, not config.calculator
 
 
-def decoding_of(config: EvalConfig, renderer: Asking, *, calculator: bool) -> Decoding:
+def decoding_of(config: EvalConfig, renderer: PromptRenderer, *, calculator: bool) -> Decoding:
     """Return greedy decoding within a recipe's limits."""
     stop = renderer.stop if config.stop is None else tuple(config.stop)
     return Decoding(max_new_tokens=config.max_new_tokens, stop=stop, calculator=calculator)
 
 
 def measured_decoding(
-    config: EvalConfig, renderer: Asking, *, calculator: bool, seed: int
+    config: EvalConfig, renderer: PromptRenderer, *, calculator: bool, seed: int
 ) -> Decoding:
     """Return decoding as a recipe measures by it: sampled where it has a temperature."""
     greedy = decoding_of(config, renderer, calculator=calculator)
@@ -113,7 +113,7 @@ def prediction_files(
 
 
 def measure(
-    student: Measurable,
+    model: Evaluable,
     label: str,
     test_sets: Sequence[ProblemSet],
     run: Run,
@@ -125,7 +125,7 @@ def measure(
     """Return a model's ``evaluations`` objects of ``results.json``; rows go to the run folder.
 
     Args:
-        student: The model.
+        model: The model.
         label: ``base`` or ``tuned``.
         test_sets: The first is the headline.
         run: The run folder.
@@ -133,8 +133,8 @@ def measure(
         seed: Of sampling.
         shots: Solved problems shown before each question; perplexity is measured without them.
     """
-    engine, asking = student.engine(), student.renderer(shots=shots)
-    scoring = student if config.perplexity and isinstance(student, Scorable) else None
+    engine, asking = model.engine(), model.renderer(shots=shots)
+    scoring = model if config.perplexity and isinstance(model, ScoresTokens) else None
     for line in _left_out(engine, config, scored=scoring is not None):
         log.info(line)
     summaries = []
@@ -193,11 +193,11 @@ def _left_out(engine: Engine, config: EvalConfig, *, scored: bool) -> Iterator[s
 
 
 def answer_example(
-    student: Measurable, label: str, config: EvalConfig, *, shots: Sequence[Problem] = ()
+    model: Evaluable, label: str, config: EvalConfig, *, shots: Sequence[Problem] = ()
 ) -> list[dict[str, Any]]:
     """Let a model answer the recipe's example problem greedily, in each calculator setting."""
     log.info(f"{label}: answering the example problem")
-    engine, renderer = student.engine(), student.renderer(shots=shots)
+    engine, renderer = model.engine(), model.renderer(shots=shots)
     prompt = renderer.prompt(config.example, "example")
     answers = []
     for calculator in settings(config):
@@ -248,7 +248,7 @@ class _Count:
         self._began = self._said = time.monotonic()
         self._kept: int | None = None  # rows of an earlier start, which come all at once
 
-    def __call__(self, row: Row) -> None:
+    def __call__(self, row: PredictionRow) -> None:
         self._done += 1
         self._right += bool(row["correct"])
         self._bar.update(self._done, f"{self._right} right")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mathtune.config.schema import EvalConfig
-from mathtune.evaluation.measure import Asking, measured_decoding, settings
+from mathtune.evaluation.measure import PromptRenderer, measured_decoding, settings
 from mathtune.generation.engine import Decoding
 from mathtune.records import ProblemSet
 
@@ -76,7 +76,7 @@ class Preview:
 
 
 def preview_set(
-    renderer: Asking,
+    renderer: PromptRenderer,
     test_set: ProblemSet,
     config: EvalConfig,
     *,

@@ -11,7 +11,7 @@ from mathtune.evaluation.rows import prompt_hash
 from mathtune.generation.engine import Decoding
 from mathtune.grading import grade, published_grades
 from mathtune.grading.steps import ErrorKind, classify
-from mathtune.records import Completion, Problem, ProblemSet, Prompt, Row, StopReason
+from mathtune.records import Completion, PredictionRow, Problem, ProblemSet, Prompt, StopReason
 
 Key = tuple[str, int]
 """Problem id and sample."""
@@ -38,7 +38,7 @@ def decoding_fields(decoding: Decoding) -> dict[str, Any]:
     }
 
 
-class Plan:
+class EvaluationRequest:
     """What is asked: every problem with its prompt, and the fields all its rows share."""
 
     def __init__(
@@ -98,13 +98,13 @@ class Plan:
             **verdict_fields(completion.text, shared["gold"], shared["answer"], stop_reason),
         }
 
-    def accept(self, saved: Sequence[Row], path: Path) -> dict[Key, Row]:
+    def accept(self, saved: Sequence[PredictionRow], path: Path) -> dict[Key, PredictionRow]:
         """Return saved rows by key.
 
         Raises:
             RunError: If a row answers anything else than is asked.
         """
-        rows: dict[Key, Row] = {}
+        rows: dict[Key, PredictionRow] = {}
         for row in saved:
             key = (row["problem_id"], row["sample"])
             if key not in self.keys:
@@ -128,7 +128,7 @@ class Plan:
                 )
         return rows
 
-    def reusable(self, others: Sequence[Row]) -> dict[Key, Row]:
+    def reusable(self, others: Sequence[PredictionRow]) -> dict[Key, PredictionRow]:
         """Return those rows of the other calculator setting that would be the same under this one.
 
         Without a ``<<`` the calculator, switched on, never starts; where it inserted nothing,
@@ -139,7 +139,7 @@ class Plan:
                 greedily.
         """
         wanted = decoding_fields(self.decoding)
-        rows: dict[Key, Row] = {}
+        rows: dict[Key, PredictionRow] = {}
         for row in others:
             calculator = row["decoding"]["calculator"]
             flipped = {**row["decoding"], "calculator": not calculator}
@@ -155,12 +155,12 @@ class Plan:
                 rows[key] = copy
         return rows
 
-    def missing(self, rows: Mapping[Key, Row]) -> list[Prompt]:
+    def missing(self, rows: Mapping[Key, PredictionRow]) -> list[Prompt]:
         """Return the prompts of all problems of which a sample is missing, in problem order."""
         ids = dict.fromkeys(key[0] for key in self.keys if key not in rows)
         return [self._prompts[id_] for id_ in ids]
 
-    def _differing(self, row: Row) -> list[str]:
+    def _differing(self, row: PredictionRow) -> list[str]:
         shared = self._shared[row["problem_id"]]
         return [name for name in shared if name != "sample" and row[name] != shared[name]]
 

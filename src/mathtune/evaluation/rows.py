@@ -37,7 +37,7 @@ from types import TracebackType
 from typing import Any
 
 from mathtune.errors import DataError
-from mathtune.records import Row
+from mathtune.records import PredictionRow
 from mathtune.storage import cannot_write, replace_file
 
 FIELDS: dict[str, tuple[type, ...]] = {
@@ -75,7 +75,7 @@ def prompt_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def encode(row: Row) -> bytes:
+def encode(row: PredictionRow) -> bytes:
     """Return a row as one line of a file, with its line end.
 
     A lone surrogate, which a remote engine can return and UTF-8 cannot hold, is written as the JSON
@@ -200,7 +200,7 @@ class RowWriter:
         except OSError as error:
             raise cannot_write(path, error) from error
 
-    def write(self, row: Row) -> None:
+    def write(self, row: PredictionRow) -> None:
         """Append one row.
 
         Raises:
@@ -229,7 +229,7 @@ class RowWriter:
         self.close()
 
 
-def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
+def write_rows(path: str | Path, rows: Iterable[PredictionRow]) -> None:
     """Write a whole file: aside, synced to disk, then put in place in one move.
 
     Raises:

@@ -13,7 +13,7 @@ from mathtune.evaluation.request import ERROR_NAMES
 from mathtune.evaluation.statistics import majority, pass_at_k, wilson
 from mathtune.evaluation.timing import Timing
 from mathtune.grading.numbers import read_number
-from mathtune.records import Outcome, Row, StopReason
+from mathtune.records import Outcome, PredictionRow, StopReason
 
 Rate = dict[str, Any]
 """``{"value", "low", "high", "correct", "n"}``: a share with its Wilson interval."""
@@ -22,7 +22,7 @@ WITH_ANSWER = (Outcome.CORRECT.value, Outcome.WRONG.value)
 
 WITHOUT_ANSWER = (Outcome.NO_ANSWER.value, Outcome.TRUNCATED.value)
 
-SIGNS: dict[str, Callable[[Row], bool]] = {
+SIGNS: dict[str, Callable[[PredictionRow], bool]] = {
     "no_answer": lambda row: row["outcome"] in WITHOUT_ANSWER,
     "truncated": lambda row: row["stop_reason"] == StopReason.LENGTH.value,
     "no_eos": lambda row: row["stop_reason"] != StopReason.EOS.value,
@@ -45,7 +45,7 @@ def rate(correct: float, n: int, confidence: float = 0.95) -> Rate:
     }
 
 
-def whole_evaluation(rows: Iterable[Row]) -> tuple[dict[str, list[Row]], int]:
+def whole_evaluation(rows: Iterable[PredictionRow]) -> tuple[dict[str, list[PredictionRow]], int]:
     """Group the rows of one evaluation by problem id, and return the number of samples a problem.
 
     Problems are in order of first appearance, samples in theirs.
@@ -54,8 +54,8 @@ def whole_evaluation(rows: Iterable[Row]) -> tuple[dict[str, list[Row]], int]:
         DataError: If there are no rows, or rows of several sets or decodings, or a sample is
             missing or there twice.
     """
-    groups: dict[str, list[Row]] = {}
-    first: Row | None = None
+    groups: dict[str, list[PredictionRow]] = {}
+    first: PredictionRow | None = None
     for row in rows:
         first = first or row
         for field in ("set", "style", "decoding"):
@@ -79,7 +79,7 @@ def whole_evaluation(rows: Iterable[Row]) -> tuple[dict[str, list[Row]], int]:
     return groups, samples
 
 
-def voted(samples: Sequence[Row]) -> Row:
+def voted(samples: Sequence[PredictionRow]) -> PredictionRow:
     """Return the row that stands for a problem: the first sample with the majority's answer.
 
     Samples without a valid answer do not vote, and of answers given equally often the first wins
@@ -91,7 +91,7 @@ def voted(samples: Sequence[Row]) -> Row:
 
 
 def summarise(
-    rows: Iterable[Row],
+    rows: Iterable[PredictionRow],
     *,
     model: str,
     predictions: str,
@@ -123,13 +123,15 @@ def summarise(
     tokens = [row["tokens"] for row in everything if row["tokens"] is not None]
     counted = len(tokens) == len(everything)
 
-    def share(keep: Iterable[Sequence[Row]], right: Callable[[Row], bool]) -> Rate:
+    def share(
+        keep: Iterable[Sequence[PredictionRow]], right: Callable[[PredictionRow], bool]
+    ) -> Rate:
         kept = list(keep)
         correct = sum(right(row) for group in kept for row in group)
         return rate(correct if samples == 1 else correct / samples, len(kept), confidence)
 
     def shares_by(field: str) -> dict[str, Rate]:
-        parts: dict[Any, list[Sequence[Row]]] = defaultdict(list)
+        parts: dict[Any, list[Sequence[PredictionRow]]] = defaultdict(list)
         for group in groups.values():
             if group[0][field] is not None:
                 parts[group[0][field]].append(group)
@@ -175,7 +177,7 @@ def summarise(
     return summary
 
 
-def _vote(row: Row) -> Hashable | None:
+def _vote(row: PredictionRow) -> Hashable | None:
     """Return what a sample votes for: its number's value, or the text where it is not a number.
 
     The gold answer plays no part, so two answers that are both correct by rounding are two votes.
@@ -187,7 +189,7 @@ def _vote(row: Row) -> Hashable | None:
     return text if number is None else (number.value, number.percent)
 
 
-def _published(grader: str, row: Row) -> bool:
+def _published(grader: str, row: PredictionRow) -> bool:
     return bool(row["published"][grader])
 
 
@@ -198,7 +200,7 @@ def _counts(found: Iterable[str], known: Iterable[str] = ()) -> dict[str, int]:
     return {**counts, **dict(sorted(counter.items(), key=lambda item: (-item[1], item[0])))}
 
 
-def _correct(row: Row) -> bool:
+def _correct(row: PredictionRow) -> bool:
     return bool(row["correct"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mathtune.planning.plan import Plan
+    from mathtune.planning.plan import TrainingPlan
 
 USES = {
     "weights": "weights",
@@ -20,7 +20,7 @@ USES = {
 """Keys of ``memory.bytes`` → what the table calls them."""
 
 
-def facts_of(plan: Plan) -> dict[str, Any]:
+def facts_of(plan: TrainingPlan) -> dict[str, Any]:
     """Return a plan as one JSON object: bytes, seconds, counts."""
     found, memory = plan.estimate, plan.estimate.memory
     sizes = {use.value: size for use, size in memory.by_use.items()}

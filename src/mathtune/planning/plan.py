@@ -50,7 +50,7 @@ FRAGMENTED = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """Everything that is known before a training.
 
     Attributes:
@@ -143,7 +143,7 @@ def make_plan(
     changed: Callable[[Sequence[str]], Recipe],
     say: Callable[[str], None],
     trace: bool = False,
-) -> Plan:
+) -> TrainingPlan:
     """Estimate what a recipe takes, and what would help where it does not fit.
 
     Args:
@@ -185,7 +185,7 @@ def make_plan(
             f"{recipe.train.max_length} tokens each"
         )
     rate = _rate(device, estimate.compute)
-    return Plan(recipe, device, budget, estimate, rate, remedies, tuple(assumptions))
+    return TrainingPlan(recipe, device, budget, estimate, rate, remedies, tuple(assumptions))
 
 
 def read_hf_config(model: ModelConfig) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mathtune.errors import DataError, did_you_mean
 from mathtune.problems.cells import as_text, has, is_chat, look_up
-from mathtune.problems.files.row import Row, listed
+from mathtune.problems.files.row import SourceRow, listed
 from mathtune.problems.known import Columns
 
 Kind = Callable[[Any], bool]
@@ -138,7 +138,7 @@ class ReadAs:
     name: str
     columns: Columns
 
-    def sentence(self, first: Row) -> str:
+    def sentence(self, first: SourceRow) -> str:
         """Say which columns are taken for what, and which are not used."""
         columns, values = self.columns, first.values
 
@@ -161,7 +161,7 @@ class ReadAs:
         return f"read as {self.name}: {', '.join(said)}{rest}"
 
 
-def recognise(rows: Sequence[Row], fields: Mapping[Any, str]) -> ReadAs:
+def recognise(rows: Sequence[SourceRow], fields: Mapping[Any, str]) -> ReadAs:
     """Tell the format of a source by its first rows; columns that a recipe maps come first.
 
     Raises:
@@ -197,7 +197,7 @@ def with_fields(columns: Columns, fields: Mapping[Any, str]) -> Columns:
     return replace(columns, **changes)
 
 
-def _check_by_row(row: Row) -> None:
+def _check_by_row(row: SourceRow) -> None:
     """Refuse a table that was written a column after the other, as pandas does by default."""
     columns = [value for value in row.values.values() if isinstance(value, Mapping) and value]
     if columns and all(str(key).isdecimal() for column in columns for key in column):
@@ -207,13 +207,13 @@ def _check_by_row(row: Row) -> None:
         )
 
 
-def _check_mapped(row: Row, fields: Mapping[Any, str]) -> None:
+def _check_mapped(row: SourceRow, fields: Mapping[Any, str]) -> None:
     missing = {field: column for field, column in fields.items() if not has(row.values, column)}
     if missing:
         raise _missing(row, missing)
 
 
-def _check_options(row: Row, fields: Mapping[Any, str]) -> None:
+def _check_options(row: SourceRow, fields: Mapping[Any, str]) -> None:
     """Refuse multiple choice: asked without its options, a question cannot be answered."""
     for name in ("choices", "options"):
         if "question" not in fields and isinstance(row.values.get(name), (list, Mapping)):
@@ -224,7 +224,7 @@ def _check_options(row: Row, fields: Mapping[Any, str]) -> None:
             )
 
 
-def _missing(row: Row, wanted: Mapping[str, str]) -> DataError:
+def _missing(row: SourceRow, wanted: Mapping[str, str]) -> DataError:
     names = [str(name) for name in row.values]
     columns = " and no column ".join(map(repr, wanted.values()))
     hint = did_you_mean(next(iter(wanted.values())), names) if len(wanted) == 1 else ""
@@ -234,7 +234,7 @@ def _missing(row: Row, wanted: Mapping[str, str]) -> DataError:
     )
 
 
-def _remedy(row: Row, wanted: Mapping[str, str], names: Sequence[str]) -> str:
+def _remedy(row: SourceRow, wanted: Mapping[str, str], names: Sequence[str]) -> str:
     """Say what to do, by what such a row is most likely to be."""
     for name, value in row.values.items():
         rows = isinstance(value, list) and all(isinstance(each, Mapping) for each in value)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mathtune.errors import DataError
-from mathtune.problems.files import Row
+from mathtune.problems.files import SourceRow
 from mathtune.problems.formats import recognise
 from mathtune.problems.reading import BadRows, Reading, Role
 from mathtune.records import Problem
@@ -27,7 +27,9 @@ def given_problems(given: Iterable[Problem | Mapping[str, Any]]) -> tuple[Proble
         DataError: If there are none, one is of another kind or has no question, or gold answers
             are of no use; the message counts them and says where the first are.
     """
-    rows = [Row(f"problems[{number}]", _fields(each, number)) for number, each in enumerate(given)]
+    rows = [
+        SourceRow(f"problems[{number}]", _fields(each, number)) for number, each in enumerate(given)
+    ]
     if not rows:
         raise DataError("the list of problems is empty; give at least one")
     columns = recognise(rows[:_LOOKED_AT], {}).columns

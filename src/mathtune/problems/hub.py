@@ -10,7 +10,7 @@ from typing import Any
 
 from mathtune.errors import DataError, did_you_mean
 from mathtune.hub import why_unreachable
-from mathtune.problems.files import Row
+from mathtune.problems.files import SourceRow
 
 
 def hub_rows(
@@ -20,7 +20,7 @@ def hub_rows(
     *,
     revision: str | None = None,
     local_file: str | None = None,
-) -> tuple[Iterator[Row], str]:
+) -> tuple[Iterator[SourceRow], str]:
     """Load one split from the hub, or from the hub's cache on disk where the hub is out of reach.
 
     Args:
@@ -69,7 +69,8 @@ def hub_rows(
             f"{commit[:8]}, not at {revision}; connect to the network or leave the revision out"
         )
     rows = (
-        Row(f"{hub_id}, row {number:,}", values) for number, values in enumerate(found, start=1)
+        SourceRow(f"{hub_id}, row {number:,}", values)
+        for number, values in enumerate(found, start=1)
     )
     return rows, f"hub{' cache' if unreachable else ''} {commit[:8]}".strip()
 

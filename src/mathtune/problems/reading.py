@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from mathtune.errors import DataError
 from mathtune.grading.stated import Stated
 from mathtune.problems.cells import CellFault
-from mathtune.problems.files import Row
+from mathtune.problems.files import SourceRow
 from mathtune.problems.gold import KEPT, Faults, gold_fault
 from mathtune.problems.known import Columns, KnownSet
 from mathtune.problems.rows import to_problem
@@ -78,7 +78,7 @@ class Reading:
     prose: bool
     known: KnownSet | None = None
 
-    def problems(self, rows: Iterable[Row]) -> Loaded:
+    def problems(self, rows: Iterable[SourceRow]) -> Loaded:
         """Read all rows.
 
         Raises:
@@ -109,7 +109,7 @@ class Reading:
             )
         return Loaded(tuple(found), dropped)
 
-    def _problem(self, row: Row, noted: Counter[str]) -> Problem | None:
+    def _problem(self, row: SourceRow, noted: Counter[str]) -> Problem | None:
         """Return a row's problem; None where a test set goes without it."""
         made = to_problem(row, self.columns, self.label, self.known)
         problem = made.problem

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mathtune.grading.stated import Stated
 from mathtune.problems.cells import CellFault, as_text, has, is_chat, look_up, turns
-from mathtune.problems.files.row import Row
+from mathtune.problems.files.row import SourceRow
 from mathtune.problems.gold import final_answer
 from mathtune.problems.known import Columns, KnownSet
 from mathtune.records import Problem, content_id
@@ -27,7 +27,9 @@ class Made:
     system: bool
 
 
-def to_problem(row: Row, columns: Columns, source: str, known: KnownSet | None = None) -> Made:
+def to_problem(
+    row: SourceRow, columns: Columns, source: str, known: KnownSet | None = None
+) -> Made:
     """Make a problem of a row.
 
     Raises:
@@ -69,7 +71,7 @@ def _answer_from(gold: str, equation: str) -> str:
     return f"{equation if '=' in equation else f'{equation} = {gold}'}\n#### {gold}"
 
 
-def _text(row: Row, field: str, column: str, optional: frozenset[str]) -> str:
+def _text(row: SourceRow, field: str, column: str, optional: frozenset[str]) -> str:
     value = look_up(row.values, column)
     if value is None and field not in optional and not has(row.values, column):
         raise CellFault(f"no column {column!r}")
@@ -83,7 +85,7 @@ def _text(row: Row, field: str, column: str, optional: frozenset[str]) -> str:
     return found
 
 
-def _has_system(row: Row, columns: Columns) -> bool:
+def _has_system(row: SourceRow, columns: Columns) -> bool:
     heads = {column.partition(".")[0] for column in columns.question if "." in column}
     chats = [row.values.get(head) for head in heads]
     return any(turn.role == "system" for chat in chats if is_chat(chat) for turn in turns(chat))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mathtune.errors import DataError
-from mathtune.problems.files import Row, data_files, read_rows
+from mathtune.problems.files import SourceRow, data_files, read_rows
 from mathtune.problems.formats import recognise, with_fields
 from mathtune.problems.generate import BASE_TYPES, NEW_TYPES, facts, generate
 from mathtune.problems.gold import Faults
@@ -22,7 +22,7 @@ from mathtune.records import Problem, content_id
 if TYPE_CHECKING:  # pydantic is slow to import, and only a recipe needs it
     from mathtune.config.schema import SourceConfig
 
-HubReader = Callable[..., tuple[Iterator[Row], str]]
+HubReader = Callable[..., tuple[Iterator[SourceRow], str]]
 """Called as ``hub_rows`` is."""
 
 DATA_DIR = "MATHTUNE_DATA_DIR"
@@ -58,7 +58,7 @@ class _NotAsked(Exception):
     """The rest of a source stands on the hub."""
 
 
-def _not_asked(*_: object, **__: object) -> tuple[Iterator[Row], str]:
+def _not_asked(*_: object, **__: object) -> tuple[Iterator[SourceRow], str]:
     raise _NotAsked
 
 
@@ -117,7 +117,7 @@ def _known_set(
     known.check_split(split)
     bad_rows = BadRows.DROP if known.prose or config.path is None else BadRows.REFUSE
     files = _local_files(known, config, split) if revision is None else []
-    rows: Iterator[Row]
+    rows: Iterator[SourceRow]
     if files:
         rows, origin = itertools.chain.from_iterable(map(read_rows, files)), "local file"
     else:
@@ -172,7 +172,7 @@ _LOOKED_AT = 20
 
 
 def _recognised(
-    rows: Iterator[Row], config: SourceConfig, role: Role, label: str, bad_rows: BadRows
+    rows: Iterator[SourceRow], config: SourceConfig, role: Role, label: str, bad_rows: BadRows
 ) -> Loaded:
     """Read a source whose columns are told by its first rows."""
     seen = list(itertools.islice(rows, 1000))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mathtune.records import Row
+from mathtune.records import PredictionRow
 from mathtune.report import facts, wording
 from mathtune.report.reading import RunFiles
 
@@ -50,7 +50,7 @@ def answer_table(run: RunFiles) -> AnswerTable | None:
     models = [model for model in wording.MODELS if run.answers.get(model)]
     if not models:
         return None
-    paired: dict[tuple[str, bool, str, int], dict[str, Row]] = {}
+    paired: dict[tuple[str, bool, str, int], dict[str, PredictionRow]] = {}
     for model in models:
         for row in run.answers[model]:
             paired.setdefault(_key(row), {})[model] = row
@@ -88,7 +88,7 @@ def answer_table(run: RunFiles) -> AnswerTable | None:
 _PROBLEM_FIELDS = ("question", "answer", "gold", "type")
 
 
-def _key(row: Row) -> tuple[str, bool, str, int]:
+def _key(row: PredictionRow) -> tuple[str, bool, str, int]:
     decoding = row.get("decoding")
     calculator = bool(decoding.get("calculator")) if isinstance(decoding, Mapping) else False
     sample = row.get("sample")
@@ -96,7 +96,7 @@ def _key(row: Row) -> tuple[str, bool, str, int]:
     return str(row.get("set", "")), calculator, str(row["problem_id"]), number
 
 
-def _answer(row: Row) -> dict[str, Any]:
+def _answer(row: PredictionRow) -> dict[str, Any]:
     answer = {name: row.get(name) for name in _ANSWER_FIELDS}
     return {
         **{name: value for name, value in answer.items() if _is_plain(value)},

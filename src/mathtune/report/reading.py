@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mathtune.errors import RunError
-from mathtune.records import Row
+from mathtune.records import PredictionRow
 from mathtune.redaction import redacted_values
 from mathtune.report.wording import MODELS
 from mathtune.visible import visible
@@ -36,7 +36,7 @@ class RunFiles:
     training: tuple[Mapping[str, Any], ...]
     validation: tuple[Mapping[str, Any], ...]
     results: Mapping[str, Any]
-    answers: Mapping[str, tuple[Row, ...]]
+    answers: Mapping[str, tuple[PredictionRow, ...]]
     notes: tuple[str, ...]
 
 
@@ -179,7 +179,7 @@ def _read_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     return lines
 
 
-def _read_answers(run_dir: Path, model: str, notes: list[str]) -> tuple[Row, ...]:
+def _read_answers(run_dir: Path, model: str, notes: list[str]) -> tuple[PredictionRow, ...]:
     """Read a model's prediction files: the headline file, then the others by name."""
     folder = run_dir / "predictions"
     files = [folder / f"{model}.jsonl", *sorted(folder.glob(f"{model}--*.jsonl"))]

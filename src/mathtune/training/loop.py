@@ -107,7 +107,7 @@ class TrainingLoop(Generic[Item]):
             loss = self._add_gradients(examples)  # a scalar: the mean over the whole step
             norm = self._clip_gradient()
             rate = self.optimizer.param_groups[0]["lr"]
-            if self.nonfinite.found(state.global_step + 1, norm, ranks.largest):
+            if self.nonfinite.found(state.global_step + 1, norm, ranks.all_reduce_max):
                 self.model.zero_grad()  # an optimiser passes over weights that have no gradient
             else:
                 self.loss_since_logged += loss

@@ -47,7 +47,7 @@ class TrainingResult:
         stopped: ``finished`` or ``early``.
         train_tokens: Tokens trained on, prompts included.
         skipped_steps: Steps left out because their loss or gradient was not finite.
-        recuts: How often passes were made smaller because memory ran out, since what
+        oom_retries: How often passes were made smaller because memory ran out, since what
             it depends on last changed.
         seconds: Wall-clock seconds of this process's training.
         processes: How many trained together, and
@@ -60,7 +60,7 @@ class TrainingResult:
     stopped: str
     train_tokens: int
     skipped_steps: int
-    recuts: int
+    oom_retries: int
     seconds: float
     processes: int
     parallelism: str
@@ -253,7 +253,7 @@ def _result(loop: TrainingLoop[Example], seconds: float) -> TrainingResult:
         stopped="finished" if state.global_step >= state.max_steps else "early",
         train_tokens=state.tokens_seen,
         skipped_steps=loop.nonfinite.skipped,
-        recuts=loop.fitting.cuts,
+        oom_retries=loop.fitting.cuts,
         seconds=seconds,
         processes=ranks.world_size(),
         parallelism=parallelism(loop.model),

@@ -32,7 +32,7 @@ TOKENIZER_SAMPLE = 20_000
 
 
 @dataclass
-class Student:
+class Session:
     """A model with its tokenizer, on its device, as a recipe holds it."""
 
     recipe: Recipe
@@ -43,7 +43,7 @@ class Student:
     @classmethod
     def load(
         cls, recipe: Recipe, texts: Sequence[Problem] = (), *, run: Run | None = None
-    ) -> Student:
+    ) -> Session:
         """Load the recipe's base model, or build it with a tokenizer trained on ``texts``.
 
         In a ``run``, the type of the weights that was picked first is kept for all its stages and
@@ -80,7 +80,7 @@ class Student:
         return cls(recipe, model, tokenizer, compute)
 
     @classmethod
-    def load_tuned(cls, recipe: Recipe, run: Run) -> Student:
+    def load_tuned(cls, recipe: Recipe, run: Run) -> Session:
         """Load what an earlier training of this run has saved."""
         tuned = recipe.model.model_copy(
             update={
@@ -163,14 +163,14 @@ class Student:
         self,
         splits: Splits,
         run: Run,
-        exact_match: Callable[[Student, Callable[[], bool]], float] | None = None,
+        exact_match: Callable[[Session, Callable[[], bool]], float] | None = None,
     ) -> TrainingResult:
         """Train on the splits; afterwards the model holds the weights that validation chose.
 
         Args:
             splits: Training and validation problems.
             run: Where checkpoints, metrics and the model go.
-            exact_match: Called at every validation with this student and with a function that says
+            exact_match: Called at every validation with this session and with a function that says
                 whether a signal came, upon which it raises ValidationInterrupted; logged beside
                 the loss.
 
@@ -190,7 +190,7 @@ class Student:
         )
         if recipe.adapter is not None and not hasattr(self.model, "peft_config"):
             initial = run.folder / adapters.INITIAL
-            with ranks.first_goes_first():
+            with ranks.main_process_first():
                 self.model = adapters.add_adapter(self.model, recipe.adapter, recipe.seed, initial)
         counts = models.count_parameters(self.model)
         run.note(

@@ -23,7 +23,7 @@ from mathtune.evaluation.rows import prompt_hash
 from mathtune.evaluation.summary import Rate, rate
 from mathtune.grading import PUBLISHED_GRADERS
 from mathtune.grading.stated import Stated
-from mathtune.records import Outcome, Row, content_id
+from mathtune.records import Outcome, PredictionRow, content_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Regrading:
     """
 
     saved: SavedOutputs
-    rows: tuple[Row, ...]
+    rows: tuple[PredictionRow, ...]
 
 
 def grade_saved(saved: SavedOutputs) -> Regrading:
@@ -90,11 +90,11 @@ def summarise_saved(graded: Regrading, confidence: float = 0.95) -> dict[str, An
         confidence: Of the Wilson intervals.
     """
     rows, saved = graded.rows, graded.saved
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[PredictionRow]] = {}
     for row in rows:
         groups.setdefault(row["problem_id"], []).append(row)
 
-    def share(right: Callable[[Row], bool]) -> Rate:
+    def share(right: Callable[[PredictionRow], bool]) -> Rate:
         means = [sum(map(right, group)) / len(group) for group in groups.values()]
         return rate(sum(means), len(groups), confidence)
 
@@ -175,10 +175,10 @@ def _harness(graded: Regrading, confidence: float) -> dict[str, Any]:
     Both look at a document's first completion (``take_first``). Filters of other names have no copy
     here; of them only the harness' rate is given.
     """
-    first_rows: dict[int, Row] = {}
+    first_rows: dict[int, PredictionRow] = {}
     for row in graded.rows:
         first_rows.setdefault(row["line"], row)
-    pairs: dict[str, list[tuple[SavedOutput, Row]]] = {}
+    pairs: dict[str, list[tuple[SavedOutput, PredictionRow]]] = {}
     for output in graded.saved.outputs:
         for name in output.verdicts:
             pairs.setdefault(name, []).append((output, first_rows[output.line]))
@@ -186,7 +186,7 @@ def _harness(graded: Regrading, confidence: float) -> dict[str, Any]:
 
 
 def _agreement(
-    name: str, pairs: Sequence[tuple[SavedOutput, Row]], confidence: float
+    name: str, pairs: Sequence[tuple[SavedOutput, PredictionRow]], confidence: float
 ) -> dict[str, Any]:
     graders = {_grader(name, output.row) for output, _ in pairs}
     grader = graders.pop() if len(graders) == 1 else None

@@ -18,12 +18,12 @@ from mathtune.evaluation.regrade.saved_fields import NoGolds
 from mathtune.evaluation.regrade.saved_outputs import UNKNOWN, question_key, read_saved_outputs
 from mathtune.evaluation.rows import FIELDS, read_rows
 from mathtune.grading.numbers import read_number
-from mathtune.records import Row, content_id
+from mathtune.records import PredictionRow, content_id
 
 log = logging.getLogger(__name__)
 
 
-def read_sides(paths: Sequence[Path]) -> list[list[Row]]:
+def read_sides(paths: Sequence[Path]) -> list[list[PredictionRow]]:
     """Return the rows of each file, graded, with problem ids that pair.
 
     A file without gold answers takes those of the others, by question. What was left out, was taken
@@ -35,7 +35,7 @@ def read_sides(paths: Sequence[Path]) -> list[list[Row]]:
     Raises:
         DataError: A file cannot be read or graded, or none has gold answers.
     """
-    found: dict[int, list[Row]] = {}
+    found: dict[int, list[PredictionRow]] = {}
     without: dict[int, NoGolds] = {}
     for number, path in enumerate(paths):
         try:
@@ -60,7 +60,7 @@ def read_sides(paths: Sequence[Path]) -> list[list[Row]]:
     return sides
 
 
-def _read(path: Path) -> list[Row]:
+def _read(path: Path) -> list[PredictionRow]:
     """Read a predictions file as it is; it must be whole, where other files may have bad lines."""
     try:
         with path.open("rb") as file:
@@ -76,14 +76,14 @@ def _read(path: Path) -> list[Row]:
     return list(read_rows(path)) if own else _graded(path, None)
 
 
-def _graded(path: Path, golds: dict[str, tuple[str, str]] | None) -> list[Row]:
+def _graded(path: Path, golds: dict[str, tuple[str, str]] | None) -> list[PredictionRow]:
     saved = read_saved_outputs(path, golds=golds)
     for line in (*broken_lines(saved), *prose_notes(saved)):
         log.info(line)
     return list(grade_saved(saved).rows)
 
 
-def _by_question(rows: Sequence[Row]) -> list[Row]:
+def _by_question(rows: Sequence[PredictionRow]) -> list[PredictionRow]:
     """Name problems by their question; of several with one question, the later get a number."""
     names: dict[str, str] = {}
     taken: dict[str, int] = {}
@@ -96,7 +96,7 @@ def _by_question(rows: Sequence[Row]) -> list[Row]:
     return [{**row, "problem_id": names[row["problem_id"]]} for row in rows]
 
 
-def _say_what_is_unknown(sides: Sequence[Sequence[Row]]) -> None:
+def _say_what_is_unknown(sides: Sequence[Sequence[PredictionRow]]) -> None:
     asked = [any(row["question"] for row in rows) for rows in sides]
     if not any(asked):
         log.info("no file has questions; problems are paired by the files' own ids or line numbers")
@@ -115,7 +115,7 @@ def same_gold(one: str, other: str) -> bool:
     return len(values) == 2 and values[0] is not None and values[0] == values[1]
 
 
-def same_prompt(one: Row, other: Row) -> bool:
+def same_prompt(one: PredictionRow, other: PredictionRow) -> bool:
     """Tell whether two rows had the same prompt, as far as both say."""
     fields: Iterable[str] = ("prompt_hash", "style")
     unknown = ("", UNKNOWN)
@@ -125,7 +125,9 @@ def same_prompt(one: Row, other: Row) -> bool:
     )
 
 
-def known_decoding(one: Row, other: Row) -> tuple[dict[str, Any], dict[str, Any]]:
+def known_decoding(
+    one: PredictionRow, other: PredictionRow
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the decodings of two rows; where a file is from elsewhere, what both of them say."""
     decodings = dict(one["decoding"]), dict(other["decoding"])
     if UNKNOWN not in (one["style"], other["style"]):

@@ -27,7 +27,7 @@ from mathtune.generation.hf.memory import LOGIT_BYTES, rows_that_fit
 from mathtune.generation.hf.packed import PackedForward, unwrap
 from mathtune.generation.hf.plain import PlainForward
 from mathtune.generation.hf.probe import Probe, probe, rope_reason
-from mathtune.generation.hf.rows import Row, Rules
+from mathtune.generation.hf.rows import DecodeRow, Rules
 from mathtune.generation.hf.sampling import (
     choose,
     first_not_finite,
@@ -204,7 +204,7 @@ class HFEngine:
         scheduler = Scheduler(
             [len(ids) for ids in own], decoding.samples, rows, self._prefill_tokens
         )
-        active: list[Row] = []
+        active: list[DecodeRow] = []
         logits = spare = torch.empty(0)
         while (active or scheduler) and not self._interrupted():
             admission = scheduler.admit(len(active))
@@ -217,7 +217,7 @@ class HFEngine:
             for task in (*admission.starts, *(task for task, _ in admission.copies)):
                 prompt = prompts[task.prompt]
                 active.append(
-                    Row(
+                    DecodeRow(
                         prompt,
                         task.sample,
                         limits[task.prompt],
@@ -240,7 +240,7 @@ class HFEngine:
 
     def _advance(
         self,
-        active: list[Row],
+        active: list[DecodeRow],
         logits: Tensor,
         forward: PackedForward | PlainForward,
         rules: Rules,

@@ -16,7 +16,7 @@ from mathtune.records import Completion, Prompt, StopReason
 
 
 @dataclass(slots=True)
-class Row:
+class DecodeRow:
     """One completion in flight.
 
     Attributes:
@@ -66,14 +66,14 @@ class Rules:
         self._detokenizer = detokenizer
         self._calculator = Calculator(tokenizer, detokenizer) if decoding.calculator else None
 
-    def next_token(self, row: Row, chosen: int) -> int:
+    def next_token(self, row: DecodeRow, chosen: int) -> int:
         """Return what the row gets: a token the calculator has waiting, else the model's choice."""
         if not row.forced:
             return chosen
         row.inserted += 1
         return row.forced.popleft()
 
-    def push(self, row: Row, token: int) -> StopReason | None:
+    def push(self, row: DecodeRow, token: int) -> StopReason | None:
         """Add a token to a row and return why the row ends with it, or None."""
         row.ids.append(token)
         if token in self._eos_ids:
@@ -89,7 +89,7 @@ class Rules:
             row.forced.extend(self._calculator.insertion(row.text.text))
         return None
 
-    def complete(self, row: Row, reason: StopReason) -> Completion:
+    def complete(self, row: DecodeRow, reason: StopReason) -> Completion:
         """Turn a row that ended into its record."""
         text = self._detokenizer.text(row.ids)
         return Completion(

@@ -2,6 +2,6 @@
 
 from mathtune.problems.files.find import ENDINGS, data_files
 from mathtune.problems.files.read import read_rows
-from mathtune.problems.files.row import Row
+from mathtune.problems.files.row import SourceRow
 
-__all__ = ["ENDINGS", "Row", "data_files", "read_rows"]
+__all__ = ["ENDINGS", "SourceRow", "data_files", "read_rows"]

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from mathtune.errors import DataError
 from mathtune.problems.files.content import numbered_lines, too_long
-from mathtune.problems.files.row import MAX_ROW, Row, excerpt
+from mathtune.problems.files.row import MAX_ROW, SourceRow, excerpt
 
 _CHUNK = 2**20
 _BLANKS = re.compile(r"[ \t\r\n]*")
@@ -37,7 +37,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
-def read_json(path: Path, file: BinaryIO) -> Iterator[Row]:
+def read_json(path: Path, file: BinaryIO) -> Iterator[SourceRow]:
     """Yield the rows of a JSON file; its first line tells its shape.
 
     Lines that cannot be read are yielded with their fault, so that all of them can be reported.
@@ -67,26 +67,28 @@ def read_json(path: Path, file: BinaryIO) -> Iterator[Row]:
         yield from _line(path, following, text)
 
 
-def _line(path: Path, number: int, line: bytes) -> Iterator[Row]:
+def _line(path: Path, number: int, line: bytes) -> Iterator[SourceRow]:
     if line.isspace():
         return
     place = f"{path}, line {number:,}"
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        yield Row(place, {}, "not UTF-8", f"byte 0x{line[error.start]:02x}")
+        yield SourceRow(place, {}, "not UTF-8", f"byte 0x{line[error.start]:02x}")
         return
     try:
         yield _row(place, _DECODER.decode(text.rstrip("\r\n")))
     except (ValueError, RecursionError) as error:
-        yield Row(place, {}, _NOT_JSON, f"{_what(error)}: {excerpt(text)}")
+        yield SourceRow(place, {}, _NOT_JSON, f"{_what(error)}: {excerpt(text)}")
 
 
-def _row(place: str, values: Any) -> Row:
+def _row(place: str, values: Any) -> SourceRow:
     if isinstance(values, dict):
-        return Row(place, values)
+        return SourceRow(place, values)
     shown = excerpt(json.dumps(values, ensure_ascii=False))
-    return Row(place, {}, "no JSON object", f"{shown}; write it as an object with named fields")
+    return SourceRow(
+        place, {}, "no JSON object", f"{shown}; write it as an object with named fields"
+    )
 
 
 class _Values:
@@ -98,7 +100,7 @@ class _Values:
         self._text, self._at, self._line = "", 0, line  # the line is that of the place ``_at``
         self._add(start)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[SourceRow]:
         in_array = self._next() == "["
         self._advance(self._at + in_array)
         number = 0

@@ -9,11 +9,11 @@ from mathtune.errors import DataError
 from mathtune.problems.files.content import is_parquet, open_bytes
 from mathtune.problems.files.find import ending_of
 from mathtune.problems.files.json_rows import read_json
-from mathtune.problems.files.row import Row
+from mathtune.problems.files.row import SourceRow
 from mathtune.problems.files.tables import read_csv, read_parquet
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path) -> Iterator[SourceRow]:
     """Yield the rows of a local file in order, those with a fault too.
 
     Compression is told by the content, JSON, CSV and Parquet by the ending.
@@ -33,7 +33,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise DataError(f"{path} holds no rows; check that it was written completely")
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def _rows(path: Path) -> Iterator[SourceRow]:
     ending = ending_of(path).removesuffix(".gz")
     if is_parquet(path):
         yield from read_parquet(path)

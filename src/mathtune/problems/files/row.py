@@ -9,7 +9,7 @@ MAX_ROW = 64 * 2**20
 """Bytes of one row. More is no problem with its solution but damage, or made to fill the memory."""
 
 
-class Row(NamedTuple):
+class SourceRow(NamedTuple):
     """One row of a source.
 
     Attributes:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from mathtune.errors import DataError
 from mathtune.problems.files.content import numbered_lines
-from mathtune.problems.files.row import MAX_ROW, Row, excerpt
+from mathtune.problems.files.row import MAX_ROW, SourceRow, excerpt
 
 MAX_COLUMNS = 10_000
 """More columns than any set of problems has: the table is transposed, or made to fill memory."""
@@ -17,7 +17,7 @@ MAX_COLUMNS = 10_000
 _BATCH = 1000  # rows of Parquet in memory at a time
 
 
-def read_csv(path: Path, file: BinaryIO) -> Iterator[Row]:
+def read_csv(path: Path, file: BinaryIO) -> Iterator[SourceRow]:
     """Yield the rows of a CSV file with a header; commas, semicolons or tabs between its fields.
 
     A first column without a name is the index that pandas writes, and left out.
@@ -38,9 +38,9 @@ def read_csv(path: Path, file: BinaryIO) -> Iterator[Row]:
             if not fields:
                 continue
             if len(fields) == len(header):
-                yield Row(place, {n: v for n, v in zip(header, fields, strict=True) if n})
+                yield SourceRow(place, {n: v for n, v in zip(header, fields, strict=True) if n})
             else:
-                yield Row(
+                yield SourceRow(
                     place,
                     {},
                     "another number of fields than columns",
@@ -85,7 +85,7 @@ def _header(path: Path, header: list[str]) -> list[str]:
     return header
 
 
-def read_parquet(path: Path) -> Iterator[Row]:
+def read_parquet(path: Path) -> Iterator[SourceRow]:
     """Yield the rows of a Parquet file.
 
     Raises:
@@ -102,7 +102,7 @@ def read_parquet(path: Path) -> Iterator[Row]:
             for batch in file.iter_batches(_BATCH):
                 for values in batch.to_pylist():
                     number += 1
-                    yield Row(f"{path}, row {number:,}", values)
+                    yield SourceRow(f"{path}, row {number:,}", values)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path} is not a Parquet file, or a damaged one "

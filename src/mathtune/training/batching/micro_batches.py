@@ -23,7 +23,7 @@ class MicroBatch:
 
     Attributes:
         input_ids_BT: Token ids, padded on the right. The last token of an example is only a target.
-        rows_N: Row of each supervised position.
+        rows_N: PredictionRow of each supervised position.
         columns_N: Column whose hidden state predicts it (one before the target).
         targets_N: The token id to be predicted there.
         lengths: Tokens of each example in the one row; empty where each has its own.

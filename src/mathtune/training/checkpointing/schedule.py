@@ -58,7 +58,7 @@ class StopOnSignal:
 
     def agreed(self) -> int:
         """Return the signal that any of the ranks has received, or 0."""
-        return ranks.largest(self.received or 0)
+        return ranks.all_reduce_max(self.received or 0)
 
 
 def _say_once(reader: int) -> None:
