@@ -38,7 +38,9 @@ heavy = (
     "mathtune.models.train_tokenizer",
     "mathtune.planning.plan",  # it traces a training
     "mathtune.planning.peak_memory",
+    "mathtune.planning.model_without_data",
     "mathtune.planning.memory_trace",
+    "mathtune.planning.layer_extrapolation",
     "mathtune.planning.remedies",
     "mathtune.planning.workload",
     "mathtune.tracking.callbacks",
