@@ -34,11 +34,7 @@ _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len")
 
 
 def resolve(name: str) -> str:
-    """Return the folder of ``tiny-base``, a fetched model, a GGUF file or ``~/…``; else ``name``.
-
-    Raises:
-        ModelError: A GGUF file cannot be read; see ``gguf.converted``.
-    """
+    """Return the folder of ``tiny-base``, a fetched model, a GGUF file or ``~``; else ``name``."""
     if name == TINY_BASE:
         return str(resources.files("mathtune.recipes").joinpath(TINY_BASE))
     if fetch.is_fetched(name):
@@ -178,7 +174,9 @@ def parameter_count(name: str) -> int | None:
     """Return how many numbers a model folder's weights hold; None where they are not here."""
     folder = Path(resolve(name))
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    return sum(map(_numbers_in, files)) if files else None
+    headers = [weight_files.read_header(file) for file in files]
+    shapes = [tensor["shape"] for header in headers for tensor in header.values()]
+    return sum(map(math.prod, shapes)) if files else None
 
 
 def in_words(name: str) -> str:
@@ -191,12 +189,6 @@ def in_words(name: str) -> str:
     if (base := base_of_adapter(folder)) is not None:
         words += f", an adapter on {base[0]}"
     return words + ")"
-
-
-def _numbers_in(path: Path) -> int:
-    """Add up the shapes in the header of a safetensors file; see ``weight_files.read_header``."""
-    header = weight_files.read_header(path)
-    return sum(math.prod(tensor["shape"]) for tensor in header.values())
 
 
 def base_of_adapter(folder: Path) -> tuple[str, str | None] | None:
@@ -292,6 +284,8 @@ def check_is_there(name: str) -> None:
     path = Path(resolve(name))
     if path.is_dir():
         return
+    if name in fetch.MODELS:
+        raise ModelError(f"model {name!r} is not here yet; run mathtune models fetch {name}")
     if name == TINY_BASE:
         raise ModelError(f"{TINY_BASE} is missing from the package ({path}); install it again")
     if path.exists():
