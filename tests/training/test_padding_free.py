@@ -248,11 +248,11 @@ def test_kernels_are_told():
     asked = config.load("smollm2-135m-gsm8k", ["model.attn_implementation=eager"])
     default = config.load("smollm2-135m-gsm8k")
     gpu = Compute("cuda", "GPU", torch.bfloat16, False, "a test")
-    assert "PyTorch's SDPA, one call an example" in kernels_in_words(default, model, FLOAT32, True)
+    assert "PyTorch's SDPA, one call per example" in kernels_in_words(default, model, FLOAT32, True)
     assert "sdpa, Transformers' choice" in kernels_in_words(default, model, FLOAT32, False)
     assert "sdpa, as the recipe asks" in kernels_in_words(asked, model, FLOAT32, False)
-    assert "varying lengths, one call a row" in kernels_in_words(default, model, gpu, True)
-    assert kernels_in_words(default, model, gpu, True).endswith("all weights in one pass")
+    assert "varying lengths, one call per row" in kernels_in_words(default, model, gpu, True)
+    assert kernels_in_words(default, model, gpu, True).endswith("all weights in one kernel")
 
 
 def test_memory_that_runs_out_before_the_first_step(monkeypatch):
@@ -267,7 +267,7 @@ def test_memory_that_runs_out_before_the_first_step(monkeypatch):
         return target_hidden(model, batch)
 
     monkeypatch.setattr("mathtune.training.batching.limits.target_hidden", within)
-    with pytest.raises(TrainingStopped, match="where the model looks at 66 tokens; lower train"):
+    with pytest.raises(TrainingStopped, match="in a test with 66 tokens; lower train"):
         limits_for(recipe, model, FLOAT32, EXAMPLES)
     most = 65  # the last token is only a target
     with logged() as said:
