@@ -1,14 +1,13 @@
 """Run folders: layout, manifest, provenance, and the lock that keeps two commands apart.
 
-A run folder is the product: everything a second person needs to check a result, or to continue it.
-The same command finds the same folder again, so an interrupted run goes on where it stopped.
+A run folder is the product: everything someone else needs to check a result, or to continue it. The
+same command finds the same folder again, so an interrupted run continues where it stopped.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -20,10 +19,11 @@ from mathtune import ranks
 from mathtune.errors import ConfigError, DiskError, RunError
 from mathtune.locks import Lock, lock
 from mathtune.provenance import provenance
+from mathtune.run_paths import RunPaths
 from mathtune.storage import damaged, read_json, write_json, write_text
 from mathtune.text.redaction import redact_command
 
-if TYPE_CHECKING:  # a report is made without them
+if TYPE_CHECKING:  # a report can be written without them
     from mathtune.config.identity import Change
     from mathtune.config.schema import Recipe
 
@@ -33,54 +33,25 @@ _HARMLESS = (
     *("checkpoints", "predictions", _PROBLEMS),
     *("manifest.json", "manifest.json.tmp", "recipe.yaml.tmp"),
 )
-"""What is made before ``recipe.yaml``, and may be left of a start that was cut off."""
+"""Files made before ``recipe.yaml``, which an interrupted start may leave behind."""
 
 
 @dataclass
-class Run:
+class Run(RunPaths):
     """One run folder, locked by this process, or by rank 0 for all ranks. Only rank 0 writes."""
 
-    folder: Path
     changes: list[Change] = field(default_factory=list)
-    """Knobs that differ from those of the last start; ``adopt`` makes the new ones the run's."""
+    """Knobs that differ from those of the last start; ``adopt`` stores the new ones."""
     _lock: Lock | None = field(default=None, repr=False)
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints that training continues from."""
-        return self.folder / "checkpoints"
-
-    @property
-    def model(self) -> Path:
-        """Folder of the best weights, or of the best adapter."""
-        return self.folder / "model"
-
-    def inputs(self, stage: str) -> Path:
-        """Return the file that says what a stage was made of."""
-        return self.folder / "inputs" / f"{stage}.json"
-
-    def predictions_of(self, model: str) -> list[Path]:
-        """Return the predictions files of a model that are there, the headline first."""
-        folder = self.folder / "predictions"
-        others = sorted(folder.glob(f"{model}--*.jsonl*"))
-        files = [*sorted(folder.glob(f"{model}.jsonl*")), *others]
-        return [path for path in files if path.suffix == ".jsonl" or ".rank-" in path.suffix]
-
-    def predictions(self, model: str, test_set: str, calculator: bool, *, headline: bool) -> Path:
-        """Return the predictions file of a model on a set, with the calculator on or off."""
-        if headline:
-            return self.folder / "predictions" / f"{model}.jsonl"
-        state = "on" if calculator else "off"
-        return self.folder / "predictions" / f"{model}--{slug(test_set)}--calculator-{state}.jsonl"
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest."""
-        path = self.folder / "manifest.json"
+        path = self.manifest_file
         manifest = read_json(path, keys=("stages",))
         if not isinstance(manifest["stages"], dict):
-            raise damaged(path, "stages is no object")
+            raise damaged(path, "stages is not an object")
         if not isinstance(manifest.setdefault("changes", []), list):
-            raise damaged(path, "changes is no list")
+            raise damaged(path, "changes is not a list")
         return manifest
 
     def note(self, **facts: Any) -> None:
@@ -93,26 +64,26 @@ class Run:
                 manifest[key] = {**manifest[key], **value}
             else:
                 manifest[key] = value
-        write_json(self.folder / "manifest.json", manifest)
+        write_json(self.manifest_file, manifest)
 
     def finish_stage(self, stage: str) -> None:
-        """Note that a stage is done and when."""
+        """Record that a stage is done, and when."""
         self.note(stages={stage: _now()})
 
     def forget_stage(self, stage: str) -> None:
-        """Take back that a stage is done."""
+        """Mark a stage as not done."""
         manifest = self.manifest()
         if manifest["stages"].pop(stage, None) is not None:
-            write_json(self.folder / "manifest.json", manifest)
+            write_json(self.manifest_file, manifest)
 
     def adopt(self, recipe: Recipe) -> None:
-        """Make a recipe the run's and note what is new in it."""
+        """Store a new recipe for the run and record its changes."""
         from mathtune import config
 
         if self.changes:
             self.note(changes=[*self.manifest()["changes"], *map(_noted, self.changes)])
             self.note(seed=recipe.seed)
-            write_text(self.folder / "recipe.yaml", config.dump(recipe))
+            write_text(self.recipe, config.dump(recipe))
 
     def is_done(self, stage: str) -> bool:
         """Return whether a stage was finished, now or before an interruption."""
@@ -123,7 +94,7 @@ class Run:
         return self.is_done("train") and ranks.from_first(self.model.is_dir)
 
     def close(self) -> None:
-        """Let other processes use the folder."""
+        """Release the folder for other processes."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -135,11 +106,6 @@ class Run:
         self.close()
 
 
-def slug(label: str) -> str:
-    """Return a test set's label as part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") or "set"
-
-
 def default_folder(recipe: Recipe) -> Path:
     """Return ``runs/NAME-HASH``: the same recipe with the same overrides has the same folder."""
     from mathtune import config
@@ -149,15 +115,15 @@ def default_folder(recipe: Recipe) -> Path:
 
 
 def keep_problems(folder: Path, text: str, *, fresh: bool = False) -> Path:
-    """Write problems that were given in Python where a recipe can name them; return their file.
+    """Write problems given in Python to a file that a recipe can name; return it.
 
     Args:
-        folder: Of a run that is to be made, or was made of these problems.
+        folder: Of a new run, or of one made with these problems.
         text: JSON lines.
-        fresh: Whether they may take the place of others.
+        fresh: Whether they may replace others.
 
     Raises:
-        RunError: If the folder was made of other problems, or holds something else.
+        RunError: If the folder was made with other problems, or holds something else.
         DiskError: If it cannot be written.
     """
     path = folder / _PROBLEMS
@@ -176,11 +142,11 @@ def keep_problems(folder: Path, text: str, *, fresh: bool = False) -> Path:
 
 
 def create(folder: Path, recipe: Recipe, *, command: list[str]) -> Run:
-    """Make a run folder, or open it again if it was made by the same recipe.
+    """Create a run folder, or reopen it if the same recipe made it.
 
-    Of a folder that holds work, the recipe stays as it is until ``Run.adopt``; ``Run.changes`` says
-    in what the given one differs, and ``evaluation.inputs`` whether that fits the work. A folder in
-    which no work was saved yet, of a recipe that turned out to be wrong, is made again.
+    In a folder that holds work, the stored recipe stays until ``Run.adopt``; ``Run.changes`` lists
+    how the given one differs, and ``binding`` decides whether that fits the work. A folder without
+    saved work, from a recipe that turned out to be wrong, is created again.
 
     Raises:
         RunError: If another command is using the folder, it holds something else, its recipe cannot
@@ -191,7 +157,7 @@ def create(folder: Path, recipe: Recipe, *, command: list[str]) -> Run:
     ranks.from_first(lambda: mine.append(_create(folder, recipe, command)))
     if not folder.is_dir():
         raise RunError(
-            f"rank {ranks.rank()} does not see run folder {folder}, which rank 0 has made; choose "
+            f"rank {ranks.rank()} does not see run folder {folder}, which rank 0 created; choose "
             "a --run-dir on a disk that all machines share"
         )
     return mine[0] if mine else Run(folder)
@@ -200,8 +166,8 @@ def create(folder: Path, recipe: Recipe, *, command: list[str]) -> Run:
 def _create(folder: Path, recipe: Recipe, command: list[str]) -> Run:
     try:
         _check_ours(folder)
-        for part in ("checkpoints", "predictions"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
+        for part in (RunPaths(folder).checkpoints, RunPaths(folder).all_predictions):
+            part.mkdir(parents=True, exist_ok=True)
         _check_writable(folder)
         run = Run(folder, _lock=lock(folder))
         try:
@@ -224,10 +190,11 @@ def _not_writable(folder: Path, error: OSError) -> DiskError:
 
 
 def _describe(folder: Path, recipe: Recipe, command: list[str]) -> list[Change]:
-    """Write recipe and manifest where there is no work yet; return what differs from the stored."""
+    """Write recipe and manifest if there is no work yet; return changes to the stored recipe."""
     from mathtune import config
 
-    stored, manifest, text = folder / "recipe.yaml", folder / "manifest.json", config.dump(recipe)
+    files, text = RunPaths(folder), config.dump(recipe)
+    stored, manifest = files.recipe, files.manifest_file
     found: list[Change] = []
     same = stored.exists() and stored.read_bytes() == text.encode()
     holds_work = _holds_work(folder)
@@ -255,7 +222,7 @@ def _noted(change: Change) -> dict[str, Any]:
 
 
 def stored_recipe(path: Path) -> Recipe:
-    """Return the recipe that a run folder was made by.
+    """Return the recipe that a run folder was made with.
 
     Raises:
         RunError: ``recipe.yaml`` is missing, damaged, or of another version.
@@ -271,7 +238,7 @@ def stored_recipe(path: Path) -> Recipe:
     except FileNotFoundError:
         fault = "is missing"
     except ConfigError as error:
-        more = f", and {len(error.faults) - 1} faults more" if len(error.faults) > 1 else ""
+        more = f", and {len(error.faults) - 1} more faults" if len(error.faults) > 1 else ""
         fault = f"is damaged or of another version of mathtune ({error.faults[0]}{more})"
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         fault = f"is damaged ({type(error).__name__})"
@@ -282,16 +249,17 @@ def stored_recipe(path: Path) -> Recipe:
 
 
 def _check_ours(folder: Path) -> None:
-    """Keep out of folders that hold anything but a run: files of the same names would be lost."""
+    """Refuse folders that hold anything but a run: files of the same names would be lost."""
     if folder.is_symlink() and not folder.exists():
         raise RunError(
             f"run folder {folder} is a link to {folder.readlink()}, which does not exist; make "
             "that folder or choose another --run-dir"
         )
-    if (folder / "recipe.yaml").exists() or not folder.is_dir():
+    files = RunPaths(folder)
+    if files.recipe.exists() or not folder.is_dir():
         return
-    if (folder / "manifest.json").exists() and _holds_work(folder):
-        return  # a run whose recipe is lost, which is said where it is read
+    if files.manifest_file.exists() and _holds_work(folder):
+        return  # a run whose recipe is lost, which is reported when it is read
     names = sorted(path.name for path in folder.iterdir())
     if others := [name for name in names if name not in _HARMLESS and name[0] != "."]:
         raise RunError(
@@ -301,8 +269,9 @@ def _check_ours(folder: Path) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    """Find before any work what could not be written after it."""
-    parts = (folder, folder / "checkpoints", folder / "predictions", folder / "inputs")
+    """Find out before any work what could not be written after it."""
+    files = RunPaths(folder)
+    parts = (folder, files.checkpoints, files.all_predictions, files.all_inputs)
     for part in parts:
         if part.is_dir() and not os.access(part, os.W_OK | os.X_OK):
             raise DiskError(
@@ -312,8 +281,9 @@ def _check_writable(folder: Path) -> None:
 
 
 def _holds_work(folder: Path) -> bool:
-    parts = [*(folder / "checkpoints").glob("*"), *(folder / "predictions").glob("*")]
-    return bool(parts) or (folder / "model").exists()
+    files = RunPaths(folder)
+    parts = [*files.checkpoints.glob("*"), *files.all_predictions.glob("*")]
+    return bool(parts) or files.model.exists()
 
 
 def _now() -> str:

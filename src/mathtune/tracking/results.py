@@ -1,4 +1,4 @@
-"""What trackers get when a run is done: its figures, the answers of both models, the report."""
+"""What trackers get when a run is done: figures, both models' answers, the report."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mathtune.config.schema import Recipe
-from mathtune.runs import slug
+from mathtune.run_paths import RunPaths, slug
 from mathtune.tracking import wandb_run
 from mathtune.tracking.setup import Kept
 
 MOST_ROWS = 10_000
-"""W&B shows no more rows of a table."""
+"""W&B shows at most this many rows of a table."""
 
 _COLUMNS = ("problem_id", "sample", "type", "question", "gold")
 _ANSWER_COLUMNS = ("completion", "extracted", "outcome", "error")
@@ -21,11 +21,11 @@ _REPORT = ("report.html", "README.md", "results.json", "recipe.yaml", "manifest.
 
 
 def figures(run_dir: Path) -> dict[str, float]:
-    """Return what was measured on test sets, by names such as ``test/gsm8k/tuned_exact_match``.
+    """Return the results on test sets, under names such as ``test/gsm8k/tuned_exact_match``.
 
     With the calculator the set is called ``gsm8k-calculator``.
     """
-    path = run_dir / "results.json"
+    path = RunPaths(run_dir).results
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     found: dict[str, float] = {}
     for entry in results.get("evaluations", ()):
@@ -44,7 +44,7 @@ def answers(run_dir: Path) -> tuple[list[str], list[list[Any]]]:
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     models = []
     for model in ("base", "tuned"):
-        path = run_dir / "predictions" / f"{model}.jsonl"
+        path = RunPaths(run_dir).headline_predictions(model)
         if not path.exists():
             continue
         models.append(model)
@@ -76,17 +76,17 @@ def to_wandb(recipe: Recipe, run_dir: Path) -> None:
             artifact.add_file(str(path))
         wandb.log_artifact(artifact)
     finally:
-        wandb_run.end()  # a server that stopped answering must not keep the process
+        wandb_run.end()  # a server that stopped answering must not block the process
 
 
 def to_tensorboard(recipe: Recipe, run_dir: Path) -> None:
     """Add the figures and the model card to the event files."""
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(run_dir / "tensorboard")) as writer:
+    with SummaryWriter(str(RunPaths(run_dir).tensorboard)) as writer:
         for name, value in figures(run_dir).items():
             writer.add_scalar(name, value)
-        card = run_dir / "README.md"
+        card = RunPaths(run_dir).card
         if card.exists():
             writer.add_text("report", card.read_text(encoding="utf-8"))
 
