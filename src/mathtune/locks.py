@@ -45,7 +45,7 @@ def lock(folder: Path) -> Lock:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        who = _in_words(_holder(file))
+        who = _as_text(_holder(file))
         file.close()
         raise RunError(
             f"run folder {folder} is in use by another mathtune process{who}; wait for it or "
@@ -70,7 +70,7 @@ def _check_holder(folder: Path, file: IO[str]) -> None:
         return
     file.close()
     raise RunError(
-        f"run folder {folder} is in use by another mathtune process{_in_words(holder)}, and its "
+        f"run folder {folder} is in use by another mathtune process{_as_text(holder)}, and its "
         f"file system has no locks to show whether it is still running; if it is not, delete "
         f"{folder / '.lock'}, else wait for it or choose another --run-dir"
     )
@@ -87,7 +87,7 @@ def _holder(file: IO[str]) -> dict[str, Any] | None:
     return holder if whole else None
 
 
-def _in_words(holder: dict[str, Any] | None) -> str:
+def _as_text(holder: dict[str, Any] | None) -> str:
     return f" (pid {holder['pid']} on {holder['host']})" if holder else ""
 
 

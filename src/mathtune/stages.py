@@ -85,13 +85,13 @@ def train(binding: Binding) -> None:
     recipe, splits, run = binding.recipe, binding.splits, binding.run
     session = Session.load(recipe, splits.train.problems, run=run)
     gradable = [problem for problem in splits.validation.problems if problem.gold]
-    judged = gradable[: recipe.train.exact_match_samples]
+    solved = gradable[: recipe.train.exact_match_samples]
 
     def exact_match(session: Session, interrupted: Callable[[], bool]) -> float:
-        return validation_exact_match(session, judged, recipe.eval, interrupted)
+        return validation_exact_match(session, solved, recipe.eval, interrupted)
 
     binding.begin("train")
-    result = session.train(splits, run, exact_match if judged else None)
+    result = session.train(splits, run, exact_match if solved else None)
     run.note(training=asdict(result))
     binding.finish("train")
 

@@ -63,17 +63,17 @@ def write_text(path: Path, text: str) -> None:
         DiskError: If it could not be written; an earlier file is untouched.
     """
     number = str(ranks.rank() or "")  # several ranks may write the same file
-    aside = path.with_name(f"{path.name}.tmp{number}")
+    temporary = path.with_name(f"{path.name}.tmp{number}")
     try:
         # A lone surrogate, which a server can send, has no UTF-8 form; JSON reads the escape back.
-        with aside.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(redact(text))
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        temporary.replace(path)
     except OSError as error:
         with suppress(OSError):  # a read-only file system raises this even for a missing file
-            aside.unlink()
+            temporary.unlink()
         raise cannot_write(path, error) from error
 
 
@@ -87,17 +87,19 @@ def cannot_write(path: Path, error: OSError) -> DiskError:
 
 def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
     """Put a file in place atomically, so that a reader sees the old one or the new one."""
-    aside = path.with_name(f".{path.name}.part")  # a fixed name: a killed writer leaves at most one
+    temporary = path.with_name(
+        f".{path.name}.part"
+    )  # a fixed name: a killed writer leaves at most one
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with aside.open("wb") as file:
+            with temporary.open("wb") as file:
                 file.writelines(chunks)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(aside, path)
+            os.replace(temporary, path)
         finally:
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -189,11 +191,11 @@ def sync_path(path: Path) -> None:
 
 
 @contextmanager
-def saving(aside: Path, needed: int = 0) -> Iterator[None]:
+def saving(temporary: Path, needed: int = 0) -> Iterator[None]:
     """Turn a failed write into a DiskError; the temporary folder is removed.
 
     Args:
-        aside: Temporary folder that is written to and renamed later.
+        temporary: Folder that is written to and renamed later.
         needed: Approximate bytes to write, for the message.
 
     Raises:
@@ -204,8 +206,8 @@ def saving(aside: Path, needed: int = 0) -> Iterator[None]:
     except Exception as error:
         if not _is_of_disk(error):
             raise
-        shutil.rmtree(aside, ignore_errors=True)
-        raise disk_error(error, aside.parent, needed) from error
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise disk_error(error, temporary.parent, needed) from error
 
 
 def _is_of_disk(error: Exception) -> bool:
@@ -214,8 +216,8 @@ def _is_of_disk(error: Exception) -> bool:
     # Exception.
     from safetensors import SafetensorError  # imports numpy
 
-    told = "inline_container" in str(error) or _OS_ERROR in str(error)
-    return isinstance(error, OSError | SafetensorError) or told
+    matches = "inline_container" in str(error) or _OS_ERROR in str(error)
+    return isinstance(error, OSError | SafetensorError) or matches
 
 
 def disk_error(error: Exception, folder: Path, needed: int) -> DiskError:

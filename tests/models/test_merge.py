@@ -204,4 +204,4 @@ def test_bad_input(tmp_path):
     assert fault.startswith("the base of adapter './model' ")
     (tmp_path / "gone").rename(tmp_path / "base")
     (fault,) = faults_of(mathtune("train", "demo", "model=./model", cwd=tmp_path))
-    assert fault.startswith("model=./model is an adapter, and training starts from a whole model")
+    assert fault.startswith("model=./model is an adapter, and training starts from a full model")

@@ -103,16 +103,16 @@ def add_adapter(model: Any, adapter: AdapterConfig, seed: int, initial: Path | N
 def _keep_initial(model: Any, initial: Path) -> None:
     from peft import get_peft_model_state_dict
 
-    aside = initial.with_name(initial.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    with saving(aside):
+    temporary = initial.with_name(initial.name + ".partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    with saving(temporary):
         save_file(
             {name: part.contiguous() for name, part in get_peft_model_state_dict(model).items()},
-            aside / WEIGHTS,
+            temporary / WEIGHTS,
         )
-        seal(aside)
-        publish(aside, initial)
+        seal(temporary)
+        publish(temporary, initial)
 
 
 def _restore_initial(model: Any, initial: Path) -> None:
@@ -151,9 +151,9 @@ def save_as_lora(folder: Path, initial: Path) -> None:
             trained[name] = torch.cat([part, begun[name]], dim=0)
         elif ".lora_B." in name:
             trained[name] = torch.cat([part, -begun[name]], dim=1)
-    aside = folder / (WEIGHTS + ".tmp")
-    save_file(trained, aside, metadata={"format": "pt"})
-    os.replace(aside, folder / WEIGHTS)
+    temporary = folder / (WEIGHTS + ".tmp")
+    save_file(trained, temporary, metadata={"format": "pt"})
+    os.replace(temporary, folder / WEIGHTS)
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["init_lora_weights"] = True

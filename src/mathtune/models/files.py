@@ -180,7 +180,7 @@ def parameter_count(name: str) -> int | None:
     return sum(map(math.prod, shapes)) if files else None
 
 
-def in_words(name: str) -> str:
+def describe(name: str) -> str:
     """Return a model's name with its size and base, for a line before it is loaded."""
     folder = Path(resolve(name))
     count = parameter_count(name)

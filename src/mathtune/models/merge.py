@@ -134,25 +134,25 @@ def merge_adapter(
 
     adapted.eval()
     before = _answers(adapted, tokenizer, prompts, decoding)
-    aside = output.with_name(output.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    with saving(aside, needed=parameters * saved_in.itemsize):
-        aside.mkdir(parents=True)
+    temporary = output.with_name(output.name + ".partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    with saving(temporary, needed=parameters * saved_in.itemsize):
+        temporary.mkdir(parents=True)
         merged = _merged(adapted, adapter).to(saved_in)
-        merged.save_pretrained(aside)
-        tokenizer.save_pretrained(aside)
+        merged.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
     del adapted, merged
     try:
-        check = _check(aside, tokenizer, prompts, decoding, before, compute, saved_in)
+        check = _check(temporary, tokenizer, prompts, decoding, before, compute, saved_in)
     except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
-    size = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for path in temporary.rglob("*") if path.is_file())
     note = _origin(adapter) | {"dtype": _short(saved_in), "check": asdict(check)}
-    with saving(aside):
-        write_json(aside / NOTE, note)
+    with saving(temporary):
+        write_json(temporary / NOTE, note)
         shutil.rmtree(output, ignore_errors=True)
-        aside.rename(output)
+        temporary.rename(output)
     return Merged(str(output), parameters, size, _short(saved_in), check)
 
 

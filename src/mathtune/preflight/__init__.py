@@ -137,7 +137,7 @@ def _model_faults(recipe: Recipe, purpose: Purpose) -> Iterator[str]:
         yield from before_loading.faults(recipe, found or {})
     if purpose.trains and name and model_files.is_adapter(name, cached_only=cached_only):
         yield (
-            f"model={model.name_or_path} is an adapter, and training starts from a whole model; "
+            f"model={model.name_or_path} is an adapter, and training starts from a full model; "
             f"run mathtune merge {model.name_or_path} and name the folder that it writes"
         )
     context = model_files.context_length(found or {})

@@ -35,7 +35,7 @@ def check_kernels(recipe: Recipe, compute: Compute) -> None:
         )
 
 
-def kernels_in_words(recipe: Recipe, model: Any, compute: Compute, padding_free: bool) -> str:
+def describe_kernels(recipe: Recipe, model: Any, compute: Compute, padding_free: bool) -> str:
     """Return which kernels compute attention and the optimiser step in training, and why."""
     kernel = str(model.config.get_text_config()._attn_implementation)
     sixteen_bits = compute.autocast_bf16 or compute.dtype.itemsize == 2
@@ -63,9 +63,9 @@ def compile_fault(error: Exception) -> ConfigError | None:
     if cause is None:
         return None
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next(iter(lines), type(error).__name__)
+    summary = next(iter(lines), type(error).__name__)
     return ConfigError(
-        f"train.torch_compile=true: PyTorch could not compile this model here ({told[:300]}); "
+        f"train.torch_compile=true: PyTorch could not compile this model here ({summary[:300]}); "
         "fix the compiler or set train.torch_compile=false to go on"
     )
 

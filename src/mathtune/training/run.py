@@ -212,7 +212,7 @@ def _fitting_limits(
     )
     if fit.cuts:
         log.info(
-            f"memory ran out in an earlier start: {fit.in_words()}; delete {fit.path} to try "
+            f"memory ran out in an earlier start: {fit.describe()}; delete {fit.path} to try "
             "larger micro-batches again"
         )
     if compute.device == "cpu":
@@ -286,15 +286,15 @@ def save_model(write: Callable[[Path], None], recipe: Recipe, folder: Path, need
         folder: Where to.
         needed: Approximate bytes, for the message if the disk is full.
     """
-    aside = folder.with_name(folder.name + ".partial")
+    temporary = folder.with_name(folder.name + ".partial")
     if ranks.is_first():
-        shutil.rmtree(aside, ignore_errors=True)
-    with saving(aside, needed=needed):
-        write(aside)
+        shutil.rmtree(temporary, ignore_errors=True)
+    with saving(temporary, needed=needed):
+        write(temporary)
         if ranks.is_first():
             if recipe.adapter is not None and recipe.adapter.is_pissa:
-                save_as_lora(aside, folder.with_name(INITIAL))
+                save_as_lora(temporary, folder.with_name(INITIAL))
             shutil.rmtree(folder, ignore_errors=True)
-            sync_folder(aside)
-            aside.rename(folder)
+            sync_folder(temporary)
+            temporary.rename(folder)
     ranks.wait()

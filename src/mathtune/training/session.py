@@ -125,8 +125,8 @@ class Session:
             )
         mine = ranks.share(examples)
         with progress.bar("scoring solutions", len(mine)) as bar:
-            bounds = limits(self.recipe, self.model)
-            own = list(token_logprobs(self.model, mine, bounds, bar.update))
+            within = limits(self.recipe, self.model)
+            own = list(token_logprobs(self.model, mine, within, bar.update))
         parts = [iter(part) for part in ranks.gather(own)]
         return (next(parts[index % len(parts)]) for index in range(len(examples)))
 

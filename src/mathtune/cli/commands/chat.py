@@ -33,7 +33,7 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
     given = {"model": model, "prompt.style": style, "eval.max_new_tokens": max_new_tokens}
     overrides = [as_override(key, value) for key, value in given.items()]
     recipe = load("gsm8k-eval", overrides, None, Purpose.CHAT)
-    echo(f"loading {files.in_words(model)}", err=True)  # importing torch takes seconds as well
+    echo(f"loading {files.describe(model)}", err=True)  # importing torch takes seconds as well
 
     answer = stages.open_chat(recipe, calculator=calculator)
     log.info(f"{model} is ready: one question per line, prompted in style {style}")

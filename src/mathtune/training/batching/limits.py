@@ -20,7 +20,7 @@ from mathtune.models.compute import Compute
 from mathtune.records import Example
 from mathtune.training.batching.micro_batches import Limits, collate
 from mathtune.training.batching.padding_free import attention_within_examples, is_asked
-from mathtune.training.kernels import kernels_in_words
+from mathtune.training.kernels import describe_kernels
 from mathtune.training.loss.lm_head import target_hidden
 from mathtune.training.memory.out_of_memory import is_out_of_memory
 
@@ -56,7 +56,7 @@ def limits_for(recipe: Recipe, model: Any, compute: Compute, examples: Sequence[
         ModelError: The model sees the tokens that it should predict.
         TrainingStopped: Memory does not even hold one example.
     """
-    bounds = limits(recipe, model)
+    fitting = limits(recipe, model)
     shortest = min(examples, key=lambda example: len(example.ids))
     ranks.from_first(lambda: check_causal(model, shortest))
 
@@ -66,22 +66,22 @@ def limits_for(recipe: Recipe, model: Any, compute: Compute, examples: Sequence[
         )
 
     how = "padded rows, as the recipe asks"
-    if bounds.padding_free:
+    if fitting.padding_free:
         how = "one row without padding"
         if reason := why_not(padding_free=True):
             how = f"padded rows, because in one row {reason}"
-            bounds = replace(bounds, padding_free=False)
+            fitting = replace(fitting, padding_free=False)
     if (
-        not bounds.padding_free
-        and bounds.max_examples > 1
+        not fitting.padding_free
+        and fitting.max_examples > 1
         and (reason := why_not(padding_free=False))
     ):
         how = f"a row of its own, because even in padded rows {reason}"
-        bounds = replace(bounds, max_examples=1)
-    problems = "1 problem" if bounds.max_examples == 1 else f"{bounds.max_examples} problems"
-    log.info(f"at most {problems} and {bounds.max_tokens:,} tokens per micro-batch, in {how}")
-    log.info(kernels_in_words(recipe, model, compute, bounds.padding_free))
-    return bounds
+        fitting = replace(fitting, max_examples=1)
+    problems = "1 problem" if fitting.max_examples == 1 else f"{fitting.max_examples} problems"
+    log.info(f"at most {problems} and {fitting.max_tokens:,} tokens per micro-batch, in {how}")
+    log.info(describe_kernels(recipe, model, compute, fitting.padding_free))
+    return fitting
 
 
 _TOLERANCE = {4: 1e-3, 2: 5e-2}

@@ -80,7 +80,7 @@ class FittingLimits:
         with contextlib.suppress(OSError):  # then it is found again; a full disk ends no run here
             write_json(self.path, {"circumstances": self.circumstances, **kept, "cuts": self.cuts})
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """Return as text how large a micro-batch may be."""
         limits = self.limits
         return (
@@ -118,7 +118,7 @@ def within_memory(
                 raise
         # Outside the handler, whose traceback keeps the failed attempt's tensors alive.
         fitting.cut(halved(fitting.limits, [micro for micro, _ in micro_batches], where))
-        then = f"with {fitting.in_words()}; the gradient is the same, except for what dropout drops"
+        then = f"with {fitting.describe()}; the gradient is the same, except for what dropout drops"
         if ranks.world_size() > 1:
             raise TrainingStopped(
                 f"out of memory at {where}: give the same command again to go on from the last "
