@@ -80,7 +80,7 @@ class ModelConfig(Section):
     bnb_4bit_use_double_quant: bool = True
     """Quantise the quantisation constants too."""
     trust_remote_code: bool = False
-    """Run Python code that a model repository ships. Nothing mathtune needs asks for it."""
+    """Run Python code that a model repository ships; mathtune itself never needs it."""
     from_config: dict[str, Any] | None = None
     """Instead of ``name_or_path``: build this Transformers configuration with random weights."""
     train_tokenizer: Positive | None = None
@@ -341,7 +341,7 @@ class TrainConfig(Section):
     eval_steps: Positive = 100
     """Interval with ``eval_strategy: steps``."""
     save_steps: Annotated[Positive, SAME_RESULT] = 500
-    """Also save a checkpoint every this many steps, to continue from after an interruption."""
+    """Interval of additional checkpoints, to continue from after an interruption."""
     save_only_when_better: Annotated[bool, SAME_RESULT] = True
     """Save no checkpoint after a validation that did not improve."""
     save_total_limit: Annotated[Positive, SAME_RESULT] = 2
