@@ -107,7 +107,7 @@ def test_left_out_step_moves_nothing_and_is_counted(tmp_path, kind, optim):
     assert said.count("skipped: the " + kind) == 3
     assert said.count(POISONED.problem_id) == 3
     assert sum(line.get("skipped_steps", 0) for line in metrics) == 3
-    skipped = [int(step) for step in re.findall(r"^step (\d+) left out", said, re.MULTILINE)]
+    skipped = [int(step) for step in re.findall(r"^step (\d+) skipped", said, re.MULTILINE)]
 
     order = recorded_order(tmp_path / "order", [*CLEAN, POISONED])
     clean_model = poisoned_model(kind)
@@ -181,7 +181,7 @@ def test_counts_survive_a_restart(tmp_path):
     examples = [*CLEAN, POISONED]
     whole, metrics, said = run(tmp_path / "whole", examples, poisoned_model("loss"), *settings)
     checkpoints = list((tmp_path / "whole" / "checkpoints").iterdir())
-    for cut in map(int, re.findall(r"^step (\d+) left out", said, re.MULTILINE)[:2]):
+    for cut in map(int, re.findall(r"^step (\d+) skipped", said, re.MULTILINE)[:2]):
         part = tmp_path / f"part{cut}"
         (part / "checkpoints").mkdir(parents=True)
         (part / "metrics.jsonl").write_text((tmp_path / "whole" / "metrics.jsonl").read_text())
