@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mathtune.errors import RunError
 from mathtune.records import PredictionRow
@@ -186,7 +186,7 @@ def _read_answers(run_dir: Path, model: str, notes: list[str]) -> tuple[Predicti
     folder = RunPaths(run_dir).all_predictions
     files = [folder / f"{model}.jsonl", *sorted(folder.glob(f"{model}--*.jsonl"))]
     rows = [row for file in files for row in _read_lines(file, notes)]
-    named = tuple(row for row in rows if "problem_id" in row)
+    named = tuple(cast(PredictionRow, row) for row in rows if "problem_id" in row)
     unnamed = len(rows) - len(named)
     if unnamed:
         what = "row" if unnamed == 1 else "rows"
