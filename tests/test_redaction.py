@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import io
 import json
-import time
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,6 +13,7 @@ import pytest
 
 from mathtune import storage
 from mathtune.text.redaction import keep_out_of, redact, redact_command, redacted_values, remember
+from timing_for_tests import least_seconds
 
 CANARY = 'canary"7<&é/9x'
 
@@ -98,7 +99,6 @@ def test_files_and_streams_are_written_without(tmp_path: Path) -> None:
 
 
 def test_hostile_text_costs_no_more_than_ordinary_text() -> None:
-    began = time.process_time()
-    for text in ("a", ".", "-", "://:", "hf_", "?token=", "a.token=", "--token "):
-        redact_command(text * (2**20 // len(text)))
-    assert time.process_time() - began < 20
+    for part in ("a", ".", "-", "://:", "hf_", "?token=", "a.token=", "--token "):
+        text = part * (2**20 // len(part))
+        assert least_seconds(partial(redact_command, text), enough=1) < 3

@@ -11,7 +11,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypedDict
+
+from typing_extensions import NotRequired
 
 
 def content_id(question: str, answer: str = "") -> str:
@@ -185,5 +187,38 @@ class Splits:
     test: tuple[ProblemSet, ...]
 
 
-PredictionRow = Mapping[str, Any]
-"""One line of a predictions file; its fields: ``evaluation/predictions/rows.py``."""
+class PredictionRow(TypedDict):
+    """One line of a predictions file: a problem, what a model answered, and the grade.
+
+    Keys stand in the order in which they are written.
+    """
+
+    problem_id: str
+    sample: int
+    """0 for the first answer to a problem, and so on."""
+    set: str
+    """Label of the problem set."""
+    question: str
+    answer: str
+    gold: str
+    type: str | None
+    steps: int | None
+    prompt_hash: str
+    style: str
+    decoding: dict[str, Any]
+    completion: str
+    tokens: int | None
+    """New tokens, those of the calculator included; None where they were not counted."""
+    inserted_tokens: int
+    stop_reason: str
+    outcome: str
+    correct: bool
+    extracted: str | None
+    method: str | None
+    reason: str
+    error: str | None
+    """``arithmetic_slip``, ``reasoning``, ``format`` or None."""
+    published: dict[str, Any]
+    """Verdicts of the published graders by name."""
+    line: NotRequired[int]
+    """Of a saved output that was graded again: its line in that file."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -20,6 +19,7 @@ from mathtune import ranks
 from mathtune.errors import ConfigError, DiskError, RunError
 from mathtune.locks import Lock, lock
 from mathtune.provenance import provenance
+from mathtune.run_paths import RunPaths
 from mathtune.storage import damaged, read_json, write_json, write_text
 from mathtune.text.redaction import redact_command
 
@@ -37,45 +37,16 @@ _HARMLESS = (
 
 
 @dataclass
-class Run:
+class Run(RunPaths):
     """One run folder, locked by this process, or by rank 0 for all ranks. Only rank 0 writes."""
 
-    folder: Path
     changes: list[Change] = field(default_factory=list)
     """Knobs that differ from those of the last start; ``adopt`` makes the new ones the run's."""
     _lock: Lock | None = field(default=None, repr=False)
 
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints that training continues from."""
-        return self.folder / "checkpoints"
-
-    @property
-    def model(self) -> Path:
-        """Folder of the best weights, or of the best adapter."""
-        return self.folder / "model"
-
-    def inputs(self, stage: str) -> Path:
-        """Return the file that says what a stage was made of."""
-        return self.folder / "inputs" / f"{stage}.json"
-
-    def predictions_of(self, model: str) -> list[Path]:
-        """Return the predictions files of a model that are there, the headline first."""
-        folder = self.folder / "predictions"
-        others = sorted(folder.glob(f"{model}--*.jsonl*"))
-        files = [*sorted(folder.glob(f"{model}.jsonl*")), *others]
-        return [path for path in files if path.suffix == ".jsonl" or ".rank-" in path.suffix]
-
-    def predictions(self, model: str, test_set: str, calculator: bool, *, headline: bool) -> Path:
-        """Return the predictions file of a model on a set, with the calculator on or off."""
-        if headline:
-            return self.folder / "predictions" / f"{model}.jsonl"
-        state = "on" if calculator else "off"
-        return self.folder / "predictions" / f"{model}--{slug(test_set)}--calculator-{state}.jsonl"
-
     def manifest(self) -> dict[str, Any]:
         """Return the manifest."""
-        path = self.folder / "manifest.json"
+        path = self.manifest_file
         manifest = read_json(path, keys=("stages",))
         if not isinstance(manifest["stages"], dict):
             raise damaged(path, "stages is no object")
@@ -93,7 +64,7 @@ class Run:
                 manifest[key] = {**manifest[key], **value}
             else:
                 manifest[key] = value
-        write_json(self.folder / "manifest.json", manifest)
+        write_json(self.manifest_file, manifest)
 
     def finish_stage(self, stage: str) -> None:
         """Note that a stage is done and when."""
@@ -103,7 +74,7 @@ class Run:
         """Take back that a stage is done."""
         manifest = self.manifest()
         if manifest["stages"].pop(stage, None) is not None:
-            write_json(self.folder / "manifest.json", manifest)
+            write_json(self.manifest_file, manifest)
 
     def adopt(self, recipe: Recipe) -> None:
         """Make a recipe the run's and note what is new in it."""
@@ -112,7 +83,7 @@ class Run:
         if self.changes:
             self.note(changes=[*self.manifest()["changes"], *map(_noted, self.changes)])
             self.note(seed=recipe.seed)
-            write_text(self.folder / "recipe.yaml", config.dump(recipe))
+            write_text(self.recipe, config.dump(recipe))
 
     def is_done(self, stage: str) -> bool:
         """Return whether a stage was finished, now or before an interruption."""
@@ -133,11 +104,6 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def slug(label: str) -> str:
-    """Return a test set's label as part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") or "set"
 
 
 def default_folder(recipe: Recipe) -> Path:
@@ -200,8 +166,8 @@ def create(folder: Path, recipe: Recipe, *, command: list[str]) -> Run:
 def _create(folder: Path, recipe: Recipe, command: list[str]) -> Run:
     try:
         _check_ours(folder)
-        for part in ("checkpoints", "predictions"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
+        for part in (RunPaths(folder).checkpoints, RunPaths(folder).all_predictions):
+            part.mkdir(parents=True, exist_ok=True)
         _check_writable(folder)
         run = Run(folder, _lock=lock(folder))
         try:
@@ -227,7 +193,8 @@ def _describe(folder: Path, recipe: Recipe, command: list[str]) -> list[Change]:
     """Write recipe and manifest where there is no work yet; return what differs from the stored."""
     from mathtune import config
 
-    stored, manifest, text = folder / "recipe.yaml", folder / "manifest.json", config.dump(recipe)
+    files, text = RunPaths(folder), config.dump(recipe)
+    stored, manifest = files.recipe, files.manifest_file
     found: list[Change] = []
     same = stored.exists() and stored.read_bytes() == text.encode()
     holds_work = _holds_work(folder)
@@ -288,9 +255,10 @@ def _check_ours(folder: Path) -> None:
             f"run folder {folder} is a link to {folder.readlink()}, which does not exist; make "
             "that folder or choose another --run-dir"
         )
-    if (folder / "recipe.yaml").exists() or not folder.is_dir():
+    files = RunPaths(folder)
+    if files.recipe.exists() or not folder.is_dir():
         return
-    if (folder / "manifest.json").exists() and _holds_work(folder):
+    if files.manifest_file.exists() and _holds_work(folder):
         return  # a run whose recipe is lost, which is said where it is read
     names = sorted(path.name for path in folder.iterdir())
     if others := [name for name in names if name not in _HARMLESS and name[0] != "."]:
@@ -302,7 +270,8 @@ def _check_ours(folder: Path) -> None:
 
 def _check_writable(folder: Path) -> None:
     """Find before any work what could not be written after it."""
-    parts = (folder, folder / "checkpoints", folder / "predictions", folder / "inputs")
+    files = RunPaths(folder)
+    parts = (folder, files.checkpoints, files.all_predictions, files.all_inputs)
     for part in parts:
         if part.is_dir() and not os.access(part, os.W_OK | os.X_OK):
             raise DiskError(
@@ -312,8 +281,9 @@ def _check_writable(folder: Path) -> None:
 
 
 def _holds_work(folder: Path) -> bool:
-    parts = [*(folder / "checkpoints").glob("*"), *(folder / "predictions").glob("*")]
-    return bool(parts) or (folder / "model").exists()
+    files = RunPaths(folder)
+    parts = [*files.checkpoints.glob("*"), *files.all_predictions.glob("*")]
+    return bool(parts) or files.model.exists()
 
 
 def _now() -> str:

@@ -31,6 +31,7 @@ from mathtune.models import files as model_files
 from mathtune.models.remote import ServedModel, VLLMModel
 from mathtune.provenance import command_line
 from mathtune.records import Completion, Problem, ProblemSet, Splits
+from mathtune.run_paths import RunPaths
 from mathtune.runs import Run
 from mathtune.tracking.setup import log_results
 
@@ -182,7 +183,9 @@ def files_to_compare(paths: Sequence[Path]) -> list[Path]:
     """
     files = predictions_files(paths)
     for folder in dict.fromkeys(path.absolute().parent.parent for path in files):
-        if all((folder / name).exists() for name in ("recipe.yaml", "predictions")):
+        if all(
+            path.exists() for path in (RunPaths(folder).recipe, RunPaths(folder).all_predictions)
+        ):
             verify(folder)
     check_sides(files)
     return files
@@ -214,10 +217,10 @@ def verify(folder: Path) -> None:
 
     What is not on this machine any more is not checked, and said.
     """
-    if not (folder / "recipe.yaml").is_file():
+    if not RunPaths(folder).recipe.is_file():
         return
     try:
-        run, recipe = Run(folder), runs.stored_recipe(folder / "recipe.yaml")
+        run, recipe = Run(folder), runs.stored_recipe(RunPaths(folder).recipe)
     except RunError as error:
         log.info(f"the results are not checked against their inputs: {error}")
         return

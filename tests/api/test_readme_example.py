@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from command_for_tests import python
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -14,17 +13,9 @@ README = Path(__file__).parents[2] / "README.md"
 def test_the_example_in_the_readme_runs_and_has_ten_lines(tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
     assert len(code.splitlines()) <= 10
-    environment = {**os.environ, "MATHTUNE_DATA_DIR": "", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    said, errors = process.communicate(timeout=280)
-    assert process.returncode == 0, errors
+    done = python(code, cwd=tmp_path)
+    said, errors = done.stdout, done.stderr
+    assert done.returncode == 0, errors
     verdict, rate, *_ = said.splitlines()
     assert (tmp_path / verdict.split()[-1]).name == "report.html" and "new types" in verdict
     assert (tmp_path / verdict.split()[-1]).is_file()

@@ -149,9 +149,8 @@ def test_killed_in_the_middle_it_asks_only_for_what_is_missing(
         given = [*on(server), *asked]
         process = start(*given, "--run-dir", "killed", cwd=tmp_path)
         file = tmp_path / "killed" / "predictions" / "base.jsonl"
-        deadline = time.monotonic() + 60
         while not file.exists() or file.read_bytes().count(b"\n") < 15:
-            assert time.monotonic() < deadline and process.poll() is None
+            assert process.poll() is None
             time.sleep(0.005)
         process.kill()
         process.communicate()

@@ -8,28 +8,17 @@ beside other rows, can therefore not turn one choice over.
 from __future__ import annotations
 
 import json
-import multiprocessing
-import multiprocessing.process
 import random
-import sys
+import signal
 import time
 from pathlib import Path
 
+from command_for_tests import Started, start, wait_for
 from mathtune.problems.generate import generate
 from models_for_tests import saved_model
 
 PROBLEMS = 60
 KILLS = 5
-
-
-def run_command(arguments: list[str], said: str) -> None:
-    """Be the ``mathtune`` program, in a process of its own."""
-    from mathtune.cli.main import main
-
-    sys.argv = ["mathtune", *arguments]
-    with open(said, "a") as file:
-        sys.stdout = sys.stderr = file
-        main()
 
 
 def test_killed_five_times_its_files_equal_uninterrupted_ones(tmp_path: Path) -> None:
@@ -41,32 +30,18 @@ def test_killed_five_times_its_files_equal_uninterrupted_ones(tmp_path: Path) ->
             for p in generate(PROBLEMS, seed=3)
         )
     )
-    # Starts in a tenth of a second, from a server that has imported the libraries.
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(
-        [
-            "mathtune.preflight",
-            "mathtune.training.session",
-            "mathtune.generation.hf",
-            "mathtune.report.html",
-            "transformers.models.llama.modeling_llama",
-        ]
-    )
 
-    def start(run: Path) -> multiprocessing.process.BaseProcess:
-        arguments = [
+    def started(run: Path) -> Started:
+        return start(
             "eval", str(model), "--data", str(problems), "--max-new-tokens", "48",
             "--batch-size", "4", "--shots", "1", "--shot-source", "word-problems",
-            "--run-dir", str(run),
-        ]  # fmt: skip
-        process = processes.Process(target=run_command, args=(arguments, f"{run}.txt"))
-        process.start()
-        return process
+            "--run-dir", str(run), cwd=tmp_path,
+        )  # fmt: skip
 
     def finish(run: Path) -> None:
-        process = start(run)
-        process.join(120)
-        assert process.exitcode == 0, Path(f"{run}.txt").read_text()
+        process = started(run)
+        said = process.communicate()
+        assert process.returncode == 0, said
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     finish(whole)
@@ -74,15 +49,12 @@ def test_killed_five_times_its_files_equal_uninterrupted_ones(tmp_path: Path) ->
     draw = random.Random()
     for _ in range(KILLS):
         target = lines(killed) + draw.randint(1, 7)
-        process = start(killed)
-        deadline = time.monotonic() + 120
-        while lines(killed) < target and time.monotonic() < deadline:
-            assert process.exitcode is None, Path(f"{killed}.txt").read_text()
-            time.sleep(0.001)
+        process = started(killed)
+        wait_for(lambda target=target: lines(killed) >= target, process)
         time.sleep(draw.random() * 0.02)
-        process.kill()
-        process.join()
-        assert process.exitcode == -9
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
     saved = lines(killed)
     assert target <= saved < lines(whole), "the last kill came after the last answer"
 

@@ -3,7 +3,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("rows", "evaluate", "summary", "statistics", "compare", "difference", "perplexity")
+MODULES = (
+    "predictions.rows",
+    "evaluate",
+    "summary",
+    "statistics",
+    "compare",
+    "difference",
+    "perplexity",
+)
 
 
 def test_evaluation_imports_without_torch_or_numpy() -> None:

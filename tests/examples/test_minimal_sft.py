@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import mathtune as mt
-from command_for_tests import jsonl, solved
+from command_for_tests import jsonl, python, solved
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "minimal_sft.py"
 
@@ -36,12 +34,8 @@ def said(files: tuple[Path, Path]) -> str:
     model = Path(mt.__file__).parent / "recipes" / "tiny-base"
     sizes = ["--num-train-epochs", "2", "--batch-size", "8", "--micro-batch-size", "3"]
     rest = ["--learning-rate", "1e-3", "--max-new-tokens", "24"]
-    done = subprocess.run(
-        [sys.executable, SCRIPT, model, *files, *sizes, *rest],
-        capture_output=True,
-        text=True,
-        timeout=250,
-    )
+    arguments = map(str, (model, *files, *sizes, *rest))
+    done = python(SCRIPT.read_text("utf-8"), *arguments, cwd=files[0].parent)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from command_for_tests import jsonl, solved, start
+from command_for_tests import Started, jsonl, solved, start, wait_for
 from mathtune.cli.main import main
 from models_for_tests import saved_model
 
@@ -25,15 +23,11 @@ eval: {max_new_tokens: 120, batch_size: 1, perplexity: false}
 """
 
 
-def interrupted(process: subprocess.Popen[str], ready: Callable[[], bool]) -> str:
+def interrupted(process: Started, ready: Callable[[], bool]) -> str:
     """Send SIGINT as soon as ``ready``; return what was said on standard error."""
-    deadline = time.monotonic() + 200
-    while not ready():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "never became ready"
-        time.sleep(0.01)
+    wait_for(ready, process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate()
     assert (process.returncode, out) == (130, ""), err
     assert "Traceback" not in err
     return err

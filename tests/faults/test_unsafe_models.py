@@ -8,6 +8,7 @@ import os
 import pickle
 import runpy
 import shutil
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -214,11 +215,13 @@ def test_adapters_and_pickled_weights_on_the_hub(work: Path, tmp_path: Path) -> 
         path.write_bytes(pickle.dumps(Marker(tmp_path / "mark")))
     with HubServer(tmp_path / "hub") as hub:
         online = hub.environment(tmp_path / "cache")
-        sound = mathtune("chat", "someone/sound", cwd=tmp_path, said="What is 1 + 1?\n", **online)
-        (adapter_fault,) = refused_by_chat("someone/adapter", tmp_path, online)
-        (model_fault,) = refused_by_chat("someone/whole", tmp_path, online)
-    assert sound.returncode == 0, sound.stderr
-    assert f"adapter on {work / 'model'}, whose weights are those that it was" in sound.stderr
+        names = ("someone/sound", "someone/adapter", "someone/whole")
+        (code, said), *refusals = chats(names, tmp_path, online)
+    assert code == 0, said
+    assert f"adapter on {work / 'model'}, whose weights are those that it was" in said
+    assert [code for code, _ in refusals] == [2, 2]
+    adapter_fault, model_fault = (said for _, said in refusals)
+    assert "Traceback" not in adapter_fault + model_fault
     for fault, what, name in (
         (adapter_fault, "adapter", "adapter_model.safetensors"),
         (model_fault, "whole", "model.safetensors"),
@@ -230,11 +233,36 @@ def test_adapters_and_pickled_weights_on_the_hub(work: Path, tmp_path: Path) -> 
     assert not (tmp_path / "mark").exists()
 
 
-def refused_by_chat(model: str, cwd: Path, environment: dict[str, str]) -> list[str]:
-    done = mathtune("chat", model, cwd=cwd, said="What is 1 + 1?\n", **environment)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    return [line for line in done.stderr.splitlines() if line.startswith("mathtune: ")]
+CHATS = """
+import contextlib, io, json, sys
+from mathtune.cli.main import main
+found = []
+for name in sys.argv[1:]:
+    sys.argv, sys.stdin = ["mathtune", "chat", name], io.StringIO("What is 1 + 1?\\n")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+        try:
+            main()
+        except SystemExit as left:
+            found.append((left.code, said.getvalue()))
+print(json.dumps(found))
+"""
+
+
+def chats(models: tuple[str, ...], cwd: Path, environment: dict[str, str]) -> list[tuple[int, str]]:
+    """Chat with each model of a hub in turn, in one new interpreter, which reads the hub's address
+    when it imports the client; return exit codes and what was said on standard error.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", CHATS, *models],
+        cwd=cwd,
+        env={**os.environ, "MATHTUNE_DATA_DIR": "", **environment},
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stderr
+    return [(code, said) for code, said in json.loads(done.stdout.splitlines()[-1])]
 
 
 @pytest.mark.parametrize("kind", ["evil", None])

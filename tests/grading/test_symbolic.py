@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -54,11 +53,9 @@ def test_a_comparison_without_an_end_is_ungradable_and_the_next_one_works(
 ) -> None:
     assert grade("\\boxed{1+x}", "x+1").outcome is CORRECT  # the worker is up
     monkeypatch.setattr(symbolic, "TIMEOUT_SECONDS", 1.0)
-    start = time.perf_counter()
     graded = grade("\\boxed{2^{10^{10^{10}}}}", "x+1")
     assert graded.outcome is Outcome.UNGRADABLE
     assert "1 seconds" in graded.reason
-    assert time.perf_counter() - start < 5
     monkeypatch.undo()
     assert grade("\\boxed{1+x}", "x+1").outcome is CORRECT
 

@@ -74,7 +74,7 @@ def trained(case: str, folder: Path, *overrides: str) -> list[dict[str, float]]:
     """Train a case in a folder with the real command; return its figures, a step or validation a
     line.
     """
-    from command_for_tests import jsonl, solved
+    from command_for_tests import jsonl, mathtune, solved
     from models_for_tests import saved_model
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,18 +86,19 @@ def trained(case: str, folder: Path, *overrides: str) -> list[dict[str, float]]:
     for section, values in CASES[case].items():
         recipe[section] = {**recipe.get(section, {}), **values}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
-    start = [sys.executable, "-m", "mathtune"]
+    arguments = ["train", "recipe.yaml", "--run-dir", "run", *overrides]
     if count := RANKS.get(case):
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        start = [*launcher, f"--nproc-per-node={count}", "-m", "mathtune"]
-    done = subprocess.run(
-        [*start, "train", "recipe.yaml", "--run-dir", "run", *overrides],
-        cwd=folder,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MATHTUNE_DATA_DIR": ""},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+        done = subprocess.run(
+            [sys.executable, *launcher, "-m", "mathtune", *arguments],
+            cwd=folder,
+            env={**os.environ, "MATHTUNE_DATA_DIR": ""},
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+    else:
+        done = mathtune(*arguments, cwd=folder)
     if done.returncode:
         raise AssertionError(done.stderr[-3000:])
     lines = (folder / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from command_for_tests import model_folder
 from mathtune.errors import ModelError
 from mathtune.models import files
 from mathtune.models.checks.weight_files import read_header, tokenizer_fault
+from timing_for_tests import least_seconds
 
 ONE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 AGAIN = "save or download the model again"
@@ -69,9 +70,8 @@ def test_a_sound_file(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_hostile_header(header: Any, data: int, length: int | None, what: str, tmp_path) -> None:
     path = safetensors(tmp_path / "w", header, data, length)
-    start = time.process_time()
     assert refusal(path).startswith(what)
-    assert time.process_time() - start < 1
+    assert least_seconds(partial(refusal, path), enough=0.1) < 1
     with pytest.raises((SafetensorError, ValueError)):  # nor does the library read it
         safe_open(path, framework="numpy")
 

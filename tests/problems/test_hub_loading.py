@@ -15,7 +15,7 @@ from problem_rows import solved
 from hub_server import HubServer
 
 READ = """
-import json, sys, time
+import json, sys
 from mathtune.config.schema import SourceConfig
 from mathtune.errors import DataError
 from mathtune import hub
@@ -25,13 +25,12 @@ assert "datasets" not in sys.modules
 hub.REACH_SECONDS = 0.5
 found = []
 for config in json.loads(sys.argv[1]):
-    start = time.monotonic()
     try:
         problems = read_source(SourceConfig(**config), Role.TEST, 0).problems
         result = {"golds": [p.gold for p in problems], "source": problems[0].source}
     except DataError as error:
         result = {"error": str(error)}
-    found.append({**result, "seconds": time.monotonic() - start})
+    found.append(result)
 print(json.dumps(found))
 """
 
@@ -111,7 +110,7 @@ def test_the_hub_and_then_its_cache(root: Path, tmp_path: Path) -> None:
     )
     assert len(downloads) == 4  # each file of the two subsets once
 
-    # The server is gone now: the cache answers, and what it does not hold is refused in seconds.
+    # The server is gone now: the cache answers, and what it does not hold is refused.
     main, pinned, pinned_elsewhere, missing = read(
         online,
         {"name": "gsm8k"},
@@ -124,10 +123,10 @@ def test_the_hub_and_then_its_cache(root: Path, tmp_path: Path) -> None:
     assert f"holds openai/gsm8k at {commit[:8]}, not at v2" in pinned_elsewhere["error"]
     assert "ChilleD/SVAMP could not be fetched from the Hugging Face Hub" in missing["error"]
     assert "MATHTUNE_DATA_DIR to a folder with svamp/SVAMP.json" in missing["error"]
-    assert missing["seconds"] < 15 and "\n" not in missing["error"]
+    assert "\n" not in missing["error"]
 
 
-def test_a_hub_that_never_answers_is_given_up_in_seconds(tmp_path: Path) -> None:
+def test_a_hub_that_never_answers_is_asked_once(tmp_path: Path) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -139,8 +138,11 @@ def test_a_hub_that_never_answers_is_given_up_in_seconds(tmp_path: Path) -> None
             "NO_PROXY": "127.0.0.1",
         }
         (found,) = read(environment, {"name": "gsm8k"})
-    assert "could not be fetched" in found["error"] and address in found["error"]
-    assert found["seconds"] < 15
+        silent.accept()[0].close()
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):  # asked once: the client itself goes on trying
+            silent.accept()
+    assert f"could not be fetched from the Hugging Face Hub ({address}: timed" in found["error"]
 
 
 def test_offline_mode_is_respected(tmp_path: Path) -> None:

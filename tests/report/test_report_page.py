@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-import time
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from mathtune import report
 from mathtune.errors import DiskError
 from mathtune.report import facts, html
 from mathtune.text.visible import visible
+from timing_for_tests import least_seconds
 
 NBSP = "\u00a0"
 
@@ -231,9 +232,7 @@ def test_rows_over_the_limit_are_counted(tmp_path, monkeypatch):
 
 def test_the_whole_test_set_of_gsm8k_is_written_in_seconds(tmp_path):
     build(tmp_path, rows=1319)
-    start = time.monotonic()
-    report.write(tmp_path)
-    assert time.monotonic() - start < 5
+    assert least_seconds(partial(report.write, tmp_path), enough=2) < 5
     assert (tmp_path / "report.html").stat().st_size < 6_000_000
 
 

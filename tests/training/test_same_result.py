@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
 
+from command_for_tests import mathtune, start, wait_for
 from mathtune.training.callbacks import VOLATILE_KEYS
 from models_for_tests import saved_model
 
@@ -26,7 +24,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(model: Path, run_dir: Path) -> list[str]:
     return [
-        sys.executable, "-c", "from mathtune.cli.main import main; main()",
         "run", "demo", f"model={model}", "--run-dir", str(run_dir), "--json",
         "data.train.0.n=60", "data.train.1.n=20",
         "data.validation.0.n=10", "data.max_test_samples=4",
@@ -51,57 +48,58 @@ def outcome(run_dir: Path) -> dict[str, object]:
     }
 
 
+def finish(model: Path, run_dir: Path) -> dict[str, object]:
+    """Give the command and let it end; return its figures."""
+    done = mathtune(*command(model, run_dir), cwd=run_dir.parent)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     run_dir = tmp_path_factory.mktemp("whole") / "run"
-    subprocess.run(command(model, run_dir), check=True, capture_output=True)
+    finish(model, run_dir)
     return outcome(run_dir)
 
 
 def test_two_runs_of_one_seed_are_identical(model, uninterrupted, tmp_path):
-    subprocess.run(command(model, tmp_path / "run"), check=True, capture_output=True)
+    finish(model, tmp_path / "run")
     assert outcome(tmp_path / "run") == uninterrupted
 
 
 def test_killed_run_ends_as_one_that_was_not(model, uninterrupted, tmp_path):
-    """kill -9 once while training (after some step), then once anywhere; then the same command."""
-    run_dir = tmp_path / "run"
-    chance = random.Random(7)
-    metrics = run_dir / "metrics.jsonl"
-    for wait_for_metrics in (True, False):
-        process = subprocess.Popen(
-            command(model, run_dir), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 120
-        while wait_for_metrics and process.poll() is None and time.monotonic() < deadline:
-            if metrics.exists() and metrics.stat().st_size > 600:  # between two checkpoints
-                break
-            time.sleep(0.01)
-        else:
-            time.sleep(chance.uniform(1.0, 8.0))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    finished = subprocess.run(command(model, run_dir), capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
-    assert json.loads(finished.stdout.splitlines()[-1])["n"] == 4
+    """kill -9 between two checkpoints, at any later step, and while the tuned model is measured."""
+    run_dir, chance = tmp_path / "run", random.Random()
+    metrics, tuned = run_dir / "metrics.jsonl", run_dir / "predictions" / "tuned.jsonl"
+    first = 4  # lines, of steps 0, 2, 3 and 4; checkpoints are at 3, 6, 9 and 12
+    later = first + chance.randint(1, 4)
+    for ready in (
+        lambda: lines(metrics) >= first,
+        lambda: lines(metrics) >= later,
+        lambda: lines(tuned) >= 1,
+    ):
+        process = start(*command(model, run_dir), cwd=tmp_path)
+        wait_for(ready, process)
+        process.send_signal(signal.SIGKILL)  # which asserts that it is still running
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    assert finish(model, run_dir)["n"] == 4
     assert outcome(run_dir) == uninterrupted
 
 
 def test_sigterm_saves_and_the_same_command_goes_on(model, uninterrupted, tmp_path):
     run_dir = tmp_path / "run"
-    process = subprocess.Popen(
-        command(model, run_dir), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    metrics = run_dir / "metrics.jsonl"
-    while process.poll() is None and not metrics.exists():
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
+    process = start(*command(model, run_dir), cwd=tmp_path)
+    wait_for((run_dir / "metrics.jsonl").exists, process)
+    process.send_signal(signal.SIGTERM)  # which asserts that it is still running
     _, stderr = process.communicate()
-    if process.returncode == 0:
-        pytest.skip("training ended before the signal came")
     assert process.returncode == 128 + signal.SIGTERM, stderr
     assert "give the same command again" in stderr
     assert "Traceback" not in stderr
     assert list((run_dir / "checkpoints").glob("checkpoint-*"))
-    subprocess.run(command(model, run_dir), check=True, capture_output=True)
+    finish(model, run_dir)
     assert outcome(run_dir) == uninterrupted

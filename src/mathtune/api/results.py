@@ -16,6 +16,7 @@ from mathtune.config.schema import Recipe
 from mathtune.evaluation.predictions.rows import read_rows
 from mathtune.records import PredictionRow
 from mathtune.report import wording
+from mathtune.run_paths import RunPaths
 from mathtune.storage import read_json
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class EvaluationResult:
     @classmethod
     def read(cls, run_dir: Path, label: str, recipe: Recipe) -> EvaluationResult:
         """Read what an evaluation has left in its run folder."""
-        results = read_json(run_dir / "results.json", keys=("headline", "evaluations", "example"))
+        results = read_json(RunPaths(run_dir).results, keys=("headline", "evaluations", "example"))
         where = results["headline"]
         found = [each for each in results["evaluations"] if each["model"] == label]
         found.sort(key=lambda each: any(each[key] != where[key] for key in where))
@@ -127,8 +128,8 @@ class TrainResult:
     @classmethod
     def read(cls, run_dir: Path, recipe: Recipe) -> TrainResult:
         """Read what a training has left in its run folder."""
-        manifest = read_json(run_dir / "manifest.json", keys=("training", "parameters"))
-        lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        manifest = read_json(RunPaths(run_dir).manifest_file, keys=("training", "parameters"))
+        lines = RunPaths(run_dir).metrics.read_text(encoding="utf-8").splitlines()
         return cls(
             run_dir,
             run_dir / "model",
@@ -185,7 +186,7 @@ class RunResult:
     @classmethod
     def read(cls, run_dir: Path, recipe: Recipe) -> RunResult:
         """Read what a run has left in its folder."""
-        results = read_json(run_dir / "results.json", keys=("comparisons", "headline"))
+        results = read_json(RunPaths(run_dir).results, keys=("comparisons", "headline"))
         where = results["headline"]
         found = sorted(
             results["comparisons"], key=lambda each: any(each[key] != where[key] for key in where)
@@ -207,7 +208,7 @@ class RunResult:
     @property
     def report(self) -> Path:
         """The report, for reading."""
-        return self.run_dir / "report.html"
+        return RunPaths(self.run_dir).report
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return one row a model, test set and calculator setting."""

@@ -249,8 +249,9 @@ class Binding:
         """Remove a stage's output; with ``keep_answers`` only grade it again."""
         self.run.forget_stage(stage)
         if stage == "train":
-            names = ("model", "metrics.jsonl", "adapter_init", "tracking.json", "tensorboard")
-            for path in (*self.run.checkpoints.glob("*"), *map(self.run.folder.joinpath, names)):
+            run = self.run
+            made = (run.model, run.metrics, run.initial_adapter, run.tracking, run.tensorboard)
+            for path in (*run.checkpoints.glob("*"), *made):
                 remove(path)
             return
         self.results.drop(stage)
@@ -258,7 +259,7 @@ class Binding:
             for path in self.run.predictions_of(stage):
                 write_rows(path, regrade(whole_rows(path).rows))
             return
-        folder = self.run.folder / "predictions"
+        folder = self.run.all_predictions
         for path in (*folder.glob(f"{stage}.jsonl*"), *folder.glob(f"{stage}--*")):
             remove(path)
 

@@ -21,6 +21,7 @@ from mathtune.evaluation.statistics import (
 )
 from mathtune.evaluation.summary import rate, voted, whole_evaluation
 from mathtune.records import PredictionRow
+from mathtune.run_paths import RunPaths
 
 ALLOWABLE = ("problems", "prompts", "decoding")
 """What may differ between two files if ``allow_different`` names it."""
@@ -105,7 +106,7 @@ def predictions_files(paths: Sequence[Path]) -> list[Path]:
     """
     files = list(paths)
     if len(files) == 1 and files[0].is_dir():
-        files = [files[0] / "predictions" / f"{label}.jsonl" for label in ("base", "tuned")]
+        files = [RunPaths(files[0]).headline_predictions(each) for each in ("base", "tuned")]
         missing = [str(path) for path in files if not path.is_file()]
         if missing:
             raise ConfigError(

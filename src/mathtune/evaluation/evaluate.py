@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mathtune import ranks
 from mathtune.errors import RunError
@@ -226,9 +226,11 @@ def _generate(
         )
 
 
-def regrade(rows: Iterable[PredictionRow]) -> list[dict[str, Any]]:
+def regrade(rows: Iterable[PredictionRow]) -> list[PredictionRow]:
     """Grade completions again, with no model: the same rows with the verdicts of today's grader."""
-    return [
-        {**row, **verdict_fields(row["completion"], row["gold"], row["answer"], row["stop_reason"])}
-        for row in rows
-    ]
+    return [_graded_again(row) for row in rows]
+
+
+def _graded_again(row: PredictionRow) -> PredictionRow:
+    verdict = verdict_fields(row["completion"], row["gold"], row["answer"], row["stop_reason"])
+    return cast(PredictionRow, {**row, **verdict})

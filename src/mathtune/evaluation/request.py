@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mathtune.errors import DataError, RunError
 from mathtune.evaluation.predictions.rows import prompt_hash
@@ -84,11 +84,11 @@ class EvaluationRequest:
             (id_, sample) for id_ in self._shared for sample in range(decoding.samples)
         )
 
-    def row(self, completion: Completion) -> dict[str, Any]:
+    def row(self, completion: Completion) -> PredictionRow:
         """Return the graded row of a completion."""
         shared = self._shared[completion.problem_id]
         stop_reason = completion.stop_reason.value
-        return {
+        row = {
             **shared,
             "sample": completion.sample,
             "completion": completion.text,
@@ -97,6 +97,7 @@ class EvaluationRequest:
             "stop_reason": stop_reason,
             **verdict_fields(completion.text, shared["gold"], shared["answer"], stop_reason),
         }
+        return cast(PredictionRow, row)
 
     def accept(self, saved: Sequence[PredictionRow], path: Path) -> dict[Key, PredictionRow]:
         """Return saved rows by key.
@@ -115,10 +116,10 @@ class EvaluationRequest:
                 )
             differing = self._differing(row)
             if differing:
-                name = differing[0]
+                name, there = differing[0], dict[str, object](row)
                 raise RunError(
                     f"{path} holds rows with {', '.join(differing)} that differ from the request "
-                    f"({name}: {row[name]!r} there, {self._shared[key[0]][name]!r} now); delete "
+                    f"({name}: {there[name]!r} there, {self._shared[key[0]][name]!r} now); delete "
                     "the file to evaluate again, or restore the former settings"
                 )
             if rows.setdefault(key, row) != row:
@@ -149,7 +150,7 @@ class EvaluationRequest:
                 )
             key = (row["problem_id"], row["sample"])
             same = row["inserted_tokens"] == 0 if calculator else "<<" not in row["completion"]
-            copy = {**row, "decoding": wanted}
+            copy: PredictionRow = {**row, "decoding": wanted}
             if same and key in self.keys and not self._differing(copy):
                 rows[key] = copy
         return rows
@@ -160,8 +161,8 @@ class EvaluationRequest:
         return [self._prompts[id_] for id_ in ids]
 
     def _differing(self, row: PredictionRow) -> list[str]:
-        shared = self._shared[row["problem_id"]]
-        return [name for name in shared if name != "sample" and row[name] != shared[name]]
+        shared, values = self._shared[row["problem_id"]], dict[str, object](row)
+        return [name for name in shared if name != "sample" and values[name] != shared[name]]
 
 
 def verdict_fields(completion: str, gold: str, answer: str, stop_reason: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class Results:
 
     @staticmethod
     def _read(run: Run, config: EvalConfig, test_sets: Sequence[ProblemSet]) -> dict[str, Any]:
-        path = run.folder / "results.json"
+        path = run.results
         data: dict[str, Any] = {
             "headline": {"set": test_sets[0].label, "calculator": config.calculator},
             "evaluations": [],
@@ -48,7 +48,7 @@ class Results:
         Raises:
             RunError: ``results.json`` is damaged.
         """
-        path = run.folder / "results.json"
+        path = run.results
         return cls(run, _whole(path, ()) if path.exists() else {})
 
     def has(self, model: str) -> bool:
@@ -101,7 +101,7 @@ class Results:
 
     def _save(self) -> None:
         if ranks.is_first():
-            write_json(self.run.folder / "results.json", self.data)
+            write_json(self.run.results, self.data)
 
 
 def _whole(path: Path, keys: Sequence[str]) -> dict[str, Any]:

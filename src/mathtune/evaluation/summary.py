@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from mathtune.errors import DataError
 from mathtune.evaluation.perplexity import Perplexity
@@ -130,7 +130,7 @@ def summarise(
         correct = sum(right(row) for group in kept for row in group)
         return rate(correct if samples == 1 else correct / samples, len(kept), confidence)
 
-    def shares_by(field: str) -> dict[str, Rate]:
+    def shares_by(field: Literal["type", "steps"]) -> dict[str, Rate]:
         parts: dict[Any, list[Sequence[PredictionRow]]] = defaultdict(list)
         for group in groups.values():
             if group[0][field] is not None:

@@ -17,6 +17,7 @@ from mathtune import hub
 from mathtune.errors import ModelError, did_you_mean
 from mathtune.models import fetch, gguf
 from mathtune.models.checks import weight_files
+from mathtune.run_paths import RunPaths
 
 TINY_BASE = "tiny-base"
 
@@ -140,7 +141,7 @@ def find_adapter(source: Path) -> tuple[Path, Path | None]:
     Raises:
         ModelError: There is no adapter.
     """
-    run = source if (source / "recipe.yaml").is_file() else source.absolute().parent
+    run = source if RunPaths(source).recipe.is_file() else source.absolute().parent
     adapter = source / "model" if run == source else source
     if not source.exists():
         near = [each.name for each in source.absolute().parent.glob("*") if each.is_dir()]
@@ -156,7 +157,7 @@ def find_adapter(source: Path) -> tuple[Path, Path | None]:
             "adapter or of a run"
         )
     base_of_adapter(adapter)  # its weights are there
-    recipe = run / "recipe.yaml"
+    recipe = RunPaths(run).recipe
     return adapter, recipe if recipe.is_file() and adapter.name == "model" else None
 
 
@@ -242,7 +243,7 @@ def _adapter_on_adapter(path: Path, base: str) -> ModelError:
 
 def _check_complete(name: str, folder: Path) -> None:
     """Raise ModelError, naming all that is missing, if a folder cannot be loaded from."""
-    if (folder / "recipe.yaml").is_file() and not (folder / "config.json").is_file():
+    if RunPaths(folder).recipe.is_file() and not (folder / "config.json").is_file():
         raise ModelError(f"model {name!r} is a run folder; give the model in it, {folder}/model")
     missing, faults = [], []
     if not (folder / "config.json").is_file():

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mathtune import config, problems, prompts, runs
+from mathtune import config, problems, prompts
 from mathtune.config.schema import FILE_ENDINGS, Recipe
 from mathtune.errors import ConfigError, MathtuneError
 from mathtune.models import files as model_files
 from mathtune.models.checks import before_loading
 from mathtune.preflight.training import sharding_faults, tracker_faults, training_faults
+from mathtune.run_paths import slug
 
 MINIMUM_FREE_BYTES = 200 * 2**20
 """A run folder of the smallest model with its checkpoints."""
@@ -222,7 +223,7 @@ def _label_faults(recipe: Recipe) -> Iterator[str]:
     """Two labels that differ only in what a file name cannot hold would share a file."""
     slugs: dict[str, str] = {}
     for test in recipe.data.test:
-        first = slugs.setdefault(runs.slug(test.label), test.label)
+        first = slugs.setdefault(slug(test.label), test.label)
         if first != test.label:
             yield (
                 f"data.test labels {first!r} and {test.label!r} would name the same file; change a "

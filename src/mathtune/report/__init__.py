@@ -12,6 +12,7 @@ from pathlib import Path
 from mathtune.report.html import build_html
 from mathtune.report.model_card import build_card
 from mathtune.report.reading import RunFiles, read
+from mathtune.run_paths import RunPaths
 from mathtune.storage import write_text
 
 log = logging.getLogger(__name__)
@@ -31,5 +32,6 @@ def write(run_dir: Path) -> None:
     """
     run = read(run_dir)
     log.info(f"writing report.html and README.md into {run_dir}")
-    for name, text in (("report.html", build_html(run)), ("README.md", build_card(run))):
-        write_text(run_dir / name, text)
+    paths = RunPaths(run_dir)
+    for path, text in ((paths.report, build_html(run)), (paths.card, build_card(run))):
+        write_text(path, text)

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mathtune.errors import RunError
 from mathtune.records import PredictionRow
 from mathtune.report.wording import MODELS
+from mathtune.run_paths import RunPaths
 from mathtune.text.redaction import redacted_values
 from mathtune.text.visible import visible
 
@@ -50,10 +51,11 @@ def read(run_dir: Path) -> RunFiles:
     if not run_dir.is_dir():
         raise RunError(f"{run_dir} is not a folder; give the folder of a run, as in runs/demo")
     notes: list[str] = []
-    recipe = _shown(redacted_values(_read_yaml(run_dir / "recipe.yaml")))
-    manifest = _shown(redacted_values(_read_json(run_dir / "manifest.json")))
-    results = _shown(_read_json(run_dir / "results.json"))
-    lines = _read_lines(run_dir / "metrics.jsonl", notes)
+    paths = RunPaths(run_dir)
+    recipe = _shown(redacted_values(_read_yaml(paths.recipe)))
+    manifest = _shown(redacted_values(_read_json(paths.manifest_file)))
+    results = _shown(_read_json(paths.results))
+    lines = _read_lines(paths.metrics, notes)
     validation = _by_step(line for line in lines if any(key.startswith("eval_") for key in line))
     training = _by_step(line for line in lines if "loss" in line)
     answers = {model: _read_answers(run_dir, model, notes) for model in MODELS}
@@ -181,10 +183,10 @@ def _read_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
 
 def _read_answers(run_dir: Path, model: str, notes: list[str]) -> tuple[PredictionRow, ...]:
     """Read a model's prediction files: the headline file, then the others by name."""
-    folder = run_dir / "predictions"
+    folder = RunPaths(run_dir).all_predictions
     files = [folder / f"{model}.jsonl", *sorted(folder.glob(f"{model}--*.jsonl"))]
     rows = [row for file in files for row in _read_lines(file, notes)]
-    named = tuple(row for row in rows if "problem_id" in row)
+    named = tuple(cast(PredictionRow, row) for row in rows if "problem_id" in row)
     unnamed = len(rows) - len(named)
     if unnamed:
         what = "row" if unnamed == 1 else "rows"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mathtune.config.schema import Recipe
-from mathtune.runs import slug
+from mathtune.run_paths import RunPaths, slug
 from mathtune.tracking import wandb_run
 from mathtune.tracking.setup import Kept
 
@@ -25,7 +25,7 @@ def figures(run_dir: Path) -> dict[str, float]:
 
     With the calculator the set is called ``gsm8k-calculator``.
     """
-    path = run_dir / "results.json"
+    path = RunPaths(run_dir).results
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     found: dict[str, float] = {}
     for entry in results.get("evaluations", ()):
@@ -44,7 +44,7 @@ def answers(run_dir: Path) -> tuple[list[str], list[list[Any]]]:
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     models = []
     for model in ("base", "tuned"):
-        path = run_dir / "predictions" / f"{model}.jsonl"
+        path = RunPaths(run_dir).headline_predictions(model)
         if not path.exists():
             continue
         models.append(model)
@@ -83,10 +83,10 @@ def to_tensorboard(recipe: Recipe, run_dir: Path) -> None:
     """Add the figures and the model card to the event files."""
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(run_dir / "tensorboard")) as writer:
+    with SummaryWriter(str(RunPaths(run_dir).tensorboard)) as writer:
         for name, value in figures(run_dir).items():
             writer.add_scalar(name, value)
-        card = run_dir / "README.md"
+        card = RunPaths(run_dir).card
         if card.exists():
             writer.add_text("report", card.read_text(encoding="utf-8"))
 

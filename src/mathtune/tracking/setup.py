@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError
+from mathtune.run_paths import RunPaths
 from mathtune.storage import read_json, write_json
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def prepare_trackers(recipe: Recipe, run_dir: Path) -> list[str]:
             os.environ["WANDB_MODE"] = "offline"
             log.info("W&B has no key: recording offline; `wandb sync` uploads it later")
     if "tensorboard" in trackers:
-        os.environ["TENSORBOARD_LOGGING_DIR"] = str(run_dir / "tensorboard")
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(RunPaths(run_dir).tensorboard)
     if "mlflow" in trackers:
         os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", recipe.tracking.project)
         # Its own defaults wait for hours where a server does not answer.
@@ -79,7 +80,7 @@ class Kept:
     """What ``tracking.json`` holds of one tracker."""
 
     def __init__(self, run_dir: Path, tracker: str) -> None:
-        self._path, self._tracker = run_dir / "tracking.json", tracker
+        self._path, self._tracker = RunPaths(run_dir).tracking, tracker
 
     def get(self, key: str) -> Any:
         """Return a value, or None."""
@@ -109,7 +110,7 @@ def log_results(recipe: Recipe, run_dir: Path) -> None:
     from mathtune.tracking import results as tracker_results
 
     state = hashlib.sha256()
-    for path in (run_dir / "results.json", run_dir / "metrics.jsonl"):
+    for path in (RunPaths(run_dir).results, RunPaths(run_dir).metrics):
         state.update(path.read_bytes() if path.exists() else b"-")
     for name in prepare_trackers(recipe, run_dir):
         kept = Kept(run_dir, name)

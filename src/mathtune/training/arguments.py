@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError
 from mathtune.models.compute import Compute
+from mathtune.run_paths import RunPaths
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ def training_arguments(recipe: Recipe, compute: Compute, run_dir: Path) -> Train
         log.info(f"{train.optim}: pages need a GPU; the same optimiser runs without them")
     try:
         return TrainingArguments(
-            output_dir=str(run_dir / "checkpoints"),
+            output_dir=str(RunPaths(run_dir).checkpoints),
             per_device_train_batch_size=train.per_device_train_batch_size,
             learning_rate=train.learning_rate,
             lr_scheduler_type=train.lr_scheduler_type,

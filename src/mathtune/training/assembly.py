@@ -17,6 +17,7 @@ from mathtune.config.schema import Recipe
 from mathtune.models.base_fingerprint import note_base
 from mathtune.models.compute import Compute
 from mathtune.records import Example
+from mathtune.run_paths import RunPaths
 from mathtune.training.accelerator import make_accelerator
 from mathtune.training.arguments import training_arguments
 from mathtune.training.callbacks import Recorder, TrainingProgress
@@ -97,7 +98,7 @@ def make_loop(
     prepared, optimizer = accelerator.prepare(model, make_optimizer(model, arguments, ratio))
     scheduler = make_scheduler(optimizer, arguments, state.max_steps)
     checkpointer = Checkpointer(
-        run_dir / "checkpoints", accelerator, prepared, tokenizer, optimizer, scheduler,
+        RunPaths(run_dir).checkpoints, accelerator, prepared, tokenizer, optimizer, scheduler,
         keep=settings.save_total_limit, on_save=_on_save(recipe, compute),
     )  # fmt: skip
     nonfinite = NonFiniteSteps(skip=settings.non_finite == "skip")

@@ -17,6 +17,7 @@ from mathtune.errors import ConfigError, DataError, TrainingStopped
 from mathtune.models.adapters import INITIAL, save_as_lora
 from mathtune.models.compute import Compute
 from mathtune.records import Example
+from mathtune.run_paths import RunPaths
 from mathtune.storage import recover, saving, set_aside, sync_folder
 from mathtune.tracking.callbacks import make_trackers
 from mathtune.tracking.setup import prepare_trackers
@@ -124,12 +125,12 @@ def train(
         ConfigError: If DeepSpeed is asked for where there is no GPU.
     """
     _check(recipe, compute)
-    checkpoint = ranks.from_first(lambda: _newest_whole(run_dir / "checkpoints"))
+    checkpoint = ranks.from_first(lambda: _newest_whole(RunPaths(run_dir).checkpoints))
     fit = _fitting_limits(recipe, model, compute, [*train_examples, *validation_examples], run_dir)
     state = first_state(recipe, len(train_examples), checkpoint)
     stop = StopOnSignal()
     trackers = make_trackers(prepare_trackers(recipe, run_dir), recipe, run_dir)
-    metrics = MetricsFile(run_dir / "metrics.jsonl")
+    metrics = MetricsFile(RunPaths(run_dir).metrics)
     progress = TrainingProgress()
     try:
         loop = make_loop(

@@ -12,6 +12,7 @@ import click
 from mathtune import ranks
 from mathtune.cli.common import echo, print_json, print_outcome, run_options
 from mathtune.cli.knob_options import KnobOptions
+from mathtune.run_paths import RunPaths
 
 if TYPE_CHECKING:
     from mathtune.config.schema import Recipe
@@ -96,7 +97,7 @@ def print_tables(run_dir: Path) -> None:
     from mathtune.cli.evaluation_table import evaluation_tables
     from mathtune.progress.console import SafeConsole
 
-    results = json.loads((run_dir / "results.json").read_text("utf-8"))
+    results = json.loads(RunPaths(run_dir).results.read_text("utf-8"))
     console = SafeConsole()
     for table in evaluation_tables(results["evaluations"]):
         console.print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,11 @@ def command(
 
     Only the model's configuration is read; no weights are needed.
     """
+    if not trace:  # a walk through a few layers leaves little to collect, and imports are many
+        gc.disable()
+        context = click.get_current_context()
+        context.call_on_close(gc.enable)
+        context.call_on_close(gc.freeze)  # called first, so that enabling collects nothing
     from mathtune import stages
     from mathtune.planning.gpu_specs import find_gpu, parse_bytes
     from mathtune.preflight import planner

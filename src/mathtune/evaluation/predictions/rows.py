@@ -34,7 +34,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import cast
 
 from mathtune.errors import DataError
 from mathtune.records import PredictionRow
@@ -85,7 +85,7 @@ def encode(row: PredictionRow) -> bytes:
     return line.encode("utf-8", "backslashreplace")
 
 
-def iter_rows(path: str | Path) -> Iterator[dict[str, Any]]:
+def iter_rows(path: str | Path) -> Iterator[PredictionRow]:
     """Yield the rows of a file one by one, holding one line at a time.
 
     Raises:
@@ -103,7 +103,7 @@ def iter_rows(path: str | Path) -> Iterator[dict[str, Any]]:
         ) from error
 
 
-def read_rows(path: str | Path) -> list[dict[str, Any]]:
+def read_rows(path: str | Path) -> list[PredictionRow]:
     """Return all rows of a file; raises like ``iter_rows``."""
     return list(iter_rows(path))
 
@@ -117,7 +117,7 @@ class Recovered:
         torn_bytes: Length of a last line that was cut off while it was written; 0 where none was.
     """
 
-    rows: tuple[dict[str, Any], ...]
+    rows: tuple[PredictionRow, ...]
     torn_bytes: int
 
 
@@ -153,7 +153,7 @@ def whole_rows(path: Path) -> Recovered:
     return Recovered(rows, len(content) - whole)
 
 
-def decode(line: bytes, where: str) -> dict[str, Any]:
+def decode(line: bytes, where: str) -> PredictionRow:
     """Return the row in a line.
 
     Args:
@@ -183,7 +183,7 @@ def decode(line: bytes, where: str) -> dict[str, Any]:
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             expected = " or ".join("null" if t is type(None) else t.__name__ for t in types)
             raise DataError(f"{where} has {name}={value!r:.40}, expected {expected}")
-    return row
+    return cast(PredictionRow, row)
 
 
 class RowWriter:

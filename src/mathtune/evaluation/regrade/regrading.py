@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 from mathtune.evaluation.evaluate import regrade
 from mathtune.evaluation.predictions.rows import prompt_hash
@@ -42,7 +42,9 @@ class Regrading:
 def grade_saved(saved: SavedOutputs) -> Regrading:
     """Grade every completion with mathtune's own and the published graders."""
     if saved.layout is Layout.PREDICTIONS:
-        return Regrading(saved, tuple(regrade(output.row for output in saved.outputs)))
+        return Regrading(
+            saved, tuple(regrade(cast(PredictionRow, output.row) for output in saved.outputs))
+        )
     ids = _problem_ids(saved)
     counts = Counter[str]()
     for output, id_ in zip(saved.outputs, ids, strict=True):
@@ -74,7 +76,7 @@ def grade_saved(saved: SavedOutputs) -> Regrading:
                 }
             )
             made[id_] += 1
-    return Regrading(saved, tuple(rows))
+    return Regrading(saved, tuple(cast(PredictionRow, row) for row in rows))
 
 
 def summarise_saved(graded: Regrading, confidence: float = 0.95) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +117,10 @@ def same_gold(one: str, other: str) -> bool:
 
 def same_prompt(one: PredictionRow, other: PredictionRow) -> bool:
     """Return whether two rows had the same prompt, as far as both say."""
-    fields: Iterable[str] = ("prompt_hash", "style")
     unknown = ("", UNKNOWN)
+    pairs = ((one["prompt_hash"], other["prompt_hash"]), (one["style"], other["style"]))
     return not any(
-        one[field] != other[field] and one[field] not in unknown and other[field] not in unknown
-        for field in fields
+        mine != theirs and mine not in unknown and theirs not in unknown for mine, theirs in pairs
     )
 
 

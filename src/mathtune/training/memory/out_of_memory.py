@@ -20,6 +20,7 @@ import torch
 
 from mathtune import ranks
 from mathtune.errors import RunError, TrainingStopped
+from mathtune.run_paths import RunPaths
 from mathtune.storage import read_json, write_json
 from mathtune.training.batching.across_ranks import Item, MicroBatches
 from mathtune.training.batching.micro_batches import Limits, supervised_count
@@ -59,7 +60,7 @@ class FittingLimits:
             circumstances: What else memory depends on, for JSON.
         """
         known = {**asdict(limits), **circumstances}
-        asked = cls(run_dir / "limits.json", known, limits)
+        asked = cls(RunPaths(run_dir).limits, known, limits)
         return ranks.from_first(asked._found_before)
 
     def _found_before(self) -> FittingLimits:

@@ -135,17 +135,19 @@ def test_train_evaluate_compare_chat(model: Path) -> None:
 
 
 def test_progress_is_shown_unless_it_was_said_not_to(model: Path, tmp_path: Path) -> None:
-    call = f"mt.evaluate({str(model)!r}, {PROBLEMS[:1]!r}, eval={SHORT!r}, run_dir=sys.argv[1])"
-    python = COMMAND.with_name("python")
-    for first, shown in (("", True), ("mt.show_progress(False)\n", False)):
-        done = subprocess.run(
-            [python, "-c", f"import mathtune as mt, sys\n{first}{call}", f"run{shown}"],
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        assert ("base on problems" in done.stderr) is shown and done.stdout == ""
+    call = f"mt.evaluate({str(model)!r}, {PROBLEMS[:1]!r}, eval={SHORT!r}, run_dir="
+    code = (
+        "import sys\nimport mathtune as mt\n"
+        f"{call}'runTrue')\nprint('SILENCE', file=sys.stderr)\n"
+        f"mt.show_progress(False)\n{call}'runFalse')"
+    )
+    done = subprocess.run(
+        [COMMAND.with_name("python"), "-c", code], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    shown, _, silent = done.stderr.partition("SILENCE\n")
+    assert "base on problems" in shown and "base on problems" not in silent and done.stdout == ""
+    assert (tmp_path / "runFalse" / "manifest.json").exists()
     command = json.loads((tmp_path / "runTrue" / "manifest.json").read_text("utf-8"))["command"]
     assert command == "python"  # a script would be named
 

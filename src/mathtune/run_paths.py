@@ -1,0 +1,116 @@
+"""The layout of a run folder: every file and folder in it by one name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class RunPaths:
+    """Paths inside a run folder; ``docs/run-folder.md`` says what each holds."""
+
+    folder: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The complete recipe."""
+        return self.folder / "recipe.yaml"
+
+    @property
+    def manifest_file(self) -> Path:
+        """Versions, seed, git state, fingerprints, finished stages."""
+        return self.folder / "manifest.json"
+
+    @property
+    def problems(self) -> Path:
+        """Problems that were given from Python."""
+        return self.folder / "problems.jsonl"
+
+    @property
+    def results(self) -> Path:
+        """Every figure."""
+        return self.folder / "results.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Losses, step by step."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def limits(self) -> Path:
+        """How small micro-batches had to be where memory ran out."""
+        return self.folder / "limits.json"
+
+    @property
+    def report(self) -> Path:
+        """The page for reading."""
+        return self.folder / "report.html"
+
+    @property
+    def card(self) -> Path:
+        """The model card."""
+        return self.folder / "README.md"
+
+    @property
+    def tracking(self) -> Path:
+        """What the trackers need at the next start."""
+        return self.folder / "tracking.json"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard's event files."""
+        return self.folder / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints that training continues from."""
+        return self.folder / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """Folder of the best weights, or of the best adapter."""
+        return self.folder / "model"
+
+    @property
+    def initial_adapter(self) -> Path:
+        """Folder of what a PiSSA adapter began as."""
+        return self.folder / "adapter_init"
+
+    @property
+    def all_inputs(self) -> Path:
+        """Folder of the files that say what each stage was made of."""
+        return self.folder / "inputs"
+
+    def inputs(self, stage: str) -> Path:
+        """Return the file that says what a stage was made of."""
+        return self.all_inputs / f"{stage}.json"
+
+    @property
+    def all_predictions(self) -> Path:
+        """Folder of the predictions files."""
+        return self.folder / "predictions"
+
+    def predictions_of(self, model: str) -> list[Path]:
+        """Return the predictions files of a model that are there, the headline first."""
+        folder = self.all_predictions
+        others = sorted(folder.glob(f"{model}--*.jsonl*"))
+        files = [*sorted(folder.glob(f"{model}.jsonl*")), *others]
+        return [path for path in files if path.suffix == ".jsonl" or ".rank-" in path.suffix]
+
+    def headline_predictions(self, model: str) -> Path:
+        """Return the predictions file of a model on the headline's set and calculator setting."""
+        return self.all_predictions / f"{model}.jsonl"
+
+    def predictions(self, model: str, test_set: str, calculator: bool, *, headline: bool) -> Path:
+        """Return the predictions file of a model on a set, with the calculator on or off."""
+        if headline:
+            return self.headline_predictions(model)
+        state = "on" if calculator else "off"
+        return self.all_predictions / f"{model}--{slug(test_set)}--calculator-{state}.jsonl"
+
+
+def slug(label: str) -> str:
+    """Return a test set's label as part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") or "set"
