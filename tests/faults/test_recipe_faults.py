@@ -140,7 +140,7 @@ def test_data_faults_are_told_together(folder: Path) -> None:
         "solution with a line such as '#### 42'"
     )
     assert unknown.startswith("no set is called 'gsm9k'; did you mean 'gsm8k'?")
-    assert binary.startswith("binary.jsonl is no text (it begins with b'\\xbd\\x00\\n')")
+    assert binary.startswith("binary.jsonl is not text (it begins with b'\\xbd\\x00\\n')")
     # The recipe can be corrected and given again for the same folder, in which nothing was done.
     (run_dir,) = (folder / "runs").iterdir()
     again = mathtune("run", "good.yaml", "data.train=gsm9k", "--run-dir", str(run_dir), cwd=folder)
