@@ -189,9 +189,7 @@ def files_to_compare(paths: Sequence[Path]) -> list[Path]:
     """
     files = predictions_files(paths)
     for folder in dict.fromkeys(path.absolute().parent.parent for path in files):
-        if all(
-            path.exists() for path in (RunPaths(folder).recipe, RunPaths(folder).all_predictions)
-        ):
+        if RunPaths(folder).recipe.exists() and RunPaths(folder).all_predictions.exists():
             verify(folder)
     check_sides(files)
     return files
