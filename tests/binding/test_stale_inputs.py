@@ -339,7 +339,7 @@ def test_a_stage_that_the_command_does_not_do_is_not_redone_by_it(
     one_gold(world, "run")
     before = outputs(copies["run"])
     said = refusal(world.call("train", copies["run"], "--fresh"))
-    assert "redo base and tuned by mathtune run with --fresh" in said
+    assert "redo base and tuned with mathtune run --fresh" in said
     assert outputs(copies["run"]) == before
 
 
@@ -381,7 +381,9 @@ def test_predictions_of_other_problems_or_verdicts_are_found(
     jsonl(file, [{**rows[0], "gold": "7"}, *rows[1:]])
     for command in ("run", "report", "compare"):
         said = refusal(world.call(command, copies["run"]))
-        assert "base.jsonl changed since base was measured (1 of its 3 rows answer other" in said
+        assert (
+            "base.jsonl changed since base was measured (1 of its 3 rows answer different" in said
+        )
     jsonl(file, [{**rows[0], "correct": not rows[0]["correct"]}, *rows[1:]])
     for command in ("run", "report", "compare"):
         assert "right in it, 0 in results.json" in refusal(world.call(command, copies["run"]))
@@ -395,7 +397,7 @@ def test_predictions_of_another_run_are_found(world: World, copies: dict[str, Pa
         shutil.copy(other / "predictions" / name, copies["eval"] / "predictions" / name)
     said = refusal(world.call("eval", copies["eval"]))
     assert (
-        "predictions/base.jsonl changed since base was measured (it was made with other knobs"
+        "predictions/base.jsonl changed since base was measured (it was made with different knobs"
         in said
     )
 

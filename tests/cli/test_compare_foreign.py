@@ -91,7 +91,7 @@ def test_samples_of_the_harness_against_own_outputs(tmp_path: Path) -> None:
     assert (found["before"]["correct"], found["after"]["correct"]) == (6, 10)
     assert (found["gained"], found["lost"], found["n"]) == (4, 0, 10)
     assert "problems are paired by their question" in said
-    assert "whether the prompts were the same is not known" in said
+    assert "whether the prompts were the same is unknown" in said
 
 
 def test_predictions_against_samples_of_the_harness(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_gold_answers_are_taken_from_the_other_file(tmp_path: Path) -> None:
     for paths in ((HARNESS, bare), (bare, HARNESS)):
         found, said = figures(*paths)
         assert {found["before"]["correct"], found["after"]["correct"]} == {6, 10}
-        assert f"{bare} has no gold answers; they are those of {HARNESS}, by question" in said
+        assert f"{bare} has no gold answers; those of {HARNESS} are used, by question" in said
     with pytest.raises(DataError, match="which field holds the gold answers"):
         compare(bare, bare)
 
@@ -135,7 +135,8 @@ def test_a_question_that_the_other_file_does_not_ask_is_left_out_and_said(
     rows[3]["question"] = "Something else?"
     write(bare, rows)
     with pytest.raises(
-        DataError, match="1 are only in samples_gsm8k, 0 only in bare and 9 in both"
+        DataError,
+        match="1 of their problems are only in samples_gsm8k, 0 only in bare and 9 in both",
     ):
         compare(HARNESS, bare)
     found, said = figures(HARNESS, bare, "--allow-different", "problems")
@@ -170,13 +171,13 @@ def test_gold_answers_from_prose_are_said(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", rows)
     for said in (figures(path, path)[1], CliRunner().invoke(cli, ["grade", str(path)]).stderr):
         assert "2 gold answers taken from free prose" in said
-        assert "1 of them are the last of several numbers and unsure: lines 2" in said
+        assert "1 of them are the last of several numbers and uncertain: lines 2" in said
 
 
 def test_a_file_that_is_none_gets_the_sentence_of_grade(tmp_path: Path) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text("{broken\n")
-    with pytest.raises(DataError, match="holds no JSON object; give a file with one a line"):
+    with pytest.raises(DataError, match="holds no JSON object; give a file with one per line"):
         compare(HARNESS, bad)
     write(bad, [{"question": "q", "text": "a"}])
     with pytest.raises(DataError, match="which field holds the model answers"):

@@ -127,7 +127,7 @@ def test_a_misbehaving_server_gives_the_figures_of_the_local_engine(
     for cause in ("429 1", "500 1", "timeout ", "connection "):
         assert cause in error
     assert "no calculator: measured without it only" in error
-    assert "gives no perplexity: not measured" in error
+    assert "gives no log-probabilities: perplexity not measured" in error
     assert {seen.headers["authorization"] for seen in proxy.seen} == {f"Bearer {KEY}"}
     files = [path for path in (tmp_path / "served").rglob("*") if path.is_file()]
     assert {"recipe.yaml", "manifest.json", "report.html"} <= {path.name for path in files}
@@ -197,7 +197,7 @@ def test_a_chat_model_is_asked_the_bare_question_and_nothing_is_made_up(
         assert body["model"] == "some/chat-model"
     text = f"[system]\nBe brief.\n\n[user]\n{shot.question}\n\n[assistant]\n{shot.answer}\n\n"
     assert f"\n{text}[user]\n{rows[0]['question']}\n" in previewed
-    assert "tokens are the server's to count" in previewed
+    assert "the server counts tokens" in previewed
 
     # The server counted no tokens: no figure is made of that.
     assert [row["tokens"] for row in rows] == [None] * 12
@@ -250,7 +250,7 @@ def test_a_server_that_goes_away_is_named(tmp_path: Path, problems: Path) -> Non
         ),
         (
             ["--engine", "openai", "--base-url", "http://h/v1", "--api-key-env", KEY],
-            ["api_key_env is no name of an environment variable"],
+            ["api_key_env is not the name of an environment variable"],
         ),
         (
             ["--engine", "openai", "--base-url", "http://h/v1", "--api-key-env", "NOT_SET_HERE"],

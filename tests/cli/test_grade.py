@@ -74,7 +74,7 @@ GOOD = {"question": "What is 3+4?", "answer": "3+4=7\n#### 7", "completion": "##
 WRONG = {"question": "What is 3+5?", "answer": "3+5=8\n#### 8", "completion": "#### 9"}
 BROKEN: dict[int, tuple[Any, str]] = {
     2: (b'{"question": "torn', "is not JSON (Unterminated string"),
-    3: ([1, 2], "is no JSON object but a list"),
+    3: ([1, 2], "is not a JSON object but a list"),
     5: ({"question": "q", "answer": "#### 1"}, "has no completion in 'completion'"),
     6: ({"question": "q", "completion": "#### 1"}, "has no gold answer in 'answer'"),
     7: ({"answer": "nobody knows " * 9, "completion": "1"}, "gold answer that cannot be used"),
@@ -122,7 +122,7 @@ def test_of_very_many_broken_lines_all_numbers_are_given(
     rows = [GOOD, *[b"x"] * 30, GOOD, *[b"x"] * 3]
     _, _, said = grade(write(tmp_path / "mine.jsonl", *rows))
     assert said.count("is not JSON") == 20  # lines 2 to 21
-    assert "left out as well: lines 22-31, 33-35" in said
+    assert "also left out: lines 22-31, 33-35" in said
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_lines_that_repeat_or_contradict_a_document_are_broken(
     path = write(tmp_path / "log.jsonl", *rows[:11], other, rows[0])
     _, figures, _ = grade(path)
     first, second = figures["broken"]
-    assert first == {"line": 12, "reason": "has other completions for document 1 than line 2"}
+    assert first == {"line": 12, "reason": "has different completions for document 1 than line 2"}
     assert second == {"line": 13, "reason": "repeats the document 0 and filter of line 1"}
     assert figures["completions"] == 10
 
@@ -278,7 +278,9 @@ def test_predictions_come_out_as_they_were_but_for_the_verdicts(
     _, figures, said = grade(path, "--overwrite")
     assert figures["changed_lines"] == [2]
     assert "tuned.jsonl:3: left out, the line repeats the problem and sample of line 1" in said
-    assert "tuned.jsonl:4: left out, the line is no predictions row: it has tokens='four'" in said
+    assert (
+        "tuned.jsonl:4: left out, the line is not a predictions row: it has tokens='four'" in said
+    )
     changed = read_rows(tmp_path / "tuned.graded.jsonl")[1]
     assert (changed["outcome"], changed["error"], changed["tokens"]) == ("wrong", "reasoning", 4)
 

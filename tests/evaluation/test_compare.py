@@ -147,7 +147,9 @@ def test_the_majority_is_compared_where_there_are_samples(make_row: MakeRow) -> 
 
 def test_what_cannot_be_compared_is_refused_with_the_reason(make_row: MakeRow) -> None:
     rows = [make_row(f"p{i}") for i in range(5)]
-    with pytest.raises(DataError, match="1 are only in base, 2 only in tuned and 3 in both"):
+    with pytest.raises(
+        DataError, match="1 of their problems are only in base, 2 only in tuned and 3 in both"
+    ):
         compare(rows[:4], [*rows[1:4], make_row("new"), make_row("newer")])
     other = [{**row, "prompt_hash": "ff"} for row in rows[:2]] + rows[2:]
     with pytest.raises(DataError, match="2 of 5 prompts differ") as caught:

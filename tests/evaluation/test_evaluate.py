@@ -227,7 +227,7 @@ def test_rows_of_something_else_are_never_mixed_in(
     with pytest.raises(KeyboardInterrupt):
         run(path, Backwards(answers(), dies_after=5))
     before = path.read_bytes()
-    with pytest.raises(RunError, match=f"rows with {field} other than asked for.*delete"):
+    with pytest.raises(RunError, match=f"rows with {field} that differ from the request.*delete"):
         run(path, **others)
     assert path.read_bytes() == before
 
@@ -272,12 +272,12 @@ def test_prompts_must_fit_the_problems(tmp_path: Path) -> None:
     prompts = [prompt_for(p) for p in PROBLEMS.problems]
     assert run(tmp_path / "rows.jsonl", prompts=prompts).counts.generated == 12
     for wrong in (prompts[:-1], prompts[::-1]):
-        with pytest.raises(DataError, match="one prompt a problem"):
+        with pytest.raises(DataError, match="one prompt per problem"):
             run(tmp_path / "other.jsonl", prompts=wrong)
     with pytest.raises(DataError, match="no problems"):
         run(tmp_path / "other.jsonl", problems=ProblemSet("none", ()))
     twice = ProblemSet("sums", (*PROBLEMS.problems, PROBLEMS.problems[0]))
-    with pytest.raises(DataError, match="1 problems a second time"):
+    with pytest.raises(DataError, match="repeats 1 problems"):
         run(tmp_path / "other.jsonl", problems=twice)
     assert not (tmp_path / "other.jsonl").exists()
 

@@ -85,7 +85,7 @@ def test_long_examples_weigh_more_than_short_ones() -> None:
 def test_what_cannot_be_right_is_refused() -> None:
     one = [example("a", 3, 1)]
     for scores in ([[0.0, -1.0]], [], [[0.0, -1.0, -1.0]] * 2):
-        with pytest.raises(ModelError, match="one a token"):
+        with pytest.raises(ModelError, match="one per token"):
             perplexity(one, returning(*scores))
     for value in (math.nan, 0.5, None):
         with pytest.raises(ModelError, match="token 2 of problem 'a'"):

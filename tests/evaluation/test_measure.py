@@ -1,4 +1,4 @@
-"""Measuring a model: what is asked, what is taken over, what is measured once only."""
+"""Measuring a model: what is asked, what is reused, what is measured once only."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_samples_are_drawn_with_the_recipes_seed_and_voted_on(tokenizer, run: Ru
     config = EvalConfig(temperature=0.7, top_p=0.9, samples=4, perplexity=False)
     off, on = measured(model, run, config, seed=7)
     wanted = {"temperature": 0.7, "top_p": 0.9, "samples": 4, "seed": 7}
-    assert len(model.asked.calls) == 2  # nothing is taken over
+    assert len(model.asked.calls) == 2  # nothing is reused
     for prompts, decoding in model.asked.calls:
         assert [p.problem_id for p in prompts] == ["a", "b", "c"]
         assert {key: getattr(decoding, key) for key in wanted} == wanted
@@ -223,7 +223,7 @@ def test_what_comes_after_the_last_answer_is_said(
         "2 of 3 answered, 2 right, about N s left",
         "3 of 3 answered, 3 right, about N s left",
         "base on sums, calculator on: answering 3 problems",
-        "2 answers are the same with the calculator on and are taken over; the others are asked",
+        "2 answers are the same with the calculator on and are reused; the others are asked",
         "1 of 3 answered, 1 right, about N s left",
         "2 of 3 answered, 2 right, about N s left",
         "3 of 3 answered, 3 right, about N s left",

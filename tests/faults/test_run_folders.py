@@ -258,8 +258,8 @@ def test_a_run_goes_on_with_other_knobs_that_change_no_result(
     shutil.rmtree(copy / "model")
     other = changed(recipe, train__micro_batch_tokens=64, eval__batch_size=2)
     _, said = run(other, copy)
-    assert "going on with train.micro_batch_tokens=64 (before: unset)" in said
-    assert "going on with eval.batch_size=2 (before: unset)" in said
+    assert "continuing with train.micro_batch_tokens=64 (before: unset)" in said
+    assert "continuing with eval.batch_size=2 (before: unset)" in said
     assert results_of(copy) == results_of(finished)
     assert (copy / "recipe.yaml").read_text() == config.dump(other)
     changes = json.loads((copy / "manifest.json").read_text())["changes"]
@@ -267,7 +267,7 @@ def test_a_run_goes_on_with_other_knobs_that_change_no_result(
         ("train.micro_batch_tokens", None, 64),
         ("eval.batch_size", None, 2),
     ]
-    assert "going on with" not in run(other, copy)[1]
+    assert "continuing with" not in run(other, copy)[1]
 
 
 def test_the_name_of_a_folder_depends_on_what_changes_the_result(recipe: Recipe) -> None:

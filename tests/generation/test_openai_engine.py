@@ -406,7 +406,7 @@ def test_all_bad_arguments_are_named_and_a_password_is_not() -> None:
     "url", ["localhost:8000/v1", "ftp://host/v1", "http:///v1", "/v1", "http://[x]/v1"]
 )
 def test_a_base_url_that_is_none(url: str) -> None:
-    with pytest.raises(ConfigError, match="no web address"):
+    with pytest.raises(ConfigError, match="not a web address"):
         OpenAIEngine("m", url)
 
 

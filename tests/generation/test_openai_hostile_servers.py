@@ -79,7 +79,7 @@ def test_a_byte_at_a_time_ends_with_the_time_limit() -> None:
 
     with HostileServer(behave) as server:
         said = refusal(server, timeout_seconds=0.6)
-    assert "no whole answer within 0.6 seconds, after 1 retries" in said
+    assert "no complete answer within 0.6 seconds, after 1 retries" in said
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
@@ -155,7 +155,7 @@ def test_nonsense_is_a_counted_retry_with_a_line(
     assert completion.text == " 4"
     assert engine.stats.retries == {"malformed": 1}
     line, total, _ = (record.getMessage() for record in caplog.records)
-    assert line.startswith("problem p1: the server's answer holds no completion: ")
+    assert line.startswith("problem p1: the server's answer has no completion: ")
     assert "; asking again in 0.0 s" in line and len(line) < 500
     assert total == "openai engine: asked again 1 times (malformed 1)"
 

@@ -130,9 +130,9 @@ def test_a_gold_in_free_prose_is_refused_unless_the_source_is_declared_as_prose(
     loaded = read(path, prose=True)
     assert [problem.gold for problem in loaded.problems] == [""] * 6  # trained on, never graded
     assert loaded.problems[0].answer == "Nora has 12 pens in 3 boxes."
-    why = "unsure final answer in free prose, not used for exact match"
+    why = "uncertain final answer in free prose, not used for exact match"
     assert loaded.dropped == {f"kept: {why}": 6}
-    assert f"not one usable problem ({why}: 6)" in message(path, Role.TEST, prose=True)
+    assert f"no usable problem ({why}: 6)" in message(path, Role.TEST, prose=True)
 
 
 def test_a_sure_gold_in_declared_prose_is_taken_and_counted(jsonl: Write) -> None:
@@ -148,7 +148,7 @@ def test_a_sure_gold_in_declared_prose_is_taken_and_counted(jsonl: Write) -> Non
     assert [problem.gold for problem in loaded.problems] == [*answers.values()]
     assert loaded.dropped == {
         "kept: final answer taken from free prose": 2,
-        "kept: unsure final answer in free prose, not used for exact match": 2,
+        "kept: uncertain final answer in free prose, not used for exact match": 2,
     }
     tested = read(path, Role.TEST, prose=True)
     assert [problem.gold for problem in tested.problems] == ["12", "1,200", "7"]
@@ -262,7 +262,7 @@ def test_conversations_that_are_no_problem_are_reported_together(jsonl: Write) -
         "a conversation that does not begin with the user's question: 1 (line 3)",
         "a turn of 'tool' in the conversation: 1 (line 4)",
         "a turn without text in the conversation: 1 (line 5)",
-        "a turn that is not text alone (an image, a tool's call) in a conversation: 1 (line 6)",
+        "a turn that is not only text (an image, a tool call) in a conversation: 1 (line 6)",
         "no final answer: 1 (line 7)",
         "and for 1 other reason",
         "Write each question with its solution as a row of its own",
@@ -296,7 +296,7 @@ def test_fields_come_before_what_is_recognised_and_go_inside_columns(jsonl: Writ
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"text": "Question: …"}, "One text cannot be told apart into question and solution"),
+        ({"text": "Question: …"}, "One text cannot be split into question and solution"),
         ({"data": [{"question": "q"}]}, "Column 'data' holds a list of 1 rows; write that list"),
         ({"question": {"0": "q"}, "answer": {"0": "a"}}, "orient='records', lines=True"),
         (
@@ -304,7 +304,7 @@ def test_fields_come_before_what_is_recognised_and_go_inside_columns(jsonl: Writ
             "has answer options in column 'choices', which would be left out",
         ),
         ({"prompt": "q", "chosen": "a", "rejected": "b"}, "{question: prompt, answer: chosen}"),
-        ({"question": "q", "gold": True}, "bool in column 'gold' where a text or a number"),
+        ({"question": "q", "gold": True}, "bool in column 'gold' where text or a number"),
         ({"question": "q", "gold": float("nan")}, "no final answer: 1"),
         ({"question": "q", "gold": {"x": 1}}, "dict in column 'gold'"),
         ({"question": ["q", "r"], "answer": "#### 1"}, "list in column 'question'"),
@@ -346,8 +346,8 @@ def test_faults_of_many_kinds_are_reported_at_once(tmp_path: Path) -> None:
     path.write_text("\n".join(lines))
     text = message(path)
     assert "has 7 rows that cannot be used (not JSON: 4 (line 2: Expecting property name" in text
-    assert "line 3: key 'question' is there twice" in text
-    assert "no JSON object: 1 (line 5:" in text
+    assert "line 3: key 'question' appears twice" in text
+    assert "not a JSON object: 1 (line 5:" in text
     assert "no final answer: 1 (line 7)" in text and "no question: 1 (line 8)" in text
 
 
@@ -445,7 +445,7 @@ def test_shards_without_splits_are_one_set_and_kinds_are_not_mixed(tmp_path: Pat
         ("a.jsonl", b"<!DOCTYPE html><html>", "is a web page; download the file itself"),
         ("a.jsonl", b"\x80\x04\x95....", "is a Python pickle, which is never opened"),
         ("a.json", b"BZh91AY", "is compressed with bzip2"),
-        ("a.jsonl", b"\x00\x01\x02\x03", "is no text (it begins with"),
+        ("a.jsonl", b"\x00\x01\x02\x03", "is not text (it begins with"),
         ("a.parquet", b'{"question": 1}', "is not a Parquet file"),
         ("a.parquet", b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS pointer"),
         ("a.parquet", b"PAR1cut", "is not a Parquet file, or a damaged one"),
@@ -507,7 +507,7 @@ def test_a_row_that_is_longer_than_any_problem_is_refused(
 def test_a_table_of_a_million_columns_is_refused_in_a_short_sentence(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(",".join(f"c{i}" for i in range(1_000_000)) + "\n1\n")
-    assert "has 1,000,000 columns and at most 10,000 are read" in message(path)
+    assert "has 1,000,000 columns, but at most 10,000 are read" in message(path)
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({f"c{i}": i for i in range(100_000)}))
     assert "and 99,980 more" in message(path)
@@ -519,7 +519,7 @@ def test_control_characters_of_a_file_never_reach_the_terminal(tmp_path: Path) -
     path.write_text(json.dumps({"question": "q", "answer": "#### 1", evil: 1}))
     assert "not used: \\x1b[2J\\u202e" in read(path).read_as
     path.write_text(json.dumps({evil: 1}))
-    assert "Columns there: \\x1b[2J\\u202e." in message(path)
+    assert "Its columns: \\x1b[2J\\u202e." in message(path)
     path.write_text('{"question": "q", "answer": "#### 1"}\n' + evil + "\n")
     assert evil not in message(path) and "\\x1b[2J" in message(path)
 

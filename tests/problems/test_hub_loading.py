@@ -105,7 +105,7 @@ def test_the_hub_and_then_its_cache(root: Path, tmp_path: Path) -> None:
     assert "no split 'tests'; did you mean 'test'?" in split["error"]
     assert "'someone/sum' doesn't exist on the Hub" in repository["error"]
     assert (
-        "no column 'question' and no column 'answer'. Columns there: prompt, response"
+        "no column 'question' and no column 'answer'. Its columns: prompt, response"
         in columns["error"]
     )
     assert len(downloads) == 4  # each file of the two subsets once

@@ -69,7 +69,7 @@ def test_other_solutions_to_a_question_stay_if_they_agree(jsonl: Write, test_set
     splits = data(train=path, test=[test_set])
     kept = [*splits.train.problems, *splits.validation.problems]
     assert sorted(p.gold for p in kept) == ["1", "1.00", "2"]
-    assert splits.train.dropped == {"same question with another final answer": 1}
+    assert splits.train.dropped == {"same question with a different final answer": 1}
 
 
 def test_a_test_set_asks_each_question_once(jsonl: Write, train: str) -> None:
@@ -123,7 +123,7 @@ def near_copy(jsonl: Write) -> dict[str, Any]:
 def test_near_copies_of_test_questions_are_dropped(near_copy: dict[str, Any]) -> None:
     splits = data(**near_copy)
     assert len(splits.train) + len(splits.validation) == 50
-    assert splits.train.dropped == {"shares 13 words with a test problem, numbers aside": 1}
+    assert splits.train.dropped == {"shares 13 words with a test problem, ignoring numbers": 1}
 
 
 def test_near_copies_can_be_an_error(near_copy: dict[str, Any]) -> None:
@@ -236,7 +236,7 @@ def test_describe_has_the_manifests_form(train: str, test_set: str) -> None:
 def test_gsm8k_loads_in_two_seconds(real_data: Path) -> None:
     splits = data(train="gsm8k", test=["gsm8k", "svamp"])
     # 8 training questions repeat 13 words of a GSM8K test question and 1 of a SVAMP question
-    assert splits.train.dropped == {"shares 13 words with a test problem, numbers aside": 9}
+    assert splits.train.dropped == {"shares 13 words with a test problem, ignoring numbers": 9}
     assert len(splits.train) + len(splits.validation) == 7473 - 9
     assert len(splits.test[0]) == 1319 and len(splits.test[1]) == 1000
     seconds = least_seconds(lambda: data(train="gsm8k", test=["gsm8k", "svamp"]), enough=2, tries=3)

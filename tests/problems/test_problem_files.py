@@ -84,9 +84,9 @@ def test_lines_before_an_unreadable_one_are_streamed(tmp_path: Path) -> None:
         (
             "list.jsonl",
             b'{"question": "a"}\n["a"]\n',
-            'no JSON object: 1 (line 2: ["a"]',
+            'not a JSON object: 1 (line 2: ["a"]',
         ),
-        ("items.json", b'[{"question": "a"}, 7]', "no JSON object: 1 (item 2: 7"),
+        ("items.json", b'[{"question": "a"}, 7]', "not a JSON object: 1 (item 2: 7"),
         ("cut.json", b'[{"question": "a"},\n{"question": ', "line 2 is not JSON"),
         ("deep.jsonl", b"[" * 100_000, "line 1 is not JSON (nested too deeply)"),
         (

@@ -99,5 +99,5 @@ def test_a_named_example_that_is_a_test_problem_is_refused(tmp_path: Path) -> No
     check_shots(fine, config, seed=0)
     taken = [*TRAIN_ROWS[:3], TEST_ROWS[-1]]
     shots = file_shots(SourceConfig(path=str(write(tmp_path / "taken.jsonl", taken))), 4)
-    with pytest.raises(DataError, match=r"1 of 4 solved examples may not be shown .*'Ty walks"):
+    with pytest.raises(DataError, match=r"1 of 4 solved examples cannot be shown .*'Ty walks"):
         check_shots(shots, config, seed=0)

@@ -77,9 +77,9 @@ def test_a_missing_column_names_those_there_are(jsonl: Write) -> None:
     path = jsonl("own.jsonl", [{"questions": "q", "answer": "#### 1"}])
     text = message(path=path)
     assert f"{path}, line 1 has no column 'question'; did you mean 'questions'?" in text
-    assert "Columns there: questions, answer." in text and "fields: {question: questions}" in text
+    assert "Its columns: questions, answer." in text and "fields: {question: questions}" in text
     path = jsonl("own.jsonl", [{"question": "q", "completion": "#### 1"}])
-    assert "no column 'answer'. Columns there" in message(path=path)
+    assert "no column 'answer'. Its columns" in message(path=path)
     assert "fields: {answer: completion}" in message(path=path)
 
 
@@ -92,7 +92,7 @@ def test_a_mistyped_mapping_is_named(jsonl: Write) -> None:
 def test_a_cell_that_is_no_text_is_named(jsonl: Write) -> None:
     path = jsonl("own.jsonl", [solved(1), {"question": ["a", "list"], "answer": "#### 1"}])
     text = message(path=path)
-    assert "list in column 'question' where a text or a number is needed: 1 (line 2)" in text
+    assert "list in column 'question' where text or a number is needed: 1 (line 2)" in text
 
 
 def test_rows_without_a_number_are_refused_with_lines_and_count(jsonl: Write) -> None:
@@ -113,7 +113,7 @@ def test_a_gold_that_contradicts_its_solution_is_refused(jsonl: Write) -> None:
         "own.jsonl", [solved(1), {"question": "q", "answer": "2+2=4\n#### 4", "gold": "5"}]
     )
     text = message(path=path)
-    assert "solution ends in another number than the gold answer: 1 (line 2)" in text
+    assert "solution ends in a different number than the gold answer: 1 (line 2)" in text
 
 
 def test_an_empty_question_is_refused(jsonl: Write) -> None:
@@ -124,7 +124,7 @@ def test_an_empty_question_is_refused(jsonl: Write) -> None:
 def test_half_a_surrogate_pair_is_named(tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl"
     path.write_text('{"question": "a \\ud83d b", "answer": "#### 1"}\n')
-    assert "\\ud83d in it, half of a surrogate pair and no character: 1 (line 1)" in message(
+    assert "\\ud83d in it, half of a surrogate pair and not a character: 1 (line 1)" in message(
         path=str(path)
     )
 
@@ -235,7 +235,7 @@ def test_orca_math_prose_gives_gold_answers_and_counts_the_rest(jsonl: Write) ->
 
 def test_nothing_usable_is_an_error_even_where_rows_are_dropped(jsonl: Write) -> None:
     path = jsonl("train.jsonl", [{"question": "q", "answer": "none"}])
-    assert "has not one usable problem (no final answer" in message(name="orca-math", path=path)
+    assert "has no usable problem (no final answer" in message(name="orca-math", path=path)
 
 
 def test_svamp_rows(tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def test_a_token_without_an_embedding_is_refused_before_it_is_used() -> None:
     made.add_tokens(["<image>"])
     renderer = Renderer(made, "qa", embeddings=rows)
     renderer.prompt("What is 1+1?")
-    with pytest.raises(ModelError, match=rf"holds the token '<image>' \({rows:,}\), and the model"):
+    with pytest.raises(ModelError, match=rf"contains the token '<image>' \({rows:,}\), and"):
         renderer.prompt("What is <image>?")
-    with pytest.raises(ModelError, match="holds the token '<image>'"):
+    with pytest.raises(ModelError, match="contains the token '<image>'"):
         renderer.example(Problem("i", "What?", "An <image>.", "1"))

@@ -1,1 +1,1 @@
-"""Attention functions of our own, for training and generation; importing one imports torch."""
+"""mathtune's own attention functions, for training and generation; importing one imports torch."""

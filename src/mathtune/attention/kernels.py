@@ -69,7 +69,7 @@ def attention(
 
 
 def causal_attention(query: Tensor, key: Tensor, value: Tensor, *, scaling: float) -> Tensor:
-    """Return plain causal attention ``[B, H, T, D]``, by the fastest kernel there is."""
+    """Return plain causal attention ``[B, H, T, D]``, with the fastest kernel available."""
     return torch.nn.functional.scaled_dot_product_attention(
         query,
         key,
@@ -121,9 +121,9 @@ class Prefix:
         return torch.lerp(own, shared, torch.sigmoid(lse - own_lse).unsqueeze(-1).to(own.dtype))
 
     def _merge_packed(self, query: Tensor, own: Tensor, own_lse: Tensor, scaling: float) -> Tensor:
-        """Merge with oneDNN's products on packed keys and values, a key-value head at a time.
+        """Merge with oneDNN's products on packed keys and values, one key-value head at a time.
 
-        One further key with a zero value stands for all own tokens: its score is their log
+        One extra key with a zero value represents all own tokens: its score is their log
         denominator, so one softmax gives the weights of both parts.
         """
         _, heads, tokens, size = query.shape

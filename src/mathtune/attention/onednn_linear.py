@@ -1,7 +1,7 @@
 """float32 products through oneDNN while a model decodes on an x86 CPU.
 
 PyTorch hands float32 products to MKL, which leaves half of the speed of AVX-512 unused on AMD
-processors and packs the weights anew at every call. oneDNN keeps packed weights. Measured on one
+processors and packs the weights again at every call. oneDNN keeps packed weights. Measured on one
 core of an AMD EPYC (Zen 5) on the layers of a 14M-parameter Llama shape, in GFLOP/s: 32 rows 58
 with MKL and 119 with oneDNN, 64 rows 74 and 162.
 """
@@ -48,7 +48,7 @@ def pack(weight: Tensor, rows: int) -> Tensor:
 
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``states @ weight.T + bias``; the weight may be packed or not."""
-    assert _onednn is not None  # ``onednn_available`` was asked
+    assert _onednn is not None  # the caller checked ``onednn_available``
     return _onednn(states, weight, bias, "none", [], "")
 
 

@@ -1,4 +1,4 @@
-"""The one place that puts attention functions of ours into Transformers' models."""
+"""The one place that registers mathtune's attention functions with Transformers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from transformers.masking_utils import AttentionMaskInterface
 def register(
     name: str, attention: Callable[..., Any], mask: Callable[..., Any] | None = None
 ) -> None:
-    """Make an attention function, and how its mask is made, known to Transformers by ``name``.
+    """Register an attention function, and how its mask is made, with Transformers as ``name``.
 
-    Without ``mask`` a model makes none for it.
+    Without ``mask`` a model makes no mask for it.
     """
     AttentionInterface.register(name, attention)
     if mask is not None:
@@ -24,7 +24,7 @@ def register(
 
 @contextmanager
 def attention_implementation(config: PretrainedConfig, name: str) -> Iterator[None]:
-    """Let the models of ``config`` and of its sub-configurations attend by ``name`` inside."""
+    """In the block, models of ``config`` and its sub-configurations use attention ``name``."""
     before = {"": config._attn_implementation}
     for part in config.sub_configs:
         if getattr(config, part, None) is not None:

@@ -1,8 +1,8 @@
 """Hashes of large files, remembered as long as a file is untouched.
 
-A 14 GB model is read once for its hash, and again only when size, times or inode of a file are
-others. A file changed a moment before is not remembered: a second change within the same tick of
-the clock would not show.
+A 14 GB model is read once for its hash, and again only when a file's size, times or inode change. A
+file changed a moment ago is not remembered: a second change within the same tick of the clock would
+not show.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _SETTLED_SECONDS = 2.0
 _SAID_FROM = 2 * 2**30
-"""Bytes from which reading a file takes long enough to say so."""
+"""Bytes from which reading a file takes long enough to be logged."""
 
 
 class FileHashes:
@@ -30,7 +30,7 @@ class FileHashes:
 
     Args:
         path: The JSON file; one that cannot be read counts as empty.
-        save: Whether what is new is written; a folder that is only read stays as it is.
+        save: Whether new hashes are saved; a folder that is only read stays unchanged.
     """
 
     def __init__(self, path: Path, *, save: bool = True) -> None:
@@ -58,7 +58,7 @@ class FileHashes:
         if isinstance(known, dict) and known.get("state") == state and known.get("sha256"):
             return str(known["sha256"])
         if state[0] >= _SAID_FROM:
-            log.info(f"reading {file} ({state[0] / 2**30:,.1f} GiB) for its fingerprint")
+            log.info(f"reading {file} ({state[0] / 2**30:,.1f} GiB) to compute its fingerprint")
         digest = hashlib.sha256()
         with file.open("rb") as content:
             while block := content.read(1 << 22):
@@ -85,7 +85,7 @@ def _state(file: Path) -> list[int]:
 
 
 def _blob_hash(path: Path) -> str | None:
-    """Return the SHA-256 that the hub's cache gives a large file for a name, or None."""
+    """Return the SHA-256 by which the hub's cache names a large file, or None."""
     blob = path.resolve()
     is_blob = blob.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", blob.name)
     return blob.name if is_blob else None

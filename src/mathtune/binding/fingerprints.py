@@ -1,6 +1,6 @@
 """Fingerprints of problems, and of the models in folders and in the hub's cache; no torch.
 
-What stands in files counts, not where they are: a model moved or copied keeps its fingerprints.
+The content of files counts, not their location: a model moved or copied keeps its fingerprints.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Hash = Callable[[Path], str]
 
 
 def problem_fingerprint(problem: Problem) -> str:
-    """Return 24 hex digits of what a problem says; where it came from is left out."""
+    """Return 24 hex digits of a problem's content; its source is left out."""
     rest = {
         each.name: getattr(problem, each.name)
         for each in fields(problem)
@@ -59,7 +59,7 @@ def problem_fingerprint(problem: Problem) -> str:
 
 
 def row_fingerprint(row: PredictionRow) -> str:
-    """Return what the fingerprint of the problem of a predictions row begins with."""
+    """Return the start of the fingerprint of a predictions row's problem."""
     return digest([row["question"], row["answer"], row["gold"]])[:_CORE]
 
 
@@ -75,15 +75,15 @@ def model_inputs(name: str | None, revision: str | None, hash_of: Hash) -> Input
     """Return the items of a model that is on this machine; those that are not are empty.
 
     Args:
-        name: Folder, ``tiny-base`` or hub id, of which the cache is looked into; None: no model.
+        name: Folder, ``tiny-base`` or hub id, looked up in the cache; None: no model.
         revision: On the hub.
-        hash_of: Of a file with weights.
+        hash_of: Hashes a file with weights.
     """
     folder = None
     if name is not None:
         try:
             folder = model_files.local_folder(name, revision)
-        except MathtuneError:  # told by whoever loads it
+        except MathtuneError:  # reported by whoever loads it
             folder = None
     if name is None or folder is None:
         return Inputs(model=name or "random weights")
@@ -125,11 +125,11 @@ def _weight_files(folder: Path) -> list[Path]:
 
 def _tokenizer(folder: Path) -> str:
     found = {}
-    # With a tokenizer.json nobody reads the others, which may come into the hub's cache later.
+    # With a tokenizer.json the others are not read, which may come into the hub's cache later.
     fast = (folder / "tokenizer.json").is_file()
     for name in _FAST_TOKENIZER_FILES if fast else _TOKENIZER_FILES:
         if (path := folder / name).is_file():
-            # Of the one file that also holds the template, what is said; of large ones, the bytes.
+            # tokenizer_config.json, which may hold the template, by its content; others by bytes.
             config = name == "tokenizer_config.json"
             found[name] = _read(path) if config else hashlib.sha256(path.read_bytes()).hexdigest()
     return digest(found)[:16] if found else ""
@@ -149,7 +149,7 @@ def _template(folder: Path) -> str:
 
 
 def _read(path: Path, *, whole: bool = False) -> Any:
-    """Return what a small file holds: JSON without volatile keys, other text, or None."""
+    """Return the content of a small file: JSON without volatile keys, other text, or None."""
     if not path.is_file():
         return None
     text = _text(path)

@@ -1,6 +1,6 @@
-"""What a result is made of, by content: problems, weights, tokenizer, chat template, knobs.
+"""What a result is made from, by content: problems, weights, tokenizer, chat template, knobs.
 
-A path says nothing about what lies there today. Two ``Inputs`` are compared item by item, so that
+A path does not say what is there today. Two ``Inputs`` are compared item by item, so that
 what changed can be named (``differences``). Torch is not needed.
 """
 
@@ -19,7 +19,7 @@ from mathtune.config.identity import in_words
 _HIDDEN = "hash "
 
 KEEPS_ANSWERS = ("grader", "eval.confidence", "eval.perplexity", "eval.example")
-"""What changes the figures of a measurement and none of its answers."""
+"""Knobs that change the figures of a measurement but none of its answers."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Inputs:
         tokenizer: Hash of the tokenizer's files without the chat template.
         template: Hash of the chat template.
         problems: What a set is to the stage, as in ``"test problems of gsm8k"`` → one fingerprint
-            a problem, in order.
+            per problem, in order.
         ordered: Whether the order of the problems matters; it does in training.
         shots: Fingerprints of the solved examples in the prompts.
         knobs: Dotted key → value of each knob of the recipe that matters to the stage.
@@ -60,10 +60,10 @@ class Inputs:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Inputs:
-        """Return what ``to_json`` was made of.
+        """Return the inputs that ``to_json`` wrote.
 
         Raises:
-            TypeError: A value is of another type than was written.
+            TypeError: A value has a different type than was written.
         """
         empty = cls()
         for each in dataclasses.fields(cls):
@@ -75,7 +75,7 @@ class Inputs:
         return cls(**{**{name: values[name] for name in names}, "problems": problems})
 
     def in_short(self) -> dict[str, str]:
-        """Return one short hash an item, for the manifest and beside predictions."""
+        """Return one short hash per item, for the manifest and for predictions."""
         return {
             "problems": digest({name: sorted(each) for name, each in self.problems.items()})[:16],
             "weights": digest(dict(self.weights))[:16] if self.weights else "",
@@ -90,7 +90,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """An item that is not what it was.
+    """An item that has changed.
 
     Attributes:
         what: The item, as in ``"the test problems of gsm8k"`` or ``"eval.max_new_tokens"``.
@@ -108,11 +108,11 @@ class Difference:
 def differences(
     then: Inputs, now: Inputs, questions: Mapping[str, str] | None = None
 ) -> list[Difference]:
-    """Return what differs. What is empty on one side could not be known there and is left out.
+    """Return what differs. What is empty on one side was unknown there and is left out.
 
     Args:
-        then: What the stage was made of.
-        now: What it would be made of.
+        then: What the stage was made from.
+        now: What it would be made from.
         questions: Fingerprint → question of today's problems, to name the first that differs.
     """
     found = list(_problem_differences(then, now, questions or {}))
@@ -137,7 +137,7 @@ def differences(
 
 def _knob_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Difference]:
     for key, before in then.items():
-        if key not in now or before == now[key]:  # a knob that one version lacks says nothing
+        if key not in now or before == now[key]:  # a knob that one version lacks cannot be compared
             continue
         if key.startswith("adapter.") and then.get("adapter") != now.get("adapter"):
             continue  # with and without an adapter is one difference

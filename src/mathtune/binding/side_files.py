@@ -1,7 +1,7 @@
-"""``FILE.inputs.json`` beside a predictions file: in short, what its rows were made of.
+"""``FILE.inputs.json`` next to a predictions file: a summary of what its rows were made from.
 
 The rows keep their format, and a file that is copied elsewhere together with this one can still be
-held against it.
+checked against it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from mathtune.storage import read_json, write_json
 
 
 def side_path(predictions: Path) -> Path:
-    """Return the file beside a predictions file."""
+    """Return the file next to a predictions file."""
     return predictions.with_name(predictions.name + ".inputs.json")
 
 
 def write_side(predictions: Path, inputs: Inputs, label: str) -> None:
-    """Write it, of the test set of this label alone."""
+    """Write it, for the test set with this label alone."""
     write_json(side_path(predictions), _in_short(inputs, label))
 
 
 def foreign_predictions(
     paths: Sequence[Path], then: Inputs, figures: Sequence[Mapping[str, Any]]
 ) -> Iterator[Difference]:
-    """Yield the predictions files that are not of the measurement which is recorded.
+    """Yield the predictions files that do not belong to the recorded measurement.
 
     Args:
         paths: Files of one model, in the predictions folder of a run; unfinished ones as well.
@@ -48,14 +48,14 @@ def foreign_predictions(
             if row_fingerprint(row) not in known.get(test_set_name(row["set"]), ())
         ]
         if others:
-            what = f"{len(others):,} of its {len(rows):,} rows answer other problems"
+            what = f"{len(others):,} of its {len(rows):,} rows answer different problems"
             first = others[0]["question"][:60]
             yield Difference(name, "", f"{what}, first: {first!r}", "predictions")
             continue
         if rows and side_path(path).is_file():
             noted, ours = read_json(side_path(path)), _in_short(then, rows[0]["set"])
             if different := [key for key in ours if noted.get(key) != ours[key]]:
-                detail = f"it was made with other {', '.join(different)}"
+                detail = f"it was made with different {', '.join(different)}"
                 yield Difference(name, "", detail, "predictions")
                 continue
         figure, right = shown.get(name), sum(row["correct"] for row in rows)
@@ -67,10 +67,10 @@ def foreign_predictions(
 
 
 def check_sides(paths: Sequence[Path]) -> None:
-    """Check predictions files, wherever they are, against what lies beside them.
+    """Check predictions files, wherever they are, against the files next to them.
 
     Raises:
-        RunError: A file's rows are not those that it says, or two were graded by other versions.
+        RunError: A file's rows are not those recorded, or two were graded by different versions.
     """
     graders: dict[str, Path] = {}
     for path in paths:
@@ -78,7 +78,7 @@ def check_sides(paths: Sequence[Path]) -> None:
             continue
         noted = read_json(side_path(path))
         found = {row_fingerprint(row) for row in whole_rows(path).rows}
-        whole = len(found) >= int(noted.get("n") or 0)  # else it is not finished yet
+        whole = len(found) >= int(noted.get("n") or 0)  # otherwise it is not finished yet
         if whole and noted.get("problems") != _digest_of(found):
             raise RunError(
                 f"the problems in {path} are not those that {side_path(path).name} names; restore "

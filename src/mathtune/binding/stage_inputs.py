@@ -1,4 +1,4 @@
-"""What each stage of a run would be made of now: problems, model, knobs and grader, by content."""
+"""What each stage of a run would be made from now, by content; ``Inputs`` lists the items."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class CurrentInputs:
 
     Attributes:
         run: The run folder.
-        recipe: As it is asked for.
+        recipe: The current recipe.
         splits: The problems; empty where they are not here.
         shots: Solved examples in the prompts.
-        hashes: Of files with weights.
+        hashes: Hashes of files with weights.
     """
 
     run: Run
@@ -84,7 +84,7 @@ class CurrentInputs:
 
 
 def test_set_name(label: str) -> str:
-    """Return what a test set is called among a stage's inputs."""
+    """Return the name of a test set among a stage's inputs."""
     return f"test problems of {label}"
 
 

@@ -1,9 +1,9 @@
-"""The outputs of a run bound to what made them: checked before any of them is taken over or shown.
+"""The outputs of a run bound to their inputs: checked before any of them is reused or shown.
 
-When a stage begins, ``RUN/inputs/STAGE.json`` records its inputs by content; beside each
-predictions file lies the same in short. A later command over other inputs refuses and names what
-changed, or with ``--fresh`` redoes the stages concerned. What was there is replaced only when the
-new stage begins, so an interruption before that loses nothing, and the records still tell.
+When a stage begins, ``RUN/inputs/STAGE.json`` records its inputs by content; a short form is next
+to each predictions file. A later command with different inputs refuses and names what changed, or
+with ``--fresh`` redoes the stages concerned. Existing output is replaced only when the new stage
+begins, so an interruption before that loses nothing, and the records remain.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mathtune.storage import damaged, read_json, remove, write_json
 log = logging.getLogger(__name__)
 
 STAGES = ("base", "train", "tuned")
-"""In the order of the work; what comes of ``train`` goes into ``tuned``."""
+"""In order; ``tuned`` depends on the output of ``train``."""
 
 _EVENTS = {"base": "base was measured", "train": "training began", "tuned": "tuned was measured"}
 
@@ -40,15 +40,15 @@ Stale = list[tuple[str, Difference]]
 
 @dataclass
 class Binding:
-    """The stages of a run, what they were made of, and what they would be made of now.
+    """The stages of a run, what they were made from, and what they would be made from now.
 
     Attributes:
         run: The run folder.
-        recipe: As it is asked for now.
+        recipe: The current recipe.
         splits: Today's problems; empty where they are not on this machine.
         shots: Solved examples in the prompts.
         results: The figures.
-        writes: Whether the folder is worked in, or only looked at.
+        writes: Whether the folder is written to, or only read.
     """
 
     run: Run
@@ -58,7 +58,7 @@ class Binding:
     results: Results
     writes: bool = True
     _redo: dict[str, bool] = field(default_factory=dict)
-    """Stages to do again → whether their answers can be kept and only be graded again."""
+    """Stages to redo → whether their answers can be kept and only graded again."""
 
     @cached_property
     def _current(self) -> CurrentInputs:
@@ -68,26 +68,26 @@ class Binding:
     # --- What a command calls --------------------------------------------------------------------
 
     def check(self, own: Sequence[str], *, fresh: bool) -> None:
-        """Refuse changed inputs, or with ``fresh`` plan what is redone; then adopt the recipe.
+        """Refuse changed inputs, or with ``fresh`` plan what to redo; then adopt the recipe.
 
         Args:
             own: The stages that this command does.
-            fresh: Redo those that stand on other inputs, and what depends on them.
+            fresh: Redo those whose inputs changed, and what depends on them.
 
         Raises:
-            RunError: Inputs changed; the message names all that did, and the ways on.
+            RunError: Inputs changed; the message names all of them, and the options.
         """
         self._redo = ranks.from_first(lambda: self._check(own, fresh))
         if ranks.is_first():
             for change in self.run.changes:
                 log.info(
-                    f"going on with {change.key}={change.after_in_words} "
+                    f"continuing with {change.key}={change.after_in_words} "
                     f"(before: {change.before_in_words})"
                 )
             self.run.adopt(self.recipe)
 
     def is_done(self, stage: str) -> bool:
-        """Return whether a stage's output is there and can be taken over."""
+        """Return whether a stage's output exists and can be reused."""
         if stage in self._redo:
             return False
         if stage == "train":
@@ -95,20 +95,20 @@ class Binding:
         return self.run.is_done(stage) and self.results.has(stage)
 
     def begin(self, stage: str) -> None:
-        """Record what a stage is made of, as its model is loaded; clear what it replaces.
+        """Record what a stage is made from, as its model is loaded; clear what it replaces.
 
         Raises:
-            RunError: Part of its output is there and was made of something else.
+            RunError: Part of its output exists and was made from something else.
         """
         ranks.from_first(lambda: self._begin(stage))
         self._redo.pop(stage, None)
 
     def finish(self, stage: str) -> None:
-        """Note that a stage is done; a model that was measured before it is measured again."""
+        """Mark a stage as done; after training, figures of a former tuned model are cleared."""
         ranks.from_first(lambda: self._finish(stage))
 
     def verify(self) -> None:
-        """Refuse to show outputs of which the inputs, as far as they are here, have changed.
+        """Refuse to show outputs whose inputs, as far as they are here, have changed.
 
         Raises:
             RunError: Some have.
@@ -117,7 +117,7 @@ class Binding:
         if stale:
             stages = _listed([stage for stage in STAGES if any(s == stage for s, _ in stale)])
             raise RunError(
-                f"run folder {self.run.folder}: {_in_words(stale)}; give the command that made the "
+                f"run folder {self.run.folder}: {_changes(stale)}; give the command that made the "
                 f"run with --fresh to redo {stages}, or with another --run-dir"
             )
         for stage in unchecked:
@@ -142,7 +142,7 @@ class Binding:
             raise RunError(self._refusal(stale, order, own))
         for stage in unchecked:
             if stage not in redo:
-                log.info(f"{_unchecked(stage)}; it is taken over, and --fresh would redo it")
+                log.info(f"{_unchecked(stage)}; it is reused; --fresh would redo it")
         if unchecked:
             self.run.note(unchecked=[stage for stage in unchecked if stage not in redo])
         if fresh:
@@ -155,20 +155,20 @@ class Binding:
         }
 
     def _refusal(self, stale: Stale, order: Sequence[str], own: Sequence[str]) -> str:
-        way = f"give --fresh to redo {_listed(order)}" if order else "give --fresh to go on with it"
+        way = f"give --fresh to redo {_listed(order)}" if order else "give --fresh to continue"
         if not set(order) <= set(own):
-            way = f"redo {_listed(order)} by mathtune run with --fresh"
+            way = f"redo {_listed(order)} with mathtune run --fresh"
         return (
-            f"run folder {self.run.folder}: {_in_words(stale)}; {way}, or choose another --run-dir"
+            f"run folder {self.run.folder}: {_changes(stale)}; {way}, or choose another --run-dir"
         )
 
     def _say_what_is_redone(self, stale: Stale, order: Sequence[str]) -> None:
         if not order:
-            log.info("--fresh: nothing that was done has other inputs now, so nothing is redone")
+            log.info("--fresh: no finished stage has changed inputs, so nothing is redone")
             return
-        why = f" ({_in_words(stale)})" if stale else ""
+        why = f" ({_changes(stale)})" if stale else ""
         log.info(f"--fresh: {_listed(order)} will be redone{why}")
-        log.info("what is there now is replaced stage by stage, when the new stage begins")
+        log.info("existing output is replaced stage by stage, as each new stage begins")
 
     def _stale(self) -> tuple[Stale, list[str]]:
         """Return what changed since each stage that has output, and the stages without a record."""
@@ -221,11 +221,11 @@ class Binding:
             self._clear(stage, keep_answers=self._redo[stage])
             if stage == "train":
                 self._clear("tuned")
-        elif changed := self._changed(stage):  # as far as only the loaded model shows
+        elif changed := self._changed(stage):  # as only the loaded model can show
             stale = [(stage, each) for each in changed]
             raise RunError(self._refusal(stale, [stage], [stage]))
         elif self._has_output(stage) and self._record(stage) is None:
-            return  # begun by an earlier version: the rest is of today, but not the whole
+            return  # begun by an earlier version, so only the rest was made with today's inputs
         now = self._current.of(stage)
         self.run.inputs(stage).parent.mkdir(exist_ok=True)
         write_json(self.run.inputs(stage), now.to_json())
@@ -246,7 +246,7 @@ class Binding:
             self._clear("tuned")
 
     def _clear(self, stage: str, *, keep_answers: bool = False) -> None:
-        """Remove what a stage has left; with ``keep_answers`` only grade it again."""
+        """Remove a stage's output; with ``keep_answers`` only grade it again."""
         self.run.forget_stage(stage)
         if stage == "train":
             run = self.run
@@ -269,7 +269,7 @@ def _unchecked(stage: str) -> str:
     return f"{what} was begun by an earlier version and cannot be checked against its inputs"
 
 
-def _in_words(stale: Stale) -> str:
+def _changes(stale: Stale) -> str:
     """Return what changed, and since when, as one clause for each such event."""
     events: dict[Difference, list[str]] = {}
     for stage, difference in stale:

@@ -24,7 +24,7 @@ from mathtune.records import PredictionRow
 from mathtune.run_paths import RunPaths
 
 ALLOWABLE = ("problems", "prompts", "decoding")
-"""What may differ between two files where it is said so in ``allow_different``."""
+"""What may differ between two files if ``allow_different`` names it."""
 
 
 def compare(
@@ -43,11 +43,11 @@ def compare(
         labels: Their names.
         allow_different: What of ``ALLOWABLE`` may differ. With ``problems`` only those that both
             sides have are compared, and the others are counted.
-        confidence: Of the intervals.
+        confidence: Confidence of the intervals.
 
     Raises:
         DataError: If problems, prompts or decoding differ and this was not allowed, a gold answer
-            differs, no problem is common, or rows are not those of one whole evaluation.
+            differs, no problem is common, or rows are not those of one complete evaluation.
         ConfigError: If ``allow_different`` names something unknown.
     """
     unknown = [name for name in allow_different if name not in ALLOWABLE]
@@ -99,10 +99,10 @@ def compare(
 
 
 def predictions_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the predictions files that are meant: of one run folder, those of base and tuned.
+    """Return the predictions files to compare: of one run folder, those of base and tuned.
 
     Raises:
-        ConfigError: If the run folder has not both, or one of several paths is a folder.
+        ConfigError: If the run folder lacks one of them, or one of several paths is a folder.
     """
     files = list(paths)
     if len(files) == 1 and files[0].is_dir():
@@ -133,19 +133,21 @@ def compare_files(
 
     Args:
         paths: At least two files, each one that ``mathtune grade`` takes.
-        labels: Their names; without them the file names, where those are equal with the run
-            folder's name before them, or else whole paths.
-        allow_different: As for ``compare``; so are the other arguments and what is raised.
-        confidence: Of the intervals.
+        labels: Their names; by default the file names, preceded by the run folder's name where
+            those are equal, or else whole paths.
+        allow_different: As for ``compare``, which also lists the errors.
+        confidence: Confidence of the intervals.
     """
     if len(paths) < 2:
         raise ConfigError(
-            f"a comparison needs two predictions files and {len(paths)} is given; add the other"
+            f"a comparison needs two predictions files, but {len(paths)} is given; add the other"
         )
     if labels is None:
         labels = _names(paths)
     if len(labels) != len(paths):
-        raise ConfigError(f"{len(labels)} labels given for {len(paths)} files; give one a file")
+        raise ConfigError(
+            f"{len(labels)} labels given for {len(paths)} files; give one label per file"
+        )
     files = read_sides([Path(path) for path in paths])
     first, *others = files
     comparisons = [
@@ -166,7 +168,7 @@ def compare_files(
 
 
 def _names(paths: Sequence[str | Path]) -> list[str]:
-    """Name files as shortly as tells them apart."""
+    """Return the shortest names that tell the files apart."""
     stems = [Path(path).stem for path in paths]
     in_runs = [
         f"{Path(path).absolute().parent.parent.name}/{stem}"
@@ -197,11 +199,11 @@ def _difference(pairs: Sequence[Pair], confidence: float) -> Difference:
 def _differences(
     pairs: Sequence[Pair], left_out: tuple[int, int], labels: tuple[str, str]
 ) -> dict[str, str]:
-    """Return in words what of ``ALLOWABLE`` differs; a differing gold answer is never allowed."""
+    """Return as text what of ``ALLOWABLE`` differs; a differing gold answer is never allowed."""
     found = {}
     if any(left_out):
         found["problems"] = (
-            f"of their problems {left_out[0]} are only in {labels[0]}, {left_out[1]} only in "
+            f"{left_out[0]} of their problems are only in {labels[0]}, {left_out[1]} only in "
             f"{labels[1]} and {len(pairs)} in both"
         )
     for pair in pairs:
@@ -216,7 +218,7 @@ def _differences(
         styles = (pairs[0].before["style"], pairs[0].after["style"])
         why = f"styles {styles[0]} and {styles[1]}"
         if styles[0] == styles[1]:
-            why = f"both in style {styles[0]}, with other solved examples or another template"
+            why = f"both in style {styles[0]}, with different solved examples or another template"
         found["prompts"] = f"{prompts} of {len(pairs)} prompts differ ({why})"
     one, other = known_decoding(pairs[0].before, pairs[0].after) if pairs else ({}, {})
     if one != other:

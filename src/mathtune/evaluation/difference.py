@@ -1,4 +1,4 @@
-"""What a comparison found, and how it is said in plain words."""
+"""What a comparison found, and its wording in plain English."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mathtune.records import PredictionRow
 from mathtune.text.visible import visible_line
 
 _LONGEST = 80
-"""So many characters of a name in a table."""
+"""Longest name in a table, in characters."""
 
 INTERVAL_METHOD = "paired score (Tango 1998)"
-"""How the interval of a difference is found, as reports and ``results.json`` name it."""
+"""Method for the interval of a difference, as reports and ``results.json`` name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How often each side is right on the same problems, and what sets them apart.
+    """How often each side is right on the same problems, and how they differ.
 
     Attributes:
         n: Problems.
@@ -48,7 +48,7 @@ class Difference:
         low: Lower end of the paired score interval of ``difference`` (Tango 1998).
         high: Upper end.
         mcnemar_p: Two-sided p-value of McNemar's exact test.
-        holm_p: It, adjusted for the other tests made along with it; equal where there are none.
+        holm_p: ``mcnemar_p`` adjusted for the other tests made with it; equal where there are none.
     """
 
     n: int
@@ -75,13 +75,13 @@ class Comparison:
         labels: Names of the two sides.
         set: Label of the problem set.
         calculator: Whether the calculator was on; None where the sides differ in it.
-        samples: Samples a problem on either side; above 1 the majority's answer was compared.
+        samples: Samples per problem on either side; above 1 the majority's answer was compared.
         overall: The difference over all problems.
         by_type: The difference for each type of problem that the set knows.
         pairs: All problems, in the first side's order.
         left_out: Problems that only the first, and only the second side has.
         differing: Which of ``ALLOWABLE`` differ, allowed by the caller.
-        confidence: Of the intervals; the tests are at one minus it.
+        confidence: Confidence of the intervals; the tests are at one minus it.
         smallest_detectable_difference: What this many problems show in 4 of 5 cases.
         tests: How many comparisons ``overall.holm_p`` is adjusted for.
     """
@@ -110,9 +110,9 @@ class Comparison:
         return tuple(pair for pair in self.pairs if pair.lost)
 
     def result(self) -> dict[str, Any]:
-        """Return the ``comparisons[]`` object of ``results.json``; the sides go by their labels.
+        """Return the ``comparisons[]`` object of ``results.json``, keyed by the sides' labels.
 
-        They also stand, with intervals, as ``before`` and ``after``.
+        Both sides are also there, with intervals, as ``before`` and ``after``.
         """
         before, after = self.labels
         return {
@@ -145,9 +145,9 @@ class Comparison:
 
 
 def verdict(comparison: Comparison) -> str:
-    """Return what was found in one sentence, a loss or no finding as plainly as a gain.
+    """Return the finding in one sentence, a loss or no finding as plainly as a gain.
 
-    Where the two sides differ in more than the model, a second sentence says in what.
+    If the sides differ in more than the model, a second sentence says in what.
     """
     sentence = _finding(comparison)
     if not comparison.differing:
@@ -174,7 +174,7 @@ def _finding(comparison: Comparison) -> str:
             f"{subject} {verb} {measure} on {c.set} from {old} to {new} ({numbers}): a real {kind}."
         )
     detectable = (
-        "with so many, a true difference under about "
+        "with that many, a true difference under about "
         f"{_hundredfold(c.smallest_detectable_difference)} points may well go unseen"
     )
     if found.gained == found.lost == 0:
@@ -194,8 +194,9 @@ def _finding(comparison: Comparison) -> str:
 def table(comparisons: Sequence[Comparison]) -> str:
     """Return comparisons against one first side as a Markdown table, with the verdicts below.
 
-    Its columns are aligned, so that it can be read as it is. The last says which true difference,
-    in points, so many problems would show in 4 of 5 cases. A last line names interval and test.
+    Its columns are aligned, so that it can be read as plain text. The last says which true
+    difference, in points, this many problems would show in 4 of 5 cases. A last line names interval
+    and test.
     """
     first = comparisons[0]
     head = ["", "n", "exact match", *_difference_heads(first), "detectable"]

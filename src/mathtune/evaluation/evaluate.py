@@ -1,9 +1,9 @@
-"""Engine and grader → rows, which a kill at any moment does not lose.
+"""Engine and grader → rows, which survive a kill at any moment.
 
 Each completion is graded and appended to the predictions file as it comes. Started again,
-``evaluate`` keeps what stands there, asks the engine for the rest, and puts the rows in problem
+``evaluate`` keeps the saved rows, asks the engine for the rest, and puts the rows in problem
 order at the end: the file equals that of an uninterrupted evaluation byte for byte. Several ranks
-share the problems out and end with the same file (``parts.py``).
+share the problems and end with the same file (``predictions/rank_files.py``).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Counts:
 
     Attributes:
         generated: Completions made now.
-        resumed: Rows that stood in the file already.
-        reused: Rows taken over from the evaluation given as ``reuse``.
-        torn: Last lines cut off by an interruption, a rank one at most, and made again.
+        resumed: Rows that were in the file already.
+        reused: Rows copied from the evaluation given as ``reuse``.
+        torn: Last lines cut off by an interruption, at most one per rank, and made again.
     """
 
     generated: int = 0
@@ -83,8 +83,8 @@ class Evaluation:
 
         Args:
             predictions: Path of the rows to name in it, relative to the run folder.
-            perplexity: Of the same model on the same set, where it was measured.
-            confidence: Of all intervals.
+            perplexity: Perplexity of the same model on the same set, if measured.
+            confidence: Confidence of all intervals.
         """
         return summarise(
             self.rows,
@@ -108,26 +108,26 @@ def evaluate(
     on_row: Callable[[PredictionRow], None] = lambda row: None,
     reuse: Evaluation | None = None,
 ) -> Evaluation:
-    """Generate, grade and save what is not saved yet, and return all rows.
+    """Generate, grade and save what is missing, and return all rows.
 
     Args:
         engine: What continues the prompts.
-        problems: What is asked.
-        prompts: One prompt a problem in the same order, or a function that makes it.
+        problems: The problems to ask.
+        prompts: One prompt per problem in the same order, or a function that makes it.
         decoding: How to decode.
-        path: The predictions file; its folder is made where missing.
+        path: The predictions file; its folder is created if missing.
         style: Name of the prompt style, for the record.
         model: Label of the model, for the record.
         on_row: Called with every row, those kept from an earlier start first, then as they come
             from this rank.
         reuse: An evaluation of the same model, greedy and equal but for the calculator. A
             completion that never opens a ``<<`` annotation (calculator off), or into which nothing
-            was inserted (calculator on), is the same under both settings and is taken over.
+            was inserted (calculator on), is the same under both settings and is reused.
 
     Raises:
         DataError: If there are no problems, two with the same id, or prompts that do not fit them.
-        RunError: If the file holds rows of another question, prompt or decoding, if ``reuse`` does
-            not fit, or if the engine returns too little or what was not asked for.
+        RunError: If the file holds rows of a different question, prompt or decoding, if ``reuse``
+            does not fit, or if the engine returns too little or what was not asked for.
         DiskError: If a row could not be written; the rows before it are saved.
     """
     path = Path(path)
@@ -150,7 +150,7 @@ def evaluate(
         if reusable:
             log.info(
                 f"{len(reusable):,} answers are the same with the calculator "
-                f"{'on' if decoding.calculator else 'off'} and are taken over; the others are asked"
+                f"{'on' if decoding.calculator else 'off'} and are reused; the others are asked"
             )
         with RowWriter(own_part(path)) as writer:
 
@@ -196,7 +196,7 @@ def _generate(
     add: Callable[[Key, PredictionRow], None],
     path: Path,
 ) -> None:
-    """Ask the engine for this rank's share of what ``rows`` lacks, adding each row as it comes."""
+    """Have the engine make this rank's share of missing rows, adding each row as it comes."""
     prompts = ranks.share(plan.missing(rows))
     if not prompts:
         return

@@ -15,7 +15,7 @@ from mathtune.records import Problem, StopReason
 
 
 class InterruptibleModel(Evaluable, Protocol):
-    """A model in training, whose decoding can be broken off."""
+    """A model in training, whose decoding can be interrupted."""
 
     def engine(self, interrupted: Callable[[], bool] = ...) -> Engine:
         """Return an engine that gives no further completion once it is interrupted."""
@@ -28,10 +28,10 @@ def validation_exact_match(
     config: EvalConfig,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> float:
-    """Return the share of problems that the model as it is now solves, greedily.
+    """Return the share of problems that the current model solves with greedy decoding.
 
     The calculator is as in the headline figures of ``config``. The model's training mode and the
-    state of random generators are left as they were. The problems are shared out over the ranks,
+    state of random generators are left as they were. The problems are divided among the ranks,
     each of which needs the whole model.
 
     Raises:

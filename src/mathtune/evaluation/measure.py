@@ -23,7 +23,7 @@ from mathtune.runs import Run
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 30.0
-"""Between lines on how far an evaluation is, where no bar is seen."""
+"""Seconds between progress lines of an evaluation, where no bar is shown."""
 
 SECONDS_OF_KEPT_ROWS = 1.0
 
@@ -36,7 +36,7 @@ class PromptRenderer(Protocol):
     shots: tuple[Problem, ...]
 
     def prompt(self, question: str, problem_id: str = "") -> Prompt:
-        """Return what the model is prompted with for a question."""
+        """Return the prompt for a question."""
         ...
 
     def visible(self, prompt: Prompt) -> str:
@@ -45,7 +45,7 @@ class PromptRenderer(Protocol):
 
 
 class Evaluable(Protocol):
-    """A model that can be asked."""
+    """A model that can be evaluated."""
 
     def engine(self) -> Engine:
         """Return an engine that decodes with the model as it is now."""
@@ -58,7 +58,7 @@ class Evaluable(Protocol):
 
 @runtime_checkable
 class ScoresTokens(Protocol):
-    """A model that also says how likely a text is."""
+    """A model that also returns how likely a text is."""
 
     def renderer(self, *, shots: Sequence[Problem] = ()) -> Renderer:
         """Return the renderer of its prompts and examples."""
@@ -70,9 +70,9 @@ class ScoresTokens(Protocol):
 
 
 def settings(config: EvalConfig) -> tuple[bool, ...]:
-    """Return the calculator settings that are measured, the headline's first.
+    """Return the calculator settings to measure, the headline's first.
 
-    Only the engine in this process can put in a result while the model writes.
+    Only the engine in this process can insert a result while the model writes.
     """
     if config.engine != "hf":
         return (False,)
@@ -88,7 +88,7 @@ def decoding_of(config: EvalConfig, renderer: PromptRenderer, *, calculator: boo
 def measured_decoding(
     config: EvalConfig, renderer: PromptRenderer, *, calculator: bool, seed: int
 ) -> Decoding:
-    """Return decoding as a recipe measures by it: sampled where it has a temperature."""
+    """Return the decoding a recipe measures with: sampled if it sets a temperature."""
     greedy = decoding_of(config, renderer, calculator=calculator)
     if config.temperature == 0:
         return greedy  # without a seed: greedy runs of two seeds can be compared
@@ -129,8 +129,8 @@ def measure(
         label: ``base`` or ``tuned``.
         test_sets: The first is the headline.
         run: The run folder.
-        config: How to decode.
-        seed: Of sampling.
+        config: Decoding and limits.
+        seed: Sampling seed.
         shots: Solved problems shown before each question; perplexity is measured without them.
     """
     engine, asking = model.engine(), model.renderer(shots=shots)
@@ -185,11 +185,11 @@ def measure(
 
 
 def _left_out(engine: Engine, config: EvalConfig, *, scored: bool) -> Iterator[str]:
-    """Say what the engine cannot measure."""
+    """Yield what the engine cannot measure."""
     if len(settings(config)) == 1:
-        yield f"the {engine.name} engine has no calculator: measured without it only"
+        yield f"the {engine.name} engine has no calculator: measured without it"
     if config.perplexity and not scored:
-        yield f"the {engine.name} engine gives no perplexity: not measured"
+        yield f"the {engine.name} engine computes no perplexity: not measured"
 
 
 def answer_example(
@@ -241,7 +241,7 @@ def _work(test_set: ProblemSet, decoding: Decoding) -> str:
 
 
 class _Count:
-    """Moves a bar with each row; where no bar is seen, a line now and then says the same."""
+    """Moves a bar with each row; where no bar is shown, logs a line now and then."""
 
     def __init__(self, bar: progress.Bar, total: int) -> None:
         self._bar, self._total, self._done, self._right = bar, total, 0, 0

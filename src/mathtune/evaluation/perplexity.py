@@ -22,20 +22,20 @@ from mathtune.records import Example
 from mathtune.storage import replace_file
 
 Scorer = Callable[[Sequence[Example]], Iterable[Sequence[float | None]]]
-"""Examples → one natural log-probability a token of ``ids``, given the tokens before it.
+"""Examples → one natural log-probability per token of ``ids``, given the tokens before it.
 
 The first token has nothing before it; its value is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Perplexity:
-    """Of one model on one set of solved problems.
+    """Perplexities of one model on one set of solved problems.
 
     Attributes:
         completion: Over the tokens after the prompt, EOS included.
         whole_text: Over all tokens but the first.
-        completion_tokens: Number of tokens in the one, and
-        whole_text_tokens: in the other.
+        completion_tokens: Number of tokens in the former.
+        whole_text_tokens: Number of tokens in the latter.
     """
 
     completion: float
@@ -51,13 +51,13 @@ class Perplexity:
 def perplexity(examples: Sequence[Example], scorer: Scorer) -> Perplexity:
     """Score examples and return both perplexities.
 
-    What counts as completion goes by ``Example.prompt_tokens``, not by the loss mask, so the figure
-    means the same for a model that was trained on whole texts.
+    ``Example.prompt_tokens`` sets what counts as completion, not the loss mask, so the figure means
+    the same for a model that was trained on whole texts.
 
     Raises:
         DataError: If there is no example, or none has a token after its prompt.
-        ModelError: If the scorer returns another number of examples or tokens than it was given, or
-            a value that is no log-probability.
+        ModelError: If the scorer returns more or fewer examples or tokens than it was given, or a
+            value that is not a log-probability.
     """
     completion: list[float] = []
     prompt: list[float] = []
@@ -66,7 +66,7 @@ def perplexity(examples: Sequence[Example], scorer: Scorer) -> Perplexity:
             raise ModelError(
                 f"the scorer returned {len(logprobs or ())} log-probabilities for "
                 f"{len(example.ids) if example else 0} tokens of problem "
-                f"{example.problem_id if example else None!r}; it must return one a token"
+                f"{example.problem_id if example else None!r}; it must return one per token"
             )
         for position in range(1, len(logprobs)):
             value = logprobs[position]
@@ -81,7 +81,7 @@ def perplexity(examples: Sequence[Example], scorer: Scorer) -> Perplexity:
             f"{len(examples)} examples have no token after their prompt; "
             "perplexity needs solved problems"
         )
-    # fsum is exact whatever the order, and sums of sums would not be.
+    # fsum is exact in any order; sums of sums would not be.
     return Perplexity(
         completion=_perplexity(math.fsum(completion), len(completion)),
         whole_text=_perplexity(math.fsum(prompt + completion), len(prompt) + len(completion)),
@@ -91,10 +91,10 @@ def perplexity(examples: Sequence[Example], scorer: Scorer) -> Perplexity:
 
 
 def saved_perplexity(predictions: Path, examples: Sequence[Example], scorer: Scorer) -> Perplexity:
-    """Return what was measured on just these tokens before, or measure it and save it.
+    """Return the saved measurement of exactly these tokens, or measure and save it.
 
-    It is kept beside the predictions file, as that is by one model alone, in
-    ``FILE.perplexity.json``. A file that cannot be read or is of other tokens is written anew.
+    It is kept next to the predictions file, which is of one model, in ``FILE.perplexity.json``. A
+    file that is unreadable or of different tokens is replaced.
 
     Raises:
         DiskError: If it could not be saved; otherwise as ``perplexity``.

@@ -37,7 +37,7 @@ class Preview:
         tokens: The fewest and the most tokens that a prompt has; None where a server counts them.
         context: How many tokens the model's context holds, where that is known.
         decoding: As in the headline figures.
-        calculator: The settings that are measured, the headline's first.
+        calculator: The settings to measure, the headline's first.
         first: The first prompts.
     """
 
@@ -52,15 +52,15 @@ class Preview:
     first: tuple[ShownPrompt, ...]
 
     def lines(self) -> Iterator[str]:
-        """Yield the preview for people, the prompts between rules and to the letter."""
-        lengths = "tokens are the server's to count"
+        """Yield the preview for people, prompts verbatim between rules."""
+        lengths = "the server counts tokens"
         if self.tokens is not None:
             lengths = f"prompts of {self.tokens[0]:,} to {self.tokens[1]:,} tokens"
         yield f"set {self.set}: {self.problems:,} problems, {lengths}"
         yield f"style {self.style}, {len(self.shots)} solved examples" + (
             f": {' '.join(self.shots)}" if self.shots else ""
         )
-        yield _in_words(self.decoding, self.calculator)
+        yield _decoding_text(self.decoding, self.calculator)
         if self.tokens is not None:
             context = "" if self.context is None else f"; the model's context has {self.context:,}"
             yield (
@@ -103,14 +103,14 @@ def preview_set(
     )
 
 
-def _in_words(decoding: Decoding, calculator: tuple[bool, ...]) -> str:
+def _decoding_text(decoding: Decoding, calculator: tuple[bool, ...]) -> str:
     how = "greedy"
     if decoding.temperature > 0:
         how = (
-            f"{decoding.samples} samples a problem at temperature {decoding.temperature:g}, "
+            f"{decoding.samples} samples per problem at temperature {decoding.temperature:g}, "
             f"top-p {decoding.top_p:g}, seed {decoding.seed}"
         )
-    stop = " or ".join(map(repr, decoding.stop)) or "nothing but the end"
+    stop = " or ".join(map(repr, decoding.stop)) or "the end of the text only"
     first, *then = ("on" if setting else "off" for setting in calculator)
     return (
         f"decoding: {how}, at most {decoding.max_new_tokens:,} new tokens, stopped by {stop}; "

@@ -1,4 +1,4 @@
-"""What an evaluation asks for, and which saved rows answer just that."""
+"""What an evaluation asks for, and which saved rows answer exactly that."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ERROR_NAMES = {
     ErrorKind.REASONING: "reasoning",
     ErrorKind.FORMAT: "format",
 }
-"""What a row's ``error`` says."""
+"""Values of a row's ``error``."""
 
 
 def decoding_fields(decoding: Decoding) -> dict[str, Any]:
-    """Return what a row says of a decoding: all that can change a completion's text."""
+    """Return a row's record of a decoding: everything that can change a completion's text."""
     return {
         "max_new_tokens": decoding.max_new_tokens,
         "temperature": decoding.temperature,
@@ -54,13 +54,13 @@ class EvaluationRequest:
         if [prompt.problem_id for prompt in made] != [p.id for p in problems.problems]:
             raise DataError(
                 f"set {problems.label!r} has {len(problems)} problems and {len(made)} prompts, "
-                "whose problem ids do not agree; give one prompt a problem in the same order"
+                "whose problem ids do not agree; give one prompt per problem in the same order"
             )
         self._prompts = {prompt.problem_id: prompt for prompt in made}
         if len(self._prompts) < len(made):
             raise DataError(
-                f"set {problems.label!r} holds {len(made) - len(self._prompts)} problems a second "
-                "time; drop the copies, which would count double"
+                f"set {problems.label!r} repeats {len(made) - len(self._prompts)} problems; "
+                "drop the copies, which would be counted twice"
             )
         self.decoding = decoding
         self._shared: dict[str, dict[str, Any]] = {
@@ -103,7 +103,7 @@ class EvaluationRequest:
         """Return saved rows by key.
 
         Raises:
-            RunError: If a row answers anything else than is asked.
+            RunError: If a row answers anything that is not asked.
         """
         rows: dict[Key, PredictionRow] = {}
         for row in saved:
@@ -112,32 +112,31 @@ class EvaluationRequest:
                 raise RunError(
                     f"{path} holds problem {key[0]!r} sample {key[1]}, which is not among the "
                     f"{len(self._shared)} problems and {self.decoding.samples} samples asked for; "
-                    "delete the file to evaluate anew, or name another one"
+                    "delete the file to evaluate again, or name another one"
                 )
             differing = self._differing(row)
             if differing:
                 name, there = differing[0], dict[str, object](row)
                 raise RunError(
-                    f"{path} holds rows with {', '.join(differing)} other than asked for "
+                    f"{path} holds rows with {', '.join(differing)} that differ from the request "
                     f"({name}: {there[name]!r} there, {self._shared[key[0]][name]!r} now); delete "
-                    "the file to evaluate anew, or go back to the former settings"
+                    "the file to evaluate again, or restore the former settings"
                 )
             if rows.setdefault(key, row) != row:
                 raise RunError(
                     f"{path} holds two different rows for problem {key[0]!r} sample {key[1]}; two "
-                    "evaluations wrote to it at once. Delete the file to evaluate anew"
+                    "evaluations wrote to it at once. Delete the file to evaluate again"
                 )
         return rows
 
     def reusable(self, others: Sequence[PredictionRow]) -> dict[Key, PredictionRow]:
-        """Return those rows of the other calculator setting that would be the same under this one.
+        """Return the rows of the other calculator setting that would be the same under this one.
 
         Without a ``<<`` the calculator, switched on, never starts; where it inserted nothing,
         switching it off changes nothing. Either holds for greedy decoding of one model.
 
         Raises:
-            RunError: If a row was decoded otherwise than asked, the calculator aside, or not
-                greedily.
+            RunError: If a row was decoded differently (except for the calculator), or not greedily.
         """
         wanted = decoding_fields(self.decoding)
         rows: dict[Key, PredictionRow] = {}
@@ -157,7 +156,7 @@ class EvaluationRequest:
         return rows
 
     def missing(self, rows: Mapping[Key, PredictionRow]) -> list[Prompt]:
-        """Return the prompts of all problems of which a sample is missing, in problem order."""
+        """Return the prompts of all problems with a missing sample, in problem order."""
         ids = dict.fromkeys(key[0] for key in self.keys if key not in rows)
         return [self._prompts[id_] for id_ in ids]
 
@@ -167,7 +166,7 @@ class EvaluationRequest:
 
 
 def verdict_fields(completion: str, gold: str, answer: str, stop_reason: str) -> dict[str, Any]:
-    """Grade a completion and return what a row says of it."""
+    """Grade a completion and return a row's fields about it."""
     # Their own gold parsing knows only GSM8K's marker; a solution in prose would never match.
     published_gold = answer if "####" in answer else gold
     verdict = grade(completion, gold, finished=stop_reason != StopReason.LENGTH.value)

@@ -23,7 +23,7 @@ class Results:
 
     @classmethod
     def open(cls, run: Run, config: EvalConfig, test_sets: Sequence[ProblemSet]) -> Results:
-        """Read what earlier stages of this run have left, or start empty."""
+        """Read what earlier stages of this run have saved, or start empty."""
         return cls(run, ranks.from_first(lambda: cls._read(run, config, test_sets)))
 
     @staticmethod
@@ -43,7 +43,7 @@ class Results:
 
     @classmethod
     def look(cls, run: Run) -> Results:
-        """Read what is there, to look at it only; empty where there is nothing.
+        """Read the file without changing it; empty if there is none.
 
         Raises:
             RunError: ``results.json`` is damaged.
@@ -52,14 +52,14 @@ class Results:
         return cls(run, _whole(path, ()) if path.exists() else {})
 
     def has(self, model: str) -> bool:
-        """Return whether a model's figures are here and the predictions behind them as well."""
+        """Return whether a model's figures and the predictions behind them are here."""
         found = [old for old in self.data["evaluations"] if old["model"] == model]
         return bool(found) and ranks.from_first(
             lambda: all((self.run.folder / old["predictions"]).is_file() for old in found)
         )
 
     def add(self, evaluations: list[dict[str, Any]], answers: list[dict[str, Any]]) -> None:
-        """Keep a model's figures and its answers to the example, in place of older ones."""
+        """Keep a model's figures and its answers to the example, replacing older ones."""
         models = {evaluation["model"] for evaluation in evaluations}
         others = [old for old in self.data["evaluations"] if old["model"] not in models]
         self.data["evaluations"] = others + evaluations
@@ -68,7 +68,7 @@ class Results:
         self._save()
 
     def drop(self, model: str) -> None:
-        """Forget a model's figures, and the comparisons that they went into."""
+        """Remove a model's figures, and the comparisons that used them."""
         left = [old for old in self.data["evaluations"] if old["model"] != model]
         answers = self.data["example"]["answers"]
         self.data["example"]["answers"] = [old for old in answers if old["model"] != model]
@@ -84,7 +84,7 @@ class Results:
     def headline(self) -> dict[str, Any]:
         """Return the figures that ``--json`` prints, as far as they are known.
 
-        ``base.exact_match`` stands both as a nested object and under its dotted name.
+        ``base.exact_match`` is there both as a nested object and under its dotted name.
         """
         where = self.data["headline"]
         figures: dict[str, Any] = {"run_dir": str(self.run.folder), **where}
@@ -112,7 +112,7 @@ def _whole(path: Path, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def shape_fault(data: Mapping[str, Any]) -> str | None:
-    """Return what keeps an object from being what ``results.json`` holds, or None."""
+    """Return why an object is not valid for ``results.json``, or None."""
     kinds = {"headline": dict, "evaluations": list, "comparisons": list, "example": dict}
     for key, kind in kinds.items():
         if not isinstance(data.get(key, kind()), kind):
@@ -120,7 +120,7 @@ def shape_fault(data: Mapping[str, Any]) -> str | None:
     for key, needed in (("evaluations", _OF_EVALUATION), ("comparisons", _OF_COMPARISON)):
         for each in data.get(key, ()):
             if not isinstance(each, dict) or not needed <= set(each):
-                return f"one of its {key} is not whole"
+                return f"one of its {key} is incomplete"
     answers = data.get("example", {}).get("answers", [])
     if not isinstance(answers, list) or not all(isinstance(each, dict) for each in answers):
         return "the answers to the example are not a list of objects"

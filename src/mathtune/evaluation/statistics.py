@@ -32,9 +32,10 @@ def wilson(correct: float, n: int, confidence: float = 0.95) -> Interval:
     (Wald) collapses to a point.
 
     Args:
-        correct: Successes, 0 to ``n``. Need not be whole: the mean over several samples of a
-            problem varies less than one try does, so the interval is then rather too wide.
-        n: Tries. With none the interval is 0 to 1.
+        correct: Successes, 0 to ``n``. Need not be an integer: the mean over several samples of a
+            problem varies less than one try does, so the interval is then too wide rather than too
+            narrow.
+        n: Tries. With 0 the interval is 0 to 1.
         confidence: For example 0.95.
 
     Raises:
@@ -49,7 +50,7 @@ def wilson(correct: float, n: int, confidence: float = 0.95) -> Interval:
     centre = rate + z * z / (2 * n)
     spread = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    # At the ends the exact bounds are 0 and 1; rounding must not put them a hair beside.
+    # At the ends the exact bounds are 0 and 1; rounding must not shift them.
     low = 0.0 if correct == 0 else (centre - spread) / scale
     high = 1.0 if correct == n else (centre + spread) / scale
     return Interval(low, high)
@@ -58,8 +59,8 @@ def wilson(correct: float, n: int, confidence: float = 0.95) -> Interval:
 def mcnemar_exact(gained: int, lost: int) -> float:
     """Return the two-sided exact p-value that gains and losses are equally likely (McNemar 1947).
 
-    Of ``gained + lost`` discordant pairs, the smaller count is held against a fair coin. The sum is
-    done in whole numbers, so no count is too large; a p-value under 5e-324 is returned as 0.0.
+    Of ``gained + lost`` discordant pairs, the smaller count is compared with a fair coin. The sum
+    is done in integers, so no count is too large; a p-value under 5e-324 is returned as 0.0.
 
     Args:
         gained: Problems wrong before and right after.
@@ -80,10 +81,10 @@ def paired_score_interval(n: int, gained: int, lost: int, confidence: float = 0.
     """Return the score interval of the difference of two rates measured on the same ``n`` problems.
 
     Tango 1998, "Equivalence test and confidence interval for the difference in proportions for the
-    paired-sample design". It holds every difference that the score test does not reject at
-    ``1 - confidence``; at a difference of 0 this test is McNemar's without correction. Like
-    Wilson's interval it keeps its coverage where few answers change, and none at all still gives
-    an interval: 0 gained and 0 lost of 50 is -7.1 to +7.1 points.
+    paired-sample design". It holds every difference that the score test does not reject at ``1 -
+    confidence``; at a difference of 0 this test is McNemar's without correction. Like Wilson's
+    interval it keeps its coverage where few answers change, and gives one even where none does: 0
+    gained and 0 lost of 50 is -7.1 to +7.1 points.
 
     Args:
         n: Problems.
@@ -103,7 +104,8 @@ def paired_score_interval(n: int, gained: int, lost: int, confidence: float = 0.
     z = _two_sided_z(confidence)
 
     def score(difference: float) -> float:
-        # The likeliest rate of losses, were this the true difference: a root of a x² + b x + c.
+        # The maximum-likelihood rate of losses if this were the true difference:
+        # a root of a x² + b x + c.
         b = (2 * n - gained + lost) * difference - gained - lost
         c = -lost * difference * (1 - difference)
         root = math.sqrt(max(0.0, b * b - 8 * n * c))
@@ -121,7 +123,7 @@ def paired_score_interval(n: int, gained: int, lost: int, confidence: float = 0.
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values adjusted for having made several tests (Holm 1979), in the order given.
 
-    An adjusted value under 0.05 keeps the chance of even one false alarm among all under 5 %.
+    Rejecting at adjusted values under 0.05 keeps the chance of any false alarm under 5 %.
     """
     adjusted = [0.0] * len(p_values)
     largest = 0.0
@@ -150,14 +152,14 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
 def majority(answers: Sequence[Answer | None]) -> Answer | None:
     """Return the answer given most often (Wang et al. 2022, "Self-consistency"), or None.
 
-    None stands for a sample without a valid answer and never votes. Of answers given equally often
-    the one that came first wins, so the result depends on the samples' order alone.
+    None is a sample without a valid answer and never votes. Of equally frequent answers the first
+    one wins, so the result depends on the samples' order alone.
     """
     votes: dict[Answer, int] = {}
     for answer in answers:
         if answer is not None:
             votes[answer] = votes.get(answer, 0) + 1
-    # A dict keeps insertion order and max the first of equals: together the rule for ties.
+    # A dict keeps insertion order and max returns the first maximum: the rule for ties.
     return max(votes, key=lambda answer: votes[answer], default=None)
 
 
@@ -198,16 +200,16 @@ def smallest_detectable_difference(
     """Return the smallest true difference that McNemar's exact test shows with the given power.
 
     It is found by ``mcnemar_power``. A difference of ``d`` makes at least a share ``d`` of the
-    pairs discordant, so where few or none were seen, the rate is taken as ``d`` itself.
+    pairs discordant, so if few or none were observed, the rate is taken as ``d`` itself.
 
     Args:
         n: Pairs.
-        discordant_rate: Share of pairs on which the two models differ, as seen or expected.
+        discordant_rate: Share of pairs on which the two models differ, as observed or expected.
         alpha: Two-sided level of the test.
-        power: Chance to find the difference where it is there.
+        power: Chance of finding the difference if it exists.
 
     Returns:
-        The difference as a rate, at most 1.0: then ``n`` is too small to show anything else.
+        The difference as a rate, at most 1.0: then ``n`` is too small to show any smaller one.
     """
     if n < 1 or not 0 <= discordant_rate <= 1 or not 0 < alpha < 1 or not 0 < power < 1:
         raise ValueError(
@@ -224,7 +226,7 @@ def smallest_detectable_difference(
 
 
 class _LowerTail:
-    """P(X <= k) of a binomial X over m draws; from call to call each may grow by one.
+    """P(X <= k) of a binomial X over m draws; k and m may each grow by one per call.
 
     So a sum over all m takes one step each, instead of one for each term of each tail.
     """

@@ -28,9 +28,9 @@ SIGNS: dict[str, Callable[[PredictionRow], bool]] = {
     "no_eos": lambda row: row["stop_reason"] != StopReason.EOS.value,
     "last_resort": lambda row: row["method"] == "last_number",
 }
-"""Signs of trouble with the form of a completion: no final answer in it, whether cut off or not;
-ended by the token limit; ended by that or by a stop string; an answer found only as the last number
-of the text. One completion can show several, and a right one as well."""
+"""Signs of trouble with the form of a completion: no final answer in it, cut off or not; ended by
+the token limit; ended by that or by a stop string; an answer found only as the last number of the
+text. One completion can show several, even a correct one."""
 
 
 def rate(correct: float, n: int, confidence: float = 0.95) -> Rate:
@@ -46,13 +46,13 @@ def rate(correct: float, n: int, confidence: float = 0.95) -> Rate:
 
 
 def whole_evaluation(rows: Iterable[PredictionRow]) -> tuple[dict[str, list[PredictionRow]], int]:
-    """Group the rows of one evaluation by problem id, and return the number of samples a problem.
+    """Group the rows of one evaluation by problem id, and return the number of samples per problem.
 
     Problems are in order of first appearance, samples in theirs.
 
     Raises:
         DataError: If there are no rows, or rows of several sets or decodings, or a sample is
-            missing or there twice.
+            missing or repeated.
     """
     groups: dict[str, list[PredictionRow]] = {}
     first: PredictionRow | None = None
@@ -80,10 +80,10 @@ def whole_evaluation(rows: Iterable[PredictionRow]) -> tuple[dict[str, list[Pred
 
 
 def voted(samples: Sequence[PredictionRow]) -> PredictionRow:
-    """Return the row that stands for a problem: the first sample with the majority's answer.
+    """Return the row that represents a problem: the first sample with the majority's answer.
 
-    Samples without a valid answer do not vote, and of answers given equally often the first wins
-    (``statistics.majority``). Where none votes it is the first sample, which is then not correct.
+    Samples without a valid answer do not vote, and of equally frequent answers the first wins
+    (``statistics.majority``). If none votes it is the first sample, which is then not correct.
     """
     answers = [_vote(row) for row in samples]
     winner = majority(answers)
@@ -101,22 +101,22 @@ def summarise(
 ) -> dict[str, Any]:
     """Return the ``evaluations[]`` object of ``results.json`` for one model, set and decoding.
 
-    With several samples a problem, each rate is the mean over samples; its ``n`` is the number of
+    With several samples per problem, each rate is the mean over samples; its ``n`` is the number of
     problems, because samples of one problem are not independent, which makes the interval too wide
     rather than too narrow. ``majority`` (maj@k) and ``pass_at`` (``{"1": …, "k": …}``, means over
     problems) are then there as well. Outcomes, errors, methods and stop reasons count completions.
     ``mean_tokens`` and ``tokens_per_second`` are None where a server did not count all tokens.
 
     Args:
-        rows: Of one evaluation, in any order.
+        rows: Rows of one evaluation, in any order.
         model: The model's label.
-        predictions: Where the rows stand.
+        predictions: Path of the rows.
         timing: How long they took, where known.
-        perplexity: Of the same model on the same set, where measured.
-        confidence: Of all intervals.
+        perplexity: Perplexity of the same model on the same set, if measured.
+        confidence: Confidence of all intervals.
 
     Raises:
-        DataError: If the rows are not those of one whole evaluation.
+        DataError: If the rows are not those of one complete evaluation.
     """
     groups, samples = whole_evaluation(rows)
     everything = [row for group in groups.values() for row in group]
@@ -180,7 +180,7 @@ def summarise(
 def _vote(row: PredictionRow) -> Hashable | None:
     """Return what a sample votes for: its number's value, or the text where it is not a number.
 
-    The gold answer plays no part, so two answers that are both correct by rounding are two votes.
+    The gold answer plays no role, so two answers that are both correct by rounding are two votes.
     """
     if row["outcome"] not in WITH_ANSWER:
         return None

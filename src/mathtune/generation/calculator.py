@@ -3,9 +3,9 @@
 When the text of a row ends with ``=`` inside an open ``<<``, the expression before it is evaluated
 exactly and the tokens of ``24>>`` are forced. The trigger looks at decoded text, not at token ids,
 because tokenizers write ``=`` in several ways. It needs the text to *end* with ``=``: where one
-token holds ``=`` and more (``=2``, ``=>>``), the model has already begun the result itself and is
-left alone. An expression that is not arithmetic, holds a second ``=`` or divides by zero inserts
-nothing either.
+token holds ``=`` and more (``=2``, ``=>>``), the model has already begun the result itself, so
+nothing is inserted. An expression that is not arithmetic, holds a second ``=`` or divides by zero
+inserts nothing either.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def pending_result(text: str) -> str | None:
 
 
 class Calculator:
-    """Writes results as the tokens that continue a text ending with ``=``.
+    """Encodes results as the tokens that continue a text ending with ``=``.
 
-    ``tokenizer.encode("24>>")`` alone is not that: SentencePiece tokenizers put a dummy space in
+    ``tokenizer.encode("24>>")`` alone would be wrong: SentencePiece tokenizers put a dummy space in
     front. The result is encoded behind an ``=`` whose tokens are then cut off, and every spelling
     is decoded again before use, so that an insertion always reads exactly as the result.
     """
@@ -50,14 +50,14 @@ class Calculator:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
 
     def insertion(self, text: str) -> list[int]:
-        """Return the ids to force after ``text``; empty where the calculator has nothing to add."""
+        """Return the ids to force after ``text``; empty if the calculator has nothing to add."""
         result = pending_result(text)
         if result is None:
             return []
         whole = self._spell(result)
         if whole is not None:
             return whole
-        # Merges may reach over the "=" (a token "=2"); single characters then still can be spelled.
+        # Merges may reach over the "=" (a token "=2"); then it is spelled in single characters.
         single = [self._spell(character) for character in result]
         return [token for ids in single if ids is not None for token in ids] if all(single) else []
 

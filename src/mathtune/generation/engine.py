@@ -11,19 +11,19 @@ from mathtune.errors import ConfigError
 from mathtune.records import Completion, Prompt
 
 UNKNOWN_TOKEN = -1
-"""Stands in ``Completion.ids`` for each token of which only the number is known."""
+"""Placeholder in ``Completion.ids`` for tokens that were counted but not returned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How to decode. Two runs can be compared only where these are equal.
+    """How to decode. Two runs can be compared only if these are equal.
 
     Attributes:
-        max_new_tokens: Limit on new tokens a completion, calculator insertions included.
+        max_new_tokens: Limit on new tokens per completion, calculator insertions included.
         temperature: 0 is greedy.
         top_p: Nucleus sampling mass; 1 keeps the whole distribution.
-        samples: Completions a problem.
-        seed: Of sampling. The same seed gives the same samples whatever the batch size.
+        samples: Completions per problem.
+        seed: Sampling seed. The same seed gives the same samples whatever the batch size.
         stop: Strings that end a completion; they are not part of its text.
         calculator: Insert the exact result after ``<<expression=`` (Cobbe et al. 2021, appendix B).
         logprobs: Also return the log-probability of each new token, under the model itself
@@ -69,8 +69,8 @@ class Engine(Protocol):
         ...
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[Completion]:
-        """Yield ``len(prompts) * decoding.samples`` completions, each as soon as it is whole.
+        """Yield ``len(prompts) * decoding.samples`` completions, each as soon as it is complete.
 
-        The order is the engine's own; ``problem_id`` and ``sample`` say which one it is.
+        The order is the engine's own; ``problem_id`` and ``sample`` identify each one.
         """
         ...

@@ -11,11 +11,11 @@ from mathtune.records import Completion, Prompt, StopReason
 
 
 class ScriptedEngine:
-    """Continues each prompt with the text written for its problem.
+    """Answers each prompt with the text given for its problem.
 
     Args:
-        answers: Text by problem id; a sequence gives one text a sample, used again from its start
-            where more samples are asked for.
+        answers: Text by problem id; a sequence gives one text per sample, repeated from its start
+            if more samples are asked for.
         truncated: Problem ids whose completion ends with ``StopReason.LENGTH``.
 
     Attributes:
@@ -35,7 +35,7 @@ class ScriptedEngine:
         """Yield the scripted completions in the order of ``prompts``, cut at stop strings.
 
         Raises:
-            ModelError: A prompt's problem has no answer written for it.
+            ModelError: A prompt's problem has no scripted answer.
         """
         for prompt in prompts:
             if self._answers.get(prompt.problem_id, ()) == ():

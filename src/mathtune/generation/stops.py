@@ -2,7 +2,7 @@
 
 A stop string may span tokens, and a character may span byte tokens, so text is known only some
 tokens later than the tokens are. ``RowText`` keeps the text of one row current at the cost of one
-dictionary look-up a token; only tokens that hold part of a character are decoded together with
+dictionary look-up per token; only tokens that hold part of a character are decoded together with
 their neighbours.
 """
 
@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-_REPLACEMENT = "\ufffd"  # what decoders put for bytes that are not (yet) a whole character
+_REPLACEMENT = "\ufffd"  # what decoders put for bytes that are not (yet) a complete character
 _MAX_PENDING = 8  # a character has at most 4 bytes; more pending tokens than this are real garbage
 
 
 class Tokenizer(Protocol):
-    """What this room uses of a Transformers tokenizer."""
+    """What this package uses of a Transformers tokenizer."""
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Return the token ids of ``text``."""
@@ -54,7 +54,7 @@ class Detokenizer:
         return self._decode(ids)
 
     def piece(self, token: int) -> str | None:
-        """Return the text of one token, or None where it holds part of a character."""
+        """Return the text of one token, or None if it holds part of a character."""
         if token not in self._pieces:
             text = self.text([token])
             self._pieces[token] = None if _REPLACEMENT in text else text
@@ -62,7 +62,7 @@ class Detokenizer:
 
 
 class RowText:
-    """The text of one row, current up to the last whole character."""
+    """The text of one row, current up to the last complete character."""
 
     __slots__ = ("_detokenizer", "_pending", "text")
 

@@ -1,4 +1,4 @@
-"""The engine for vLLM's offline mode: many NVIDIA or AMD GPUs, one process to call.
+"""The engine for vLLM's offline mode: many NVIDIA or AMD GPUs, driven from one process.
 
 Written against vLLM's documented interface (``LLM``, ``SamplingParams``, ``TokensPrompt``). The
 package needs a GPU, so no test of this project runs it: check a first run against the ``hf`` engine
@@ -19,16 +19,16 @@ from mathtune.generation.seeds import sample_seed
 from mathtune.records import Completion, Prompt, StopReason
 
 CHUNK = 512
-"""Completions asked for at once: enough to fill the GPUs, and what an interruption can lose."""
+"""Completions requested at once: enough to fill the GPUs, and the most an interruption loses."""
 
 
 class VLLMEngine:
-    """Decodes with vLLM in this process; prompts are given as ids, so they are exactly ours.
+    """Decodes with vLLM in this process; prompts are passed as ids, so they are exactly mathtune's.
 
     Args:
         model: Folder or hub id of a merged model.
         tensor_parallel_size: Number of GPUs that each layer is split over.
-        dtype: vLLM's name of the weights' type; ``auto`` is that of the file.
+        dtype: vLLM's name for the weights' dtype; ``auto`` is that of the file.
         options: Further arguments of ``vllm.LLM``, such as ``max_model_len`` or
             ``gpu_memory_utilization``.
 
@@ -60,10 +60,10 @@ class VLLMEngine:
         """Yield ``len(prompts) * decoding.samples`` completions, ``CHUNK`` at a time.
 
         A sample is a request with a seed of its own, so that it does not depend on what is decoded
-        beside it; the prompt they share is computed once by vLLM's prefix cache.
+        with it; the prompt they share is computed once by vLLM's prefix cache.
 
         Raises:
-            ConfigError: The calculator is asked for.
+            ConfigError: The calculator is requested.
         """
         if decoding.calculator:
             raise ConfigError(
@@ -100,7 +100,7 @@ class VLLMEngine:
 def _completion(prompt: Prompt, sample: int, output: Any, seconds: float) -> Completion:
     """Return one of vLLM's ``CompletionOutput`` objects as a completion.
 
-    Its ``stop_reason`` is the stop string, or None where the model ended by itself.
+    Its ``stop_reason`` is the stop string, or None if the model ended by itself.
     """
     if output.finish_reason != "stop":
         reason = StopReason.LENGTH

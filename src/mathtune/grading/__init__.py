@@ -1,4 +1,4 @@
-"""Grading: is the final answer right, what do the published graders say, which step slipped."""
+"""Grading: is the final answer right, what do published graders say, which step is wrong."""
 
 from mathtune.grading.grade import GRADER_VERSION, gold_from_answer, grade
 from mathtune.grading.published import PUBLISHED_GRADERS, published_grades

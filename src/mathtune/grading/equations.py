@@ -1,14 +1,14 @@
-r"""Find the equations that a solution states.
+r"""Finds the equations that a solution states.
 
 Two kinds are found: calculator annotations (``48/2 = <<48/2=24>>24``) and equations in the running
 text (``16 - 3 = 13``, ``5 x 12 = $60``), which is read with the annotations blanked out. In running
 text the left side is the longest arithmetic expression that ends at the equals sign, the right side
-the longest that begins there. Units after a number are read over: ``3 apples + 4 apples = 7
+the longest that begins there. Units after a number are skipped: ``3 apples + 4 apples = 7
 apples``, ``160 pencils / 20 pencils/box = 8 boxes``.
 
-An equation is left out, never guessed at, where its context makes it something else: a variable
-stands in it (``2x + 3 = 13``), words stand in the place of a number (``cost - 5 = 10``), a power, a
-root or a time of day touches it, or the right side goes on (``2 and 1/2``, ``2 million``).
+An equation is left out, never guessed at, where its context makes it something else: it has a
+variable (``2x + 3 = 13``), words take the place of a number (``cost - 5 = 10``), a power, a root or
+a time of day touches it, or the right side goes on (``2 and 1/2``, ``2 million``).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Equation(NamedTuple):
     Attributes:
         left: Readings of the left side, the plain one first. ``2 cups / 1/4 cup`` is also read as
             ``2 / (1/4)``.
-        right: Readings of the right side, the longest first. ``2+3 = 5+4 = 9`` states ``5 + 4``,
-            and ``5`` to those who write equations as they go.
+        right: Readings of the right side, the longest first. ``2+3 = 5+4 = 9`` states ``5 + 4``, or
+            ``5`` when written as a running chain.
         unit: The word after the right side in lower case, or "".
         annotation: True for ``<<…>>``.
         start: Where the left side begins in the solution.
@@ -118,14 +118,14 @@ def _in_line(line: Sequence[Token], text: str) -> Iterator[Equation]:
 
 
 def _left_side(line: Sequence[Token], floor: int, sign: int, text: str) -> list[Token]:
-    """Give the expression before the equals sign, units left out; empty where it is not clear."""
+    """Return the expression before the equals sign, without units; empty if it is unclear."""
     side: list[Token] = []  # from right to left
     words = 0
     index = sign
     while index > floor:
         token = line[index - 1]
         if token.kind in ("word", "per"):
-            # A unit stands after its number: words before a number end the expression.
+            # A unit comes after its number: words before a number end the expression.
             after = side[-1].kind if side else "operator"
             if after not in ("operator", "close") or words == _MAX_UNIT_WORDS:
                 break
@@ -154,14 +154,14 @@ def _left_side(line: Sequence[Token], floor: int, sign: int, text: str) -> list[
 
 
 def _is_sign(before: Token, operator: Token, first: Token) -> bool:
-    """Tell ``is -5`` from ``is - 5``."""
+    """Distinguish ``is -5`` from ``is - 5``."""
     return (
         operator.text in ("-", "−") and before.end < operator.start and operator.end == first.start
     )
 
 
 def _begins_clearly(line: Sequence[Token], index: int, first: Token, text: str) -> bool:
-    """Tell whether nothing before an expression changes what it says."""
+    """Return whether nothing before an expression changes its meaning."""
     if index == 0:
         return True
     before = line[index - 1]
@@ -184,7 +184,7 @@ def _begins_clearly(line: Sequence[Token], index: int, first: Token, text: str) 
 
 
 def _balanced(side: list[Token], *, begins_line: bool) -> list[Token]:
-    """Drop a list's bullet and parentheses without a partner: ``2) 5 + 3 = 8``, ``(5 + 3 = 8)``."""
+    """Drop a list's bullet and unmatched parentheses: ``2) 5 + 3 = 8``, ``(5 + 3 = 8)``."""
     opened: list[int] = []
     start = 0
     for index, token in enumerate(side):
@@ -221,7 +221,7 @@ def _is_calculation(side: Sequence[Token]) -> bool:
 
 
 def _right_side(line: Sequence[Token], start: int, end: int) -> tuple[list[Token], str]:
-    """Give the expression after the equals sign and the word after it; empty where not clear."""
+    """Return the expression after the equals sign and the word after it; empty if unclear."""
     side: list[Token] = []
     index = start
     depth = 0
@@ -258,7 +258,7 @@ def _right_side(line: Sequence[Token], start: int, end: int) -> tuple[list[Token
 
 
 def _goes_on(last: Token, after: Token, next_ones: Sequence[Token], dangling: bool) -> bool:
-    """Tell whether the right side is more than was read of it."""
+    """Return whether the right side goes on beyond what was read."""
     touches = last.end == after.start
     if after.kind == "word":
         return (

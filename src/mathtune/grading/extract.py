@@ -1,4 +1,4 @@
-r"""Where in a completion the final answer stands.
+r"""Where in a completion the final answer is.
 
 Every search here is a ``find`` for fixed text or a pattern with a fixed beginning, so that a
 megabyte of hostile text costs milliseconds.
@@ -17,12 +17,12 @@ from mathtune.grading.reading.value import read_value
 
 
 class Candidate(NamedTuple):
-    """A place where a final answer may stand.
+    """A place where a final answer may be.
 
     Attributes:
         method: ``answer_tag``, ``boxed``, ``hash``, ``answer_is`` or ``last_number``.
-        text: What stands there, at most ``WINDOW`` characters.
-        number: What was read from it, words included, or None where it holds no answer.
+        text: The text there, at most ``WINDOW`` characters.
+        number: What was read from it, words included, or None if it holds no answer.
         end: Where it ends in the completion.
     """
 
@@ -40,7 +40,7 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s)|\n")
 _COMMAND_OR_WORD = re.compile(r"\\[A-Za-z]+|[A-Za-z]+")
 _TRIES = 50
 
-# Between a marker and its number, these words do not make it anything else than the answer.
+# Between a marker and its number, these words do not stop it from being the answer.
 _FILLER = frozenset(
     {"about", "approximately", "around", "exactly", "just", "only", "simply", "therefore", "thus"}
     | {"so", "is", "equal", "equals", "to", "the", "an", "total", "of", "answer", "final"}
@@ -74,11 +74,11 @@ _COMMENTARY = re.compile(
 
 
 def candidates(text: str) -> Iterator[Candidate]:
-    r"""Give the places where the final answer may stand, best first.
+    r"""Return the places where the final answer may be, best first.
 
     They are the last ``<answer>…</answer>``; the last ``\boxed{…}``; the last ``####``; the last
     "answer is", "answer:" or "answer" heading; the last number of the text. Only the last of each
-    kind is looked at.
+    kind is considered.
     """
     for find in (_tag, _boxed, _hash, _answer_is):
         candidate = find(text)
@@ -90,7 +90,7 @@ def candidates(text: str) -> Iterator[Candidate]:
 
 
 def first_answer_end(text: str) -> int:
-    """Find where the first marked answer ends; the text's length where there is none."""
+    """Return where the first marked answer ends; the text's length if there is none."""
     end = len(text)
     for mark, read in (("####", _after_hash), ("\\boxed", _box), ("<answer>", _in_tag)):
         start = text.find(mark, 0, end)
@@ -173,7 +173,7 @@ def _box(text: str, start: int) -> Candidate:
 
 
 def _braced(text: str, start: int) -> tuple[str, int]:
-    """Give what the braces hold, or the line where nothing closes them, and where that ends."""
+    """Return the content of the braces, or the line if they never close, and where it ends."""
     window = text[start : start + WINDOW]
     if not window.startswith("{"):
         line = window.split("\n", 1)[0]
@@ -190,7 +190,7 @@ def _braced(text: str, start: int) -> tuple[str, int]:
 _BRACE = re.compile(r"(?<!\\)[{}]")
 
 
-# --- Marks that a line follows -------------------------------------------------------------------
+# --- Marks before a line -------------------------------------------------------------------
 
 
 def _hash(text: str) -> Candidate | None:
@@ -208,7 +208,7 @@ def _after_hash(text: str, start: int) -> Candidate:
 
 
 def _answer_is(text: str) -> Candidate | None:
-    # The end of a long text is looked at first: there may be a hundred thousand markers before it.
+    # The end of a long text is searched first: there may be a hundred thousand markers before it.
     for start in sorted({0, max(0, len(text) - _TAIL)}, reverse=True):
         last: re.Match[str] | None = None
         for word, pattern in _ANSWER.items():
@@ -222,7 +222,7 @@ def _answer_is(text: str) -> Candidate | None:
 
 
 def _words_allowed(text: str, marker: re.Match[str]) -> str:
-    """Tell which words after an answer marker are the answer: ``any``, ``short`` or ``denial``."""
+    """Return which words after an a marker are the answer: ``any``, ``short`` or ``denial``."""
     line = text[text.rfind("\n", 0, marker.start()) + 1 : marker.start()]
     if _COMMENTARY.search(line[-30:]):
         return "denial"  # ``I hope this answer is clear``
@@ -237,10 +237,10 @@ _HEADING_LINE = re.compile(r"[#*_\s]*(?:the\s)?(?:final\s|correct\s)?A?", re.IGN
 def _after_marker(method: str, text: str, start: int, words: str = "any") -> Candidate:
     """Read the line after a marker.
 
-    The number must follow directly, filler such as "about $" aside. Where other words come between
-    ("Answer: Janet makes $18 a day") it is taken only as a number in the last sentence that holds a
-    digit: else the words are a solution, and its last number says more than its first. A line
-    without a number is an answer in words, unless the text goes on to numbers.
+    The number must follow directly, except for filler such as "about $". Where other words come
+    between ("Answer: Janet makes $18 a day") it is used only as a number in the last sentence that
+    holds a digit: otherwise the words are a solution, and its last number is better than its first.
+    A line without a number is an answer in words, unless the text goes on to numbers.
     """
     alone = number_alone(text, start, "\n")
     if alone is not None:
@@ -277,7 +277,7 @@ def _is_taken(text: str, begin: int, line: str, number: Number, words: str) -> b
 
 
 def _are_answer(text: str, line: str, end: int, words: str) -> bool:
-    """Tell whether a line without a number is the answer, not the beginning of a solution."""
+    """Return whether a line without a number is the answer, not the start of a solution."""
     said = line.strip(_MARKUP)
     if not _COMMAND_OR_WORD.search(said):
         return False

@@ -2,18 +2,18 @@ r"""mathtune's own grader: is the final answer of a completion the gold answer?
 
 One function serves evaluation, sample filtering and rewards. Its rules, in order:
 
-1. A thought is set aside, and the text is cut where the model, having answered, goes on to a
+1. A thought is skipped, and the text is cut where the model, having answered, goes on to a
    question of its own (``visible``).
 2. The answer is taken from the last ``<answer>``, else the last ``\boxed{…}``, else the last
    ``####``, else the last "answer is", else it is the last number of the text (``extract``). A
-   marked place without an answer is passed over; words there are an answer.
-3. What is marked is read whole (``values``). Two values, a relation, a range, a time or an
+   marked place without an answer is skipped; words there are an answer.
+3. What is marked is read completely (``values``). Two values, a relation, a range, a time or an
    unevaluated sum are an answer, and never right; roots, powers and the like go to math-verify.
 4. Numbers are compared exactly. Where the gold is written with decimals, an answer that rounds to
    it at as many (halves away from zero) is equal too: ``"18.0"`` takes 17.96, ``"18"`` does not.
-   Twelve or more decimals are float noise and compared at twelve. A percentage stands for either of
+   Twelve or more decimals are float noise and compared at twelve. A percentage matches either of
    its values.
-5. A gold answer that is no number is compared as text, then by math-verify in a process of its own
+5. A gold answer that is not a number is compared as text, then by math-verify in its own process
    (``symbolic``).
 6. No answer at all is ``NO_ANSWER``; a completion that hit the token limit and marks no answer is
    ``TRUNCATED``: the last number of an unfinished text is an intermediate result.
@@ -44,12 +44,12 @@ def grade(completion: str, gold: str | Fraction, *, finished: bool = True) -> Gr
     Args:
         completion: What the model wrote after the prompt.
         gold: The final answer: an exact number, or as written in the source (``"1,450"``,
-            ``"$5.00"``, ``"33.33"``). Text that is no number is taken for LaTeX or words; a gold
-            answer without content makes every grade ``UNGRADABLE``.
+            ``"$5.00"``, ``"33.33"``). Text that is not a number is treated as LaTeX or words; a
+            gold answer without content makes every grade ``UNGRADABLE``.
         finished: False where the completion ended because it hit the token limit.
 
     Returns:
-        The outcome with the text it rests on. ``value`` of a percentage is the number before the
+        The outcome with the text it is based on. ``value`` of a percentage is the number before the
         sign (50 for ``50%``).
     """
     visible = find_visible(completion)
@@ -103,17 +103,17 @@ def _no_answer(text: str, *, finished: bool) -> Grade:
     if not finished:
         return Grade(Outcome.TRUNCATED, reason="the token limit was hit before an answer was given")
     if not text.strip():
-        return Grade(Outcome.NO_ANSWER, reason="the completion holds no answer besides its thought")
-    return Grade(Outcome.NO_ANSWER, reason="the completion holds no answer")
+        return Grade(Outcome.NO_ANSWER, reason="the completion has no answer outside its thought")
+    return Grade(Outcome.NO_ANSWER, reason="the completion has no answer")
 
 
 def _equal(answer: Number, gold: Number) -> bool:
-    """Compare exactly, or at the gold's decimals; one percent sign stands for either value."""
+    """Compare exactly, or at the gold's decimals; a lone percent sign matches either value."""
     if answer.value is None or gold.value is None:
         return False
     values = [answer.value]
     golds = [gold.value]
-    # Two percentages are compared as such: of 50% and 5000% neither means the other.
+    # Two percentages are compared as such: 50% never means 5000%.
     if answer.percent and not gold.percent:
         values.append(answer.value / 100)
     elif gold.percent and not answer.percent:
@@ -129,19 +129,19 @@ def _equal(answer: Number, gold: Number) -> bool:
 
 
 def _rounded(value: Fraction, decimals: int) -> Fraction:
-    """Round to so many decimals, halves away from zero."""
+    """Round to this many decimals, halves away from zero."""
     scale = 10**decimals
     units = (2 * abs(value.numerator) * scale + value.denominator) // (2 * value.denominator)
     return Fraction(-units if value < 0 else units, scale)
 
 
 def gold_from_answer(answer: str) -> str:
-    r"""Final answer as written in a gold solution.
+    r"""Return the final answer as written in a gold solution.
 
-    A thought is set aside. It is looked for where a completion's answer is looked for: the content
-    of the last ``<answer>…</answer>`` or ``\boxed{…}``; else what follows the last ``####``; else
-    the number after the last "answer is"; else, for free prose such as Orca-Math's, the last number
-    of the text.
+    A thought is skipped. It is searched for in the same places as a completion's answer: the
+    content of the last ``<answer>…</answer>`` or ``\boxed{…}``; else what follows the last
+    ``####``; else the number after the last "answer is"; else, for free prose such as Orca-Math's,
+    the last number of the text.
 
     Args:
         answer: The gold solution as published.

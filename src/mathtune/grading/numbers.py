@@ -1,14 +1,14 @@
 r"""Numbers as people and models write them, read exactly.
 
-Understood are a sign before or after a currency sign (``-$5``, ``$-5``, ``-(5)``), digits grouped
+Accepted are a sign before or after a currency sign (``-$5``, ``$-5``, ``-(5)``), digits grouped
 by commas, ``{,}``, thin or plain spaces, apostrophes or underscores, decimals (``.5``, ``18.``),
 ``3/4``, ``3 1/2``, ``2 and 3/4``, ``2½``, ``\frac{1}{2}``, ``{1 \over 2}``, ``0.\overline{3}``,
 ``1.8e1``, ``1.8 \times 10^1``, ``1.5 million``, the Unicode minus, a full hour (``4:00``) and
 a percentage.
 
-What only begins like a number is not one: a range (``10-12``), a time (``12:30``), a date
+What merely begins like a number is not one: a range (``10-12``), a time (``12:30``), a date
 (``5/6/2024``), a list (``1,2``), an unevaluated expression (``3 + 4``, ``2\sqrt{3}``, ``2x``). Such
-text is found, so that it can be shown, and has no value.
+text is found so that it can be shown, but has no value.
 
 Every pattern here runs on a window of at most ``WINDOW`` characters, so that reading takes constant
 time.
@@ -24,7 +24,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 WINDOW = 400
-"""Characters looked at for one number."""
+"""Characters examined for one number."""
 
 MAX_LENGTH = 200
 """A number written with more characters has no value."""
@@ -53,7 +53,7 @@ _SCALES = {
 
 _NUMBER = re.compile(
     rf"""
-    (?= [{_MINUS}0-9.+{_CURRENCY}\\{{{_VULGAR}] )     # a quick no to most positions
+    (?= [{_MINUS}0-9.+{_CURRENCY}\\{{{_VULGAR}] )     # quickly rejects most positions
     (?P<sign> {_SIGN} (?: \( (?= [0-9.$] ) )? )?
     (?P<currency> \\? [{_CURRENCY}] (?: {_SPACE} | \\[,;!] )? (?P<inner_sign> [{_MINUS}] )? )?
     (?:
@@ -80,7 +80,7 @@ _NUMBER = re.compile(
                (?i: hundred | thousand | million | billion | trillion | lakh | crore )s? \b \}}?
              | (?<=[0-9])(?: k | M | (?(currency) [KmBb] | k ) ) (?! [0-9A-Za-z^] ) )?
     (?P<percent> (?: {_SPACE} | \\, )? (?: \\?% | per{_SPACE}?cent\b ) )?
-    (?P<rest>                                        # what makes it something else than a number
+    (?P<rest>                                        # what makes it something other than a number
         (?: (?: [{_MINUS}:/,.~] | \{{:\}} ) \\? [$]? [0-9]+ )+    # 12:30  5/6/2024  1,2  10-12
       | {_SPACE}? (?: \^ (?! \s? \{{? \s? \\circ ) | [π√{_SUPERSCRIPT}] | _ (?= [0-9{{] )
                   | \\(?: sqrt | pi | cdot | times | div | over(?:line)? | pm | mp )\b | ± | \+/- )
@@ -116,7 +116,7 @@ _ASCII = {
 
 
 class Kind(enum.Enum):
-    """What stands where an answer is looked for."""
+    """What is found in the place of an answer."""
 
     NUMBER = "a number"
     SEVERAL = "more than one value"
@@ -127,17 +127,17 @@ class Kind(enum.Enum):
 
 
 class Number(NamedTuple):
-    """A number found in a text, or what stands in its place.
+    """A number found in a text, or what is in its place.
 
     Attributes:
-        text: As written, shortened where it is longer than a person would read.
+        text: As written, shortened if it is longer than anyone would read.
         value: Its exact value, or None where it is not a single plain number.
-        percent: It carries a percent sign; ``value`` is then that before the sign, 50 for ``50%``.
+        percent: It has a percent sign; ``value`` is the number before it, 50 for ``50%``.
         decimals: Digits shown after the point; 0 for an integer or a fraction.
         start: Where it begins in the text searched.
         end: Where it ends.
         kind: What it is; ``value`` is None for all but ``NUMBER``.
-        expression: LaTeX to compare by math-verify, where ``kind`` is ``EXPRESSION``, or "".
+        expression: LaTeX to compare with math-verify, where ``kind`` is ``EXPRESSION``, or "".
     """
 
     text: str
@@ -179,7 +179,7 @@ def number_at(text: str, start: int) -> Number | None:
 
 
 def numbers_between(text: str, start: int, end: int) -> Iterator[Number]:
-    """Read all numbers of a window, each whole."""
+    """Read all numbers of a window, each completely."""
     return map(_read, _NUMBER.finditer(text, start, end))
 
 
@@ -216,7 +216,7 @@ def _read(match: re.Match[str]) -> Number:
 
 
 def _value(match: re.Match[str]) -> tuple[Fraction | None, int]:
-    """Give the exact value, and how many decimals are shown."""
+    """Return the exact value, and how many decimals are shown."""
     number = match["number"]
     decimals = 0
     value: Fraction | None
@@ -270,7 +270,7 @@ def _scale(text: str) -> int:
 
 
 def _mixed(whole: str | None, top: str, bottom: str) -> Fraction | None:
-    """Value of ``whole top/bottom``, or None where the bottom is zero."""
+    """Value of ``whole top/bottom``, or None if the bottom is zero."""
     divisor = _plain(bottom)
     if not divisor:
         return None
@@ -278,7 +278,7 @@ def _mixed(whole: str | None, top: str, bottom: str) -> Fraction | None:
 
 
 def _plain(digits: str) -> Fraction:
-    """Value of digits with an optional point; whatever separates thousands is dropped."""
+    """Value of digits with an optional point; thousands separators are dropped."""
     if digits.isdecimal():
         return Fraction(int(digits))
     digits = _NOT_DIGITS.sub("", digits)

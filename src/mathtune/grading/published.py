@@ -1,4 +1,4 @@
-r"""The graders that published results were scored with, reproduced to the letter, quirks included.
+r"""The graders that published results were scored with, reproduced exactly, quirks included.
 
 Sources: ``dataset.py`` of openai/grade-school-math (Cobbe et al. 2021); ``gsm8k.yaml`` (version 3),
 ``gsm8k-cot.yaml`` (version 3), ``filters/extraction.py`` and the ``exact_match`` metric of
@@ -7,13 +7,13 @@ lm-evaluation-harness 0.4.13.
 What they compare with:
 
 - ``openai`` extracts the gold from the gold solution with the expression it uses on the completion.
-  Where that finds nothing the original stops with an assertion; here no completion is then correct.
+  If that finds nothing the original fails an assertion; here every completion is then wrong.
 - ``lm_eval_strict`` and ``lm_eval_flexible`` take the whole gold solution and let the normalisation
   cut it down to what follows ``####``.
 - ``lm_eval_cot_strict`` takes what follows the last ``####`` of it, stripped.
 
 A gold text without ``####`` is a bare final answer, as in SVAMP: it is graded as the solution that
-consists of ``####``, a blank and that answer.
+consists of ``####``, a space and that answer.
 
 The harness also stops generation at a next question, so its published scores never saw text past
 ``Question:``; these graders see the completion as given.
@@ -32,7 +32,7 @@ _NO_ANSWER = "[invalid]"
 
 # The harness takes the last match of (-?[$0-9.,]{2,})|(-?[0-9]+). A match is a whole run of the
 # class if it has two characters or more, else a single digit, with a minus before it; so the last
-# match is the first of this expression in the reversed text, which need not be searched further.
+# match is this expression's first in the reversed text, and the search ends there.
 _LAST_NUMBER_REVERSED = re.compile(r"(?:[$0-9.,]{2,}|[0-9])-?")
 
 
@@ -60,7 +60,7 @@ def lm_eval_flexible(completion: str, gold: str) -> bool:
 def lm_eval_cot_strict(completion: str, gold: str) -> bool:
     """Grade as lm-evaluation-harness gsm8k_cot, filter ``strict-match``.
 
-    The dot that ends its expression stands for any character, so at the end of a text without a
+    The dot that ends its expression matches any character, so at the end of a text without a
     full stop the last digit is lost.
     """
     found = _ANSWER_IS.search(completion)
@@ -97,7 +97,7 @@ def published_grades(completion: str, gold_answer_text: str) -> dict[str, bool]:
 def _normalised(text: str) -> str:
     r"""Apply the harness' ``regexes_to_ignore`` in their order, then its ``ignore_case``.
 
-    Its third, ``(?s).*####[ ]``, drops everything up to the last such marker. Written as an
+    Its third, ``(?s).*####[ ]``, drops everything up to the last such marker. As a regular
     expression it takes quadratic time on a text without one.
     """
     text = text.replace(",", "").replace("$", "")

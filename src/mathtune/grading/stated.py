@@ -1,7 +1,7 @@
 """How a gold solution states its final answer: marked, alone, or somewhere in its prose.
 
 Prose has no final answer that a rule can find: the last number of "Nora has 12 pens in 3 boxes." is
-3. So a gold answer from prose is never taken without a word: the caller learns how it was stated.
+3. So a gold answer from prose is never used silently: the caller learns how it was stated.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Stated(enum.Enum):
     ALONE = "alone"
     """The whole text is the answer."""
     MARKED = "marked"
-    r"""Behind ``####``, in ``\boxed{}``, or behind "the answer is"."""
+    r"""After ``####``, in ``\boxed{}``, or after "the answer is"."""
     PROSE = "prose"
     """The one number of the last sentence that has a number."""
     UNSURE = "unsure"
@@ -52,12 +52,12 @@ class StatedGold(NamedTuple):
 
 
 def is_marked(answer: str) -> bool:
-    r"""Tell whether a text has ``####`` or ``\boxed``."""
+    r"""Return whether a text has ``####`` or ``\boxed``."""
     return any(mark in answer for mark in _MARKS)
 
 
 def is_bare(answer: str) -> bool:
-    r"""Tell ``\frac{\pi}{2}``, ``(3, 4)`` and ``New York`` from ``She has 12 apples.``."""
+    r"""Distinguish ``\frac{\pi}{2}``, ``(3, 4)`` and ``New York`` from ``She has 12 apples.``."""
     if len(answer) > _SHORT or _MARKER.search(answer):
         return False
     before, digits, _ = _DIGITS.split(answer, maxsplit=1) if _has_digit(answer) else ("", "", "")
@@ -69,10 +69,10 @@ def _has_digit(text: str) -> bool:
 
 
 def stated_gold(answer: str) -> StatedGold:
-    """Return the final answer of a gold solution, and how it is stated behind its thought.
+    """Return the final answer of a gold solution after any thought, and how it is stated.
 
     Raises:
-        DataError: It states none (``gold_from_answer``).
+        DataError: It states no answer (``gold_from_answer``).
     """
     answer = without_thoughts(answer).strip()
     if not is_marked(answer):
@@ -87,7 +87,7 @@ def stated_gold(answer: str) -> StatedGold:
 
 
 def _is_sure(answer: str) -> bool:
-    """Tell whether the last sentence that has a number has just one."""
+    """Return whether the last sentence that has a number has just one."""
     for sentence in reversed(_SENTENCE.split(answer[-_TAIL:])):
         found = {number.replace(",", "") for number in _NUMBER.findall(sentence)}
         if found:

@@ -4,16 +4,16 @@ An equation holds where its sides are equal exactly, or where the right side is 
 
 - to the decimals shown, by rounding or by cutting off: ``100/3 = 33.33``, ``2/3 = 0.67`` or 0.66;
 - to a whole number, where the left side divides: ``100/3 = 33``, ``17/5 = 4`` boxes;
-- or carried on: ``100/3 = 33.33`` and later ``33.33*3 = 100``.
+- or carried forward: ``100/3 = 33.33`` and later ``33.33*3 = 100``.
 
-Read the way that makes it true are a percentage (``10/40 = 25%``, ``100 - 53 = 47%``), an amount in
-cents (``$0.05 * 5 = 25 cents``) and a chain written as one goes (``2+3 = 5+4 = 9``). What follows
-an annotation must repeat its result: ``<<48/2=24>>25`` is wrong.
+Read in the way that makes them true are a percentage (``10/40 = 25%``, ``100 - 53 = 47%``), an
+amount in cents (``$0.05 * 5 = 25 cents``) and a running chain (``2+3 = 5+4 = 9``). What
+follows an annotation must repeat its result: ``<<48/2=24>>25`` is wrong.
 
 On GSM8K train no annotation is called wrong. Of the 23,900 equations read from its running text 27
 are: 26 are false as printed (``so it cost 192*100=$1920``), one is misread (a sum begun in words).
 Of 1,000 wrong results planted in annotations all are found; of 1,000 planted
-in solutions without annotations 95 %, for the others stand in no equation between numbers.
+in solutions without annotations 95 %, because the others are in no equation between numbers.
 """
 
 from __future__ import annotations
@@ -91,13 +91,13 @@ class ErrorKind(enum.Enum):
     """Why a completion got no credit."""
 
     NONE = "none"
-    """It is correct, or could not be graded."""
+    """The answer is correct, or could not be graded."""
     ARITHMETIC = "arithmetic"
     """Some equation it states is false."""
     REASONING = "reasoning"
     """All equations it states hold, and the answer is wrong."""
     FORMAT = "format"
-    """No single plain number was given for an answer."""
+    """No single plain number was given as the answer."""
 
 
 MAX_TEXT = 100_000
@@ -107,11 +107,11 @@ MAX_TEXT = 100_000
 def check_steps(text: str) -> StepReport:
     """Check every equation that a solution states, in time linear in its length.
 
-    A thought is left out: what was tried there and dropped is not stated.
+    A thought is left out: what was tried and dropped there is not stated.
     """
     checked: list[CheckedEquation] = []
     visible = find_visible(text)
-    if visible.start or visible.end < len(text):  # blanks keep every place where it was
+    if visible.start or visible.end < len(text):  # blanks keep every position
         text = " " * visible.start + text[visible.start : visible.end]
     unread = 0
     if len(text) - visible.start > MAX_TEXT:
@@ -135,11 +135,11 @@ def classify(grade: Grade, completion: str) -> ErrorKind:
     """Name the kind of error of a graded completion.
 
     Args:
-        grade: What ``mathtune.grading.grade`` said of it.
+        grade: Its result from ``mathtune.grading.grade``.
         completion: The completion that was graded.
 
     Returns:
-        ``FORMAT`` where no number could be taken for the answer (``NO_ANSWER``, ``TRUNCATED``, or
+        ``FORMAT`` where no number could be read as the answer (``NO_ANSWER``, ``TRUNCATED``, or
         something like ``12:30``); of the other wrong ones ``ARITHMETIC`` where a stated equation is
         false, else ``REASONING``; ``NONE`` for a correct one and for one that could not be graded.
     """
@@ -174,7 +174,7 @@ def _check(equation: Equation, carried: Mapping[str, Fraction]) -> CheckedEquati
             equation.annotation,
         )
 
-    for right in _stated_values(equation):  # most hold as they are read first
+    for right in _stated_values(equation):  # most hold in their first reading
         if first == right.value:
             return result(first, right, Verdict.EXACT)
     values = list(_left_values(equation))
@@ -197,10 +197,10 @@ def _check(equation: Equation, carried: Mapping[str, Fraction]) -> CheckedEquati
 
 
 def _mixes_units(checked: CheckedEquation, equation: Equation, text: str) -> bool:
-    """Tell whether an equation is only false because its units are left out.
+    """Return whether an equation is false only because its units are left out.
 
     Either a sum mixes units of one quantity (``1 hour + 20 minutes``), or the result is stated in
-    another unit than the left side (``25 cents * 4 = $1``) and is right in that one.
+    another unit than the left side (``25 cents * 4 = $1``) and is right in that unit.
     """
     if equation.annotation:
         return False
@@ -255,7 +255,7 @@ def _stated_values(equation: Equation) -> Iterator[_Stated]:
 
 
 def _is_rounded(exact: Fraction, stated: _Stated, *, divides: bool, noisy: bool) -> bool:
-    """Tell whether the stated number is the exact one, rounded or cut off where its digits end."""
+    """Return whether the stated number is the exact one, rounded or cut at its last digit."""
     if abs(exact - stated.value) <= _NOISE_SIZE * max(Fraction(1), abs(exact)):
         return noisy
     if stated.decimals is None:
@@ -267,7 +267,7 @@ def _is_rounded(exact: Fraction, stated: _Stated, *, divides: bool, noisy: bool)
 
 
 def _carried_on(expression: str, carried: Mapping[str, Fraction]) -> Fraction | None:
-    """Evaluate with numbers that were rounded before put back to what they were rounded from."""
+    """Evaluate with numbers that were rounded before replaced by their exact values."""
 
     def put_back(match: re.Match[str]) -> str:
         exact = carried.get(match[0])

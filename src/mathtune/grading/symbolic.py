@@ -1,11 +1,11 @@
-r"""Gold answers that are no number (``\frac{\pi}{2}``, ``(3, 4)``, ``Monday``).
+r"""Gold answers that are not numbers (``\frac{\pi}{2}``, ``(3, 4)``, ``Monday``).
 
 Equal text is equal, and words are compared as words. Anything else goes to math-verify.
 
-math-verify stops a comparison that never ends with ``SIGALRM``, which works in a main thread only
-and reports the time-out as "not equal". Here it runs in one worker process instead, started at
+math-verify stops a comparison that never ends with ``SIGALRM``, which works only in a main thread
+and reports the time-out as "not equal". Here it runs in one worker process instead, started on
 first use and ended after a time-out: grading then works from any thread, sympy is never imported
-into the program itself, and a comparison without an end is ``UNGRADABLE``.
+into the program itself, and a comparison that does not finish is ``UNGRADABLE``.
 
 The worker is a plain subprocess that speaks JSON lines; ``multiprocessing`` would import the
 caller's main module a second time.
@@ -33,7 +33,7 @@ START_SECONDS = 120.0
 """Wall-clock limit on the worker's start, which imports sympy."""
 
 MAX_LENGTH = 400
-"""Longest gold or answer, in characters, that is handed to math-verify."""
+"""Longest gold or answer, in characters, that is passed to math-verify."""
 
 _INLINE_MATH = re.compile(r"(?<!\\)\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _COMMAND = re.compile(r"\\(?:text|mathrm|mathbf|operatorname)\s?\{[^{}]*\}|\\[A-Za-z]+")
@@ -60,16 +60,16 @@ _ROOT = re.compile(r"(?:√|\bsqrt)\s?\(?([0-9.]+)\)?")
 
 
 def grade_symbolic(text: str, gold: str, *, finished: bool) -> Grade | None:
-    """Grade against a gold answer that is no number.
+    """Grade against a gold answer that is not a number.
 
     Args:
         text: The completion, without thoughts and cut before any next question.
-        gold: The gold answer, without blanks around it.
+        gold: The gold answer, without spaces around it.
         finished: False where the end of the text need not be its answer.
 
     Returns:
         A grade with method ``symbolic``, or ``UNGRADABLE`` where the gold is empty or the
-        comparison did not come to an end. None where the completion holds no answer.
+        comparison did not finish. None if the completion has no answer.
     """
     if not gold:
         return Grade(Outcome.UNGRADABLE, reason="the gold answer is empty")
@@ -103,7 +103,7 @@ def grade_symbolic(text: str, gold: str, *, finished: bool) -> Grade | None:
 
 
 def equal_to_number(gold: Fraction, expression: str) -> bool | str:
-    r"""Tell whether an expression (``\sqrt{16}``, ``10^2``) has this value, or why that is unknown.
+    r"""Return whether an expression (``\sqrt{16}``, ``10^2``) equals this value, or why unknown.
 
     What math-verify cannot read has no value, so it is not equal.
     """
@@ -114,7 +114,7 @@ def equal_to_number(gold: Fraction, expression: str) -> bool | str:
 
 
 def _best_marked(text: str) -> Candidate | None:
-    """Give the first marked place that is not empty."""
+    """Return the first marked place that is not empty."""
     for candidate in candidates(text):
         if candidate.method == "last_number":
             break
@@ -142,7 +142,7 @@ def _grade_letter(text: str, gold: str, marked: Candidate | None) -> Grade | Non
 
 
 def _grade_words(words: str, marked: Candidate | None) -> Grade | None:
-    """Compare words whatever their case; the answer may go on after them."""
+    """Compare words in any case; the answer may go on after them."""
     if marked is None:
         return None
     pattern = re.compile(re.escape(words) + r"(?![A-Za-z0-9])", re.IGNORECASE)
@@ -186,20 +186,20 @@ def _formulas(text: str) -> list[str]:
 
 
 def _bare(text: str) -> str:
-    """Drop what changes only the look of an expression."""
+    """Drop what changes only the appearance of an expression."""
     text = _LAYOUT.sub("", text).rstrip(".")
     return text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
 
 
 class _MathVerify:
-    """The worker process, and the lock that lets one comparison at a time use it."""
+    """The worker process, and the lock that allows one comparison at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
 
     def compare(self, gold: str, answer: str) -> bool | str:
-        """Tell whether two LaTeX expressions are equal, or why that could not be told."""
+        """Return whether two LaTeX expressions are equal, or why that is unknown."""
         with self._lock:
             process = self._running()
             request = json.dumps({"gold": gold, "answer": answer, "seconds": TIMEOUT_SECONDS})
@@ -233,7 +233,7 @@ class _MathVerify:
             process.kill()
             process.wait()
             raise MathtuneError(
-                "math-verify, which compares answers that are no numbers, did not start: "
+                "math-verify, which compares answers that are not numbers, did not start: "
                 f"{started.strip() or 'no reply'}; try 'pip install math-verify'"
             )
         self._process = process
@@ -254,7 +254,7 @@ class _MathVerify:
 
 
 def _exchange(process: subprocess.Popen[str], request: str | None, seconds: float) -> str:
-    """Send a line and read one; empty where the process ended or was ended for taking too long."""
+    """Send a line and read one; empty if the process ended or was killed after the time-out."""
     assert process.stdin is not None and process.stdout is not None
     timer = threading.Timer(seconds, process.kill)
     timer.daemon = True

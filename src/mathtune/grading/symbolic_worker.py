@@ -1,8 +1,8 @@
 """The process that runs math-verify for ``mathtune.grading.symbolic``.
 
 It prints ``ready`` or why it cannot start, then answers each line ``{"gold", "answer", "seconds"}``
-with ``{"equal": bool}`` or ``{"error": why}``. It ends with its input, and by itself should its
-parent be gone in the middle of a comparison.
+with ``{"equal": bool}`` or ``{"error": why}``. It ends with its input, and on its own if its parent
+dies during a comparison.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import signal
 import sys
 
 MEMORY_BYTES = 4 * 1024**3
-"""Address space of the worker: a power tower must not take the machine's memory."""
+"""Address space of the worker: a power tower must not exhaust the machine's memory."""
 
 
 def serve() -> None:
     """Answer requests until standard input ends."""
     replies = sys.stdout
-    sys.stdout = sys.stderr  # whatever a library prints must not mix with the replies
+    sys.stdout = sys.stderr  # library output must not mix with the replies
     logging.disable()
     try:
         from math_verify import parse, verify
@@ -47,7 +47,7 @@ def serve() -> None:
         _die_after(int(request["seconds"]) + 5)
         try:
             reply = compare(request["gold"], request["answer"])
-        except Exception as error:  # sympy raises whatever it likes; the caller is told which
+        except Exception as error:  # sympy may raise anything; the reply names it
             reply = {"error": f"math-verify failed with {type(error).__name__}"}
         _die_after(0)
         print(json.dumps(reply), file=replies, flush=True)

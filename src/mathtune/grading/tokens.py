@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Token(NamedTuple):
-    """A piece of text with its place.
+    """A piece of text with its position.
 
     Attributes:
         kind: ``number``, ``fraction``, ``operator``, ``open``, ``close``, ``equals``, ``word``,
@@ -50,7 +50,7 @@ _PERCENT = re.compile(r" ?per ?cent")
 
 
 def token_lines(text: str) -> Iterator[list[Token]]:
-    """Yield the tokens of each line, blanks, currency signs and markup left out."""
+    """Yield the tokens of each line, without blanks, currency signs and markup."""
     line: list[Token] = []
     for match in _TOKEN.finditer(text):
         kind = match.lastgroup or ""
@@ -63,7 +63,7 @@ def token_lines(text: str) -> Iterator[list[Token]]:
 
 
 def _append(line: list[Token], token: Token, text: str) -> None:
-    """Add a token, and write out what its neighbours make of it.
+    """Add a token, and write out what it means with its neighbours.
 
     ``50% of 80`` and ``2(16)`` are products; ``2 1/2`` is one number.
     """

@@ -1,15 +1,15 @@
-r"""Which stretch of a completion answers the question.
+r"""Which part of a completion answers the question.
 
-Two things are set aside. Thinking aloud is not the answer: known are the tags of the common
+Two things are left out. Thinking aloud is not the answer; recognised are the tags of the common
 reasoning models, ``<think>`` (DeepSeek-R1, Qwen3), ``<thinking>``, ``<thought>``, ``<reasoning>``,
 ``[THINK]`` (Magistral), ``<|begin_of_thought|>`` (Sky-T1), ``<|START_THINKING|>`` (Command A),
 ``◁think▷`` (Kimi), ``<seed:think>``, and Harmony's channels (gpt-oss), of which only ``final`` is
-meant for the reader. Many chat templates open the thought in the prompt, so that a closing tag may
-stand alone.
+meant for the reader. Many chat templates open the thought in the prompt, so a closing tag may come
+without an opening one.
 
 And what a model writes after its answer to a question that it invented (``Question: …``) answers
 that one. A solution may hold the same signs before its answer (``**Question:** How many eggs?``):
-they begin nothing new.
+they do not begin a new one.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _BARE_ANALYSIS, _BARE_FINAL = "analysis", "assistantfinal"
 
 
 class Visible(NamedTuple):
-    """Where the text meant for the reader stands.
+    """Where the text meant for the reader is.
 
     Attributes:
-        start: Where it begins: behind the last closing tag.
+        start: Where it begins: after the last closing tag.
         end: Where it ends: before a thought that never closes.
-        closed: False where a thought never closes.
+        closed: False if a thought never closes.
     """
 
     start: int
@@ -49,7 +49,7 @@ class Visible(NamedTuple):
 
 
 def find_visible(text: str) -> Visible:
-    """Find the text that is no thought, in time linear in its length."""
+    """Find the text that is not a thought, in time linear in its length."""
     start = 0
     if "hink" in text or "hought" in text or "eason" in text or "<|" in text or "HINK" in text:
         for closing in _CLOSING.finditer(text):
@@ -65,7 +65,7 @@ def find_visible(text: str) -> Visible:
 
 
 def without_thoughts(text: str) -> str:
-    """Give the text that is no thought."""
+    """Return the text that is not a thought."""
     visible = find_visible(text)
     whole = visible.start == 0 and visible.end == len(text)
     return text if whole else text[visible.start : visible.end]
@@ -77,9 +77,9 @@ def without_thoughts(text: str) -> str:
 def _sign_of_turn(word: str, *, anywhere: bool = False) -> re.Pattern[str]:
     """Match ``word:`` at the start of a line, or ``word`` in a Markdown heading.
 
-    With ``anywhere`` the word with its colon also counts within a line, unless another word stands
-    before it (``Understanding the Question:``). The word comes first in the pattern and its context
-    in look-behinds, because a fixed beginning is what makes the search fast.
+    With ``anywhere`` the word with its colon also counts within a line, unless another word
+    precedes it (``Understanding the Question:``). The word comes first in the pattern and its
+    context in look-behinds, because a fixed beginning is what makes the search fast.
     """
     heading = rf"(?:(?<=\#\#\ {word})|(?<=\#\#{word}))\b"
     line = rf"(?:(?<=\n{word})|(?<=\n\*\*{word})|(?<=\n\#\ {word}))"
@@ -103,7 +103,7 @@ _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("<eos>", re.compile("<eos>")),
     ("_of_turn>", _SPECIAL),
 )
-# A turn that ends by its token has ended, whatever it said.
+# A turn that ends with its token has ended, whatever its content.
 _TURN_END = (
     "<|im_end|>",
     "<|eot_id|>",
@@ -127,10 +127,10 @@ _DIGIT = re.compile(r"[0-9]")
 
 
 def cut_next_question(text: str) -> tuple[str, bool]:
-    """Cut a completion where the model goes on to a question of its own, or to another turn.
+    """Cut a completion where the model goes on to its own next question, or to another turn.
 
-    Only after an answer was given: a marked one, or a statement with a number that is not part of
-    the problem said again. A sign at the very beginning is the question repeated.
+    Only after an answer was given: a marked one, or a statement with a number that does not restate
+    the problem. A sign at the very beginning repeats the question.
 
     Returns:
         The text up to the first such sign, and whether there was one.
@@ -149,7 +149,7 @@ def cut_next_question(text: str) -> tuple[str, bool]:
 
 
 def _unmarked_end(text: str, signs: list[re.Pattern[str]], before: int) -> int:
-    """Find the first sign before ``before`` behind an answer without a mark, or a turn's end."""
+    """Find the first sign before ``before`` after an unmarked answer, or a turn's end."""
     end = len(text)
     for sign in signs:
         for count, match in enumerate(sign.finditer(text, 0, min(before, end))):
@@ -164,7 +164,7 @@ def _unmarked_end(text: str, signs: list[re.Pattern[str]], before: int) -> int:
 
 
 def _answers_before(text: str, sign: re.Match[str]) -> bool:
-    """Tell an answer without a mark (``She makes $18``) from the facts of the problem."""
+    """Distinguish an unmarked answer (``She makes $18``) from the facts of the problem."""
     before = text[max(0, sign.start() - _SENTENCE) : sign.start()].rstrip(_BLANK)
     sentence = before[max(before.rfind("\n"), before.rfind(". ")) + 1 :]
     if not _DIGIT.search(sentence) or _RESTATES.search(before):

@@ -1,4 +1,4 @@
-"""Problems: where they come from, which of them train, and which of them are kept apart."""
+"""Problems: where they come from, which are trained on and which are held out."""
 
 from mathtune.problems.given import as_json_lines, given_problems
 from mathtune.problems.load import (

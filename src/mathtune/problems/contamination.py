@@ -15,7 +15,7 @@ from mathtune.errors import DataError
 from mathtune.records import Problem
 
 NUMBER = "#"
-"""What stands for any number, in digits or in words; several in a row count as one."""
+"""Replaces any number, in digits or in words; several in a row count as one."""
 
 # A number with its separators and a fraction's second half, or a word in any script.
 _WORD = re.compile(r"\d[\d.,/:]*|[^\W\d_]+")

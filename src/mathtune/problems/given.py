@@ -1,4 +1,4 @@
-"""Problems given in Python: checked as those of a user's own file are, and written as one."""
+"""Problems given in Python: checked like those of a user's own file, and written as one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mathtune.problems.reading import BadRows, Reading, Role
 from mathtune.records import Problem
 
 _LOOKED_AT = 20
-"""Rows by which the format is told."""
+"""Rows from which the format is recognised."""
 
 
 def given_problems(given: Iterable[Problem | Mapping[str, Any]]) -> tuple[Problem, ...]:
@@ -25,7 +25,7 @@ def given_problems(given: Iterable[Problem | Mapping[str, Any]]) -> tuple[Proble
 
     Raises:
         DataError: If there are none, one is of another kind or has no question, or gold answers
-            are of no use; the message counts them and says where the first are.
+            cannot be used; the message counts them and says where the first are.
     """
     rows = [
         SourceRow(f"problems[{number}]", _fields(each, number)) for number, each in enumerate(given)

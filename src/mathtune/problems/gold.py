@@ -13,21 +13,19 @@ from mathtune.records import Outcome, Problem
 
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 _NOISE = re.compile(r"-?\d{1,30}\.\d{12,60}")
-_MATHS = re.compile(
-    r"[0-9\\+*/^=]| - |^[A-Za-z]$"
-)  # what a number or a formula has and words have not
+_MATHS = re.compile(r"[0-9\\+*/^=]| - |^[A-Za-z]$")  # in a number or a formula, but not in words
 _FORMULA = re.compile(r"[\\$^_=]")
 
 KEPT = "kept: "
-"""Begins a reason in ``ProblemSet.dropped`` whose problems were counted and not dropped."""
+"""Prefix of a reason in ``ProblemSet.dropped`` whose problems were counted but kept."""
 
 
 def final_answer(answer: str, published: str = "", *, checked: bool = False) -> tuple[str, Stated]:
-    """Return a row's final answer, the published one or where its solution ends, and how it stands.
+    """Return a row's final answer, as published or from its solution, and how it was stated.
 
-    It is ``""`` where there is none. What a file format did to a number is undone: a whole number
-    written as a float (``51.0``) becomes ``51``, or its decimals would let every answer pass that
-    rounds to 51.0; float noise (``0.30000000000000004``) ends at 12 decimals.
+    It is ``""`` where there is none. Changes that a file format made to a number are undone: a
+    whole number written as a float (``51.0``) becomes ``51``, because its decimals would accept
+    every answer that rounds to 51.0; float noise (``0.30000000000000004``) ends at 12 decimals.
 
     Args:
         answer: The worked solution.
@@ -38,13 +36,13 @@ def final_answer(answer: str, published: str = "", *, checked: bool = False) -> 
         return _without_format(published), Stated.ALONE
     try:
         text, stated = stated_gold(published or answer)
-    except DataError:  # it shows the text; the message made of many rows says where they stand
+    except DataError:  # it shows the text; the summary of many rows says where they are
         return published, Stated.ALONE
     return (_without_format(text) if stated is Stated.ALONE else text), stated
 
 
 def _is_final(text: str) -> bool:
-    """Tell a final answer, however long its formula, from a solution in the column of answers."""
+    """Return whether a text is a final answer, however long its formula, and not a solution."""
     if is_marked(text):
         return False
     return is_bare(text) or bool(_FORMULA.search(text) and "\n" not in text)
@@ -63,7 +61,7 @@ def _without_format(text: str) -> str:
 
 
 def gold_fault(problem: Problem) -> str | None:
-    """Return why a gold answer is of no use, or None where its own solution passes the grader."""
+    """Return why a gold answer cannot be used, or None if its own solution passes the grader."""
     if not problem.gold:
         return "no final answer"
     if not _MATHS.search(problem.gold):
@@ -72,7 +70,7 @@ def gold_fault(problem: Problem) -> str | None:
     if found.outcome is Outcome.CORRECT:
         return None
     if found.outcome is Outcome.WRONG:
-        return "solution ends in another number than the gold answer"
+        return "solution ends in a different number than the gold answer"
     return "gold answer cannot be graded"
 
 
@@ -92,17 +90,17 @@ _REMEDIES = {
     "a conversation of several turns": "write each question with its solution as a row of its own",
     "not UTF-8": "save the file as UTF-8",
 }
-"""What to do about a reason; about others it is to repair or remove the rows."""
+"""Remedy for a reason; for all others it is to repair or remove the rows."""
 
 ENOUGH = 100_000
-"""Faults after which a file that is refused anyway is read no further."""
+"""A file that is refused anyway is read no further after this many faults."""
 
 _PLACES = 3
 _REASONS = 6
 
 
 class Faults:
-    """Rows that cannot be used: how many, for which reason, and where the first stand."""
+    """Rows that cannot be used: how many, for which reasons, and where the first are."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -138,7 +136,7 @@ class Faults:
         )
 
     def are_enough(self) -> bool:
-        """Tell whether there is no point in looking for more."""
+        """Return whether enough were found to stop."""
         return self.counts.total() >= ENOUGH
 
     def remedy(self) -> str:

@@ -21,7 +21,7 @@ def hub_rows(
     revision: str | None = None,
     local_file: str | None = None,
 ) -> tuple[Iterator[SourceRow], str]:
-    """Load one split from the hub, or from the hub's cache on disk where the hub is out of reach.
+    """Load one split from the hub, or from its cache on disk if the hub cannot be reached.
 
     Args:
         hub_id: ``owner/name``.
@@ -41,9 +41,7 @@ def hub_rows(
     import datasets
     from huggingface_hub.errors import HfHubHTTPError
 
-    if Path(
-        hub_id
-    ).is_dir():  # ``datasets`` would read it in place of the repository, without a word
+    if Path(hub_id).is_dir():  # ``datasets`` would silently read it in place of the repository
         raise DataError(
             f"{hub_id} is a hub id and also a folder here; to read the folder's files give one as "
             "path, to read the hub start from another folder"
@@ -84,7 +82,7 @@ def _out_of_reach(hub_id: str, why: str, local_file: str | None) -> str:
 
 
 def _not_in_repository(hub_id: str, subset: str | None, split: str, why: str) -> str:
-    """Say which subset or split there is instead; ``datasets`` asks the hub for it."""
+    """Name the subsets or splits that exist; ``datasets`` asks the hub for it."""
     import datasets
 
     try:
@@ -125,7 +123,7 @@ def _offline_if(offline: bool) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Progress bars only where someone watches."""
+    """Show progress bars only in a terminal."""
     from datasets.utils import disable_progress_bars, enable_progress_bars
 
     if os.isatty(2):

@@ -1,6 +1,6 @@
-"""From a recipe's ``data`` section to problems that train, choose and test; the one way in.
+"""From a recipe's ``data`` section to training, validation and test problems; the one way in.
 
-What is guaranteed, in this order:
+Guarantees, in this order:
 
 1. Every problem that is trained on or graded has a gold answer that the grader accepts in the
    problem's own solution.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # pydantic is slow to import, and only a recipe needs it
 def load(data: DataConfig, *, seed: int = 42) -> Splits:
     """Read, check and split all problems of a recipe.
 
-    Training problems come in the order of their sources. What a set lost on the way, and why, is
+    Training problems come in the order of their sources. What was dropped from a set, and why, is
     counted in its ``dropped``.
 
     Args:
@@ -68,7 +68,7 @@ def load(data: DataConfig, *, seed: int = 42) -> Splits:
 
 
 def load_tests(data: DataConfig, *, seed: int = 42) -> tuple[ProblemSet, ...]:
-    """Read and check the test sets alone, for measuring a model that is not trained here.
+    """Read and check the test sets alone, to evaluate a model without training.
 
     Raises:
         DataError: As ``load``.
@@ -103,7 +103,7 @@ def load_local(data: DataConfig, *, seed: int = 42, trains: bool) -> Splits | No
 
 
 def local_faults(data: DataConfig, *, seed: int = 42, trains: bool = True) -> list[str]:
-    """Return what is wrong with a recipe's sources, as far as it shows without the network."""
+    """Return what is wrong with a recipe's sources, as far as can be seen offline."""
     uses = [(source, Role.TEST) for test in data.test for source in test.sources]
     if trains:
         uses += [(source, Role.TRAIN) for source in data.train]
@@ -115,9 +115,9 @@ def local_faults(data: DataConfig, *, seed: int = 42, trains: bool = True) -> li
 def local_training(
     data: DataConfig, *, seed: int = 42
 ) -> tuple[tuple[Problem, ...], tuple[str, ...]]:
-    """Return a recipe's training problems as far as they are here, and the names of other sources.
+    """Return a recipe's local training problems, and the names of sources that are not local.
 
-    No network is asked. What the test sets would drop is still among them.
+    The network is not used. Overlaps with the test sets are not dropped.
 
     Raises:
         DataError: With every fault of every source.

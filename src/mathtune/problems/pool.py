@@ -1,4 +1,4 @@
-"""Problems of one role on their way to a set: what is dropped, why, and how often."""
+"""Problems of one role before they become a set: what is dropped, why, and how often."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ WINDOW = 13
 """Words in a window of the contamination check."""
 
 SHORTEST = 8
-"""A question shorter than a window counts where all its words are shared and are at least so
-many: the lower bound of Brown et al. 2020, appendix C. Else ``What is 3 + 4?`` matches any sum."""
+"""A question shorter than a window counts if all its words are shared and there are at least this
+many: the lower bound of Brown et al. 2020, appendix C. Otherwise ``What is 3 + 4?`` matches any
+sum."""
 
 T = TypeVar("T")
 
-_SHARES = f"shares {WINDOW} words with a test problem, numbers aside"
+_SHARES = f"shares {WINDOW} words with a test problem, ignoring numbers"
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Pool:
 
     @classmethod
     def read(cls, label: str, sources: Sequence[SourceConfig], role: Role, seed: int) -> Pool:
-        """Read sources one after the other; two generated ones of equal settings differ.
+        """Read sources one after the other; two generated ones with equal settings differ.
 
         Raises:
             DataError: With every fault of every source.
@@ -70,9 +71,9 @@ class Pool:
         return cls(label, tuple(problems), dropped, outside, keys, tuple(dict.fromkeys(read_as)))
 
     def drop_duplicates(self) -> None:
-        """Drop what says nothing new; keep different solutions to one question, if they agree.
+        """Drop duplicates; keep different solutions to one question if their answers agree.
 
-        Several solutions a question are what rejection sampling gives (Yuan et al. 2023).
+        Several solutions per question are what rejection sampling gives (Yuan et al. 2023).
         Arithmetic facts repeat by design: the generator draws small ones more often.
         """
         seen: set[tuple[str, str]] = set()
@@ -88,13 +89,13 @@ class Pool:
             seen.add(pair)
             first = golds.setdefault(question, problem.gold) if problem.gold else ""
             if first != problem.gold and not grade(problem.answer, first).correct:
-                return "same question with another final answer"
+                return "same question with a different final answer"
             return None
 
         self.drop(reason)
 
     def drop_repeated_questions(self) -> None:
-        """Ask each question once, or its weight in a rate would be double."""
+        """Keep each question once; twice would double its weight in a rate."""
         seen: set[str] = set()
 
         def reason(problem: Problem) -> str | None:
@@ -118,7 +119,7 @@ class Pool:
             self.drop_questions_of(test, f"also in test set {test.label!r}")
 
     def check_contamination(self, tests: Sequence[Pool], action: str) -> None:
-        """Find problems that share a masked window with a test problem from outside, and act.
+        """Find problems that share a masked window with an outside test problem, and act on them.
 
         Raises:
             DataError: There are some and ``action`` is ``error``.
@@ -135,7 +136,7 @@ class Pool:
             hit = next(iter(found.values()))
             raise DataError(
                 f"{len(found):,} of {len(self.problems):,} {self.label} problems share {WINDOW} "
-                f"words in a row with a test problem, numbers aside, for example {hit.shared!r} "
+                f"words in a row with a test problem, ignoring numbers, for example {hit.shared!r} "
                 f"(test: {questions[hit.test_id].question[:80]!r}); remove them, or set "
                 "data.contamination=drop"
             )
@@ -170,12 +171,12 @@ class Pool:
 
 
 def read_tests(data: DataConfig, seed: int) -> list[Pool]:
-    """Read a recipe's test sets, whole, each question once."""
+    """Read a recipe's complete test sets, each question once."""
     return read_all(test_readers(data, seed))
 
 
 def test_readers(data: DataConfig, seed: int) -> list[Callable[[], Pool]]:
-    """Return what reads each test set of a recipe."""
+    """Return a reader for each test set of a recipe."""
 
     def read(label: str, sources: Sequence[SourceConfig], seed: int) -> Pool:
         pool = Pool.read(label, sources, Role.TEST, seed)
@@ -190,7 +191,7 @@ def test_readers(data: DataConfig, seed: int) -> list[Callable[[], Pool]]:
 
 
 def read_all(readers: Iterable[Callable[[], T]]) -> list[T]:
-    """Call every reader, also where one before it fails.
+    """Call every reader, even if one before it fails.
 
     Raises:
         DataError: With the faults of all of them.

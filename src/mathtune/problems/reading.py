@@ -1,4 +1,4 @@
-"""The rows of a source as problems; what is left out or only noted, and counted."""
+"""The rows of a source as problems; what is left out or only noted is counted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mathtune.records import Problem
 
 
 class Role(enum.Enum):
-    """What a source is for; also the split that is read where none is named."""
+    """What a source is for; also the default split."""
 
     TRAIN = "train"
     VALIDATION = "validation"
@@ -26,12 +26,12 @@ class Role(enum.Enum):
 
 
 class BadRows(enum.Enum):
-    """What happens where a row has no usable gold answer."""
+    """What to do with a row without a usable gold answer."""
 
     REFUSE = "refuse"
     """The file is the user's own: it can be repaired, so the message says where."""
     DROP = "drop"
-    """It was published like that: such rows are left out and counted."""
+    """It was published that way: such rows are left out and counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class Loaded:
         problems: The problems.
         dropped: How many rows were left out and why; a reason that begins with ``gold.KEPT`` counts
             rows that were kept.
-        generated: Whether they are of mathtune's own making.
-        read_as: Which columns were taken for what, where the source's format was recognised.
+        generated: Whether mathtune generated them.
+        read_as: Which columns were used for what, where the source's format was recognised.
     """
 
     problems: tuple[Problem, ...]
@@ -54,7 +54,7 @@ class Loaded:
 
 _PROSE = "final answer only in free prose"
 _TAKEN = f"{KEPT}final answer taken from free prose"
-_UNSURE = "unsure final answer in free prose, not used for exact match"
+_UNSURE = "uncertain final answer in free prose, not used for exact match"
 _SYSTEM = f"{KEPT}system message not used (prompt.system sets it)"
 
 
@@ -64,8 +64,8 @@ class Reading:
 
     Attributes:
         label: The source, for messages and ``Problem.source``.
-        columns: Which is what.
-        role: Of a test set, a problem without a sure final answer is left out.
+        columns: Which column is what.
+        role: In a test set, a problem without a certain final answer is left out.
         bad_rows: What happens to rows without a usable final answer.
         prose: Whether a final answer may be taken from free prose.
         known: The published set, where it is one.
@@ -82,7 +82,7 @@ class Reading:
         """Read all rows.
 
         Raises:
-            DataError: Rows are unusable, in a file of the user's own, or could not be read, or all
+            DataError: Rows are unusable, in a user's own file, or could not be read, or all
                 were left out.
         """
         found: list[Problem] = []
@@ -104,13 +104,13 @@ class Reading:
         if not found:
             counts = ", ".join(f"{reason}: {n:,}" for reason, n in dropped.items())
             raise DataError(
-                f"{self.label} has not one usable problem ({counts or 'no rows'}). "
+                f"{self.label} has no usable problem ({counts or 'no rows'}). "
                 f"{faults.remedy()}, or use another source"
             )
         return Loaded(tuple(found), dropped)
 
     def _problem(self, row: SourceRow, noted: Counter[str]) -> Problem | None:
-        """Return a row's problem; None where a test set goes without it."""
+        """Return a row's problem; None where a test set leaves it out."""
         made = to_problem(row, self.columns, self.label, self.known)
         problem = made.problem
         reason = gold_fault(problem) if problem.question else "no question"

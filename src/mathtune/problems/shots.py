@@ -1,7 +1,7 @@
 """Solved problems shown before a question: drawn from training problems, or a user's own file.
 
-A shot is never a test problem of the recipe, of its whole test sets and not only of the part asked:
-what would be dropped from training is not shown either.
+A shot is never a test problem of the recipe, even beyond the limits of its test sets: what would be
+dropped from training is not shown either.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def check_shots(shots: Sequence[Problem], data: DataConfig, *, seed: int) -> Non
     shown = [problem for problem in shots if problem not in pool.problems]
     if shown:
         raise DataError(
-            f"{len(shown)} of {len(shots)} solved examples may not be shown ({listed(pool.dropped)}"
+            f"{len(shown)} of {len(shots)} solved examples cannot be shown ({listed(pool.dropped)}"
             f"), for example {shown[0].question[:80]!r}; choose another prompt.shot_source or "
             "another test set"
         )

@@ -1,4 +1,4 @@
-"""One source of a recipe as problems: a known set, a hub id, a file of one's own, the generator."""
+"""One source of a recipe as problems: a known set, a hub id, a local file, the generator."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:  # pydantic is slow to import, and only a recipe needs it
     from mathtune.config.schema import SourceConfig
 
 HubReader = Callable[..., tuple[Iterator[SourceRow], str]]
-"""Called as ``hub_rows`` is."""
+"""Called like ``hub_rows``."""
 
 DATA_DIR = "MATHTUNE_DATA_DIR"
 """Environment variable: a folder whose copies of known sets are read instead of the hub."""
 
 
 def source_faults(config: SourceConfig, role: Role, seed: int) -> list[str]:
-    """Return what is wrong with a source, as far as it shows without asking the hub."""
+    """Return what is wrong with a source, as far as can be seen offline."""
     if config.generated is not None:
         config = config.model_copy(update={"n": 1})  # one shows whether there are such problems
     try:
@@ -55,7 +55,7 @@ def local_problems(config: SourceConfig, role: Role, seed: int) -> tuple[Problem
 
 
 class _NotAsked(Exception):
-    """The rest of a source stands on the hub."""
+    """The rest of a source is on the hub."""
 
 
 def _not_asked(*_: object, **__: object) -> tuple[Iterator[SourceRow], str]:
@@ -70,7 +70,7 @@ def read_source(
     Args:
         config: The source.
         role: Decides the default split, and what a source may be used for.
-        seed: For the generator, unless the source has its own.
+        seed: Seed of the generator, unless the source has its own.
         from_hub: What reads a set from the hub.
 
     Raises:
@@ -91,8 +91,8 @@ def read_source(
         return _known_set(known, config, role, revision or None, from_hub)
     if config.path is not None:
         raise DataError(
-            f"{config.name!r} is not a known set, so its published format is not known either; "
-            "leave name out and say which column is what with fields"
+            f"{config.name!r} is not a known set, so its format is not known; "
+            "leave name out and map its columns with fields"
         )
     split = config.split or role.value
     rows, origin = from_hub(name, config.subset, split, revision=revision or None)
@@ -135,7 +135,7 @@ def _known_set(
 
 
 def _local_files(known: KnownSet, config: SourceConfig, split: str) -> list[Path]:
-    """Files named by the recipe or standing in ``MATHTUNE_DATA_DIR``; none: the hub is asked."""
+    """Files named by the recipe or found in ``MATHTUNE_DATA_DIR``; if none, the hub is used."""
     if config.path is not None:
         path = Path(config.path).expanduser()
         if not path.is_dir():
@@ -168,13 +168,13 @@ def _own_file(config: SourceConfig, role: Role) -> Loaded:
 
 
 _LOOKED_AT = 20
-"""Readable rows at the beginning of a source by which its format is told."""
+"""Readable rows at the start of a source from which its format is recognised."""
 
 
 def _recognised(
     rows: Iterator[SourceRow], config: SourceConfig, role: Role, label: str, bad_rows: BadRows
 ) -> Loaded:
-    """Read a source whose columns are told by its first rows."""
+    """Read a source whose columns are recognised from its first rows."""
     seen = list(itertools.islice(rows, 1000))
     first = [row for row in seen if not row.fault][:_LOOKED_AT]
     if not seen:

@@ -30,7 +30,7 @@ def hold_out(
     """Split into training and validation problems, both in their original order.
 
     A question is held out when its hash share is below ``fraction``, so it stays on its side
-    whatever is added, removed or reordered; all solutions to one question share a side. Where that
+    whatever is added, removed or reordered; all solutions to one question share a side. If that
     would leave a side empty, the question with the lowest share goes to validation, or the one with
     the highest to training.
 

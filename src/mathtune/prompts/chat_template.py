@@ -1,9 +1,9 @@
-"""A tokenizer's chat template, held to what it must do: every text literally, once, and no other.
+"""A tokenizer's chat template, checked: it must show every text literally, once, and no other.
 
-Templates are programs of the model's maker. Some drop, trim or rewrite what the assistant says, or
-open a thought for it; a model would then be trained on, or prompted with, other texts than its
-problems', and nothing would show it. So a template is tried on texts of every kind before it is
-used, and each solution is looked for in what it renders.
+Templates are programs written by the model's maker. Some drop, trim or rewrite what the assistant
+says, or open a thought for it; a model would then be trained on, or prompted with, texts other than
+its problems, and nobody would notice. So a template is tried on texts of every kind before it is
+used, and each solution is searched for in its output.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mathtune.records import Problem
 QUESTION = "Kim has 3 owls.\nShe buys  4 — how many (of $5 each)?"
 PLAIN = "Kim has 3+4=<<3+4=7>>7 owls.\n\nSo  7.\n#### 7"
 THOUGHT = "<think>\nIs it 99? No, 3+4.\n</think>\n\nKim has 7 owls.\n#### 7"
-"""What a template is tried on; a thought is dropped by some only where there is one."""
+"""What a template is tried on; some drop a thought, which shows only where there is one."""
 
 _OPENS = re.compile(
     r"<\|?(?:\w+:)?(?:begin_of_|start_)?(?:think|thinking|thought|reasoning)\|?>|\[THINK\]|◁think▷"
@@ -34,7 +34,7 @@ _CLOSES = re.compile(
 
 
 class ChatTemplate:
-    """Renders prompts and solutions by the template of a tokenizer.
+    """Renders prompts and solutions with a tokenizer's chat template.
 
     Args:
         tokenizer: Anything with Transformers' ``apply_chat_template``.
@@ -79,7 +79,7 @@ class ChatTemplate:
         """Return what follows a prompt: the solution and the end of the assistant's turn.
 
         Raises:
-            ModelError: The template has not left the solution as it is.
+            ModelError: The template has changed the solution.
         """
         completion = self._completion(question, prompt, solution)
         bare = solution.strip()  # most templates trim white space around a text
@@ -138,7 +138,7 @@ class ChatTemplate:
                     messages, tokenize=False, add_generation_prompt=add_generation_prompt
                 )
             )
-        except Exception as error:  # it is a program, and fails in ways of its own
+        except Exception as error:  # it is a program that may raise anything
             why = " ".join(str(error).split()) or type(error).__name__
             remedy = "leave prompt.system out, or " if self._system else ""
             roles = ", ".join(message["role"] for message in messages)
@@ -172,7 +172,7 @@ def _leaves_open(text: str) -> bool:
 
 
 def _lost(solution: str, completion: str) -> str:
-    """Return what is left of a solution without the end and the beginning that were rendered."""
+    """Return the part of a solution that was not rendered, neither its beginning nor its end."""
     end = next((n for n in range(len(solution)) if solution[n:] in completion), len(solution))
     rest = solution[:end]
     begin = next((n for n in range(len(rest) - 1, 1, -1) if rest[:n] in completion), 0)

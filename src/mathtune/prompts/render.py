@@ -71,19 +71,19 @@ class Renderer:
         self.shots = tuple(shots)
         self._bos = _leading_special_ids(tokenizer)
         unk = tokenizer.unk_token_id
-        # GPT-2's is its EOS, which says nothing.
+        # GPT-2's UNK is its EOS, so it shows nothing.
         self._unk = None if unk in (tokenizer.eos_token_id, tokenizer.bos_token_id) else unk
         self._check_tokens()
 
     def prompt(self, question: str, problem_id: str = "") -> Prompt:
-        """Return what a model is prompted with for a question."""
+        """Return the prompt for a question."""
         text = self._prompt_text(question)
         ids = tuple(token for token, _, _ in self._encode_prompt(text))
         self._check_ids(ids, question)
         return Prompt(problem_id, text, ids)
 
     def visible(self, prompt: Prompt) -> str:
-        """Return a prompt's text with the tokens before it, as BOS, that its text does not show."""
+        """Return a prompt's text preceded by the tokens, such as BOS, that it does not show."""
         added = len(prompt.ids) - len(self._encode(prompt.text))
         return "".join(self.tokenizer.convert_ids_to_tokens(prompt.ids[:added])) + prompt.text
 
@@ -136,9 +136,9 @@ class Renderer:
     def _check_tokens(self) -> None:
         """Raise ModelError if the tokenizer loses text: case, digits, symbols, spaces, line breaks.
 
-        What is equal under Unicode's NFKC counts as kept, and so does white space at either end,
-        which some tokenizers add and others trim. A text with characters that the tokenizer does
-        not know (``<unk>``) shows nothing here; ``unknown`` counts those.
+        Text that is equal under Unicode's NFKC counts as kept, and so does white space at either
+        end, which some tokenizers add and others trim. A text with characters that the tokenizer
+        does not know (``<unk>``) shows nothing here; ``unknown`` counts those.
         """
         problem = Problem("", QUESTION, PLAIN, "7")
         start = self._prompt_text(problem.question)
@@ -151,7 +151,7 @@ class Renderer:
         if not same and self._unk not in ids:
             raise ModelError(
                 f"tokenizer {self.tokenizer.name_or_path!r} does not keep a solution's text: "
-                f"{PLAIN!r} is {kept.strip()!r} in its tokens, and a model would learn that; use a "
+                f"{PLAIN!r} becomes {kept.strip()!r}, and a model would learn that; use a "
                 "model whose tokenizer keeps case, digits, symbols, spaces and line breaks"
             )
 
@@ -164,7 +164,7 @@ class Renderer:
         if self._embeddings is not None and max(ids, default=0) >= self._embeddings:
             beyond = next(token for token in ids if token >= self._embeddings)
             raise ModelError(
-                f"the text {text[:60]!r}… holds the token "
+                f"the text {text[:60]!r}… contains the token "
                 f"{self.tokenizer.convert_ids_to_tokens(beyond)!r} ({beyond:,}), and the model has "
                 f"embeddings for {self._embeddings:,} tokens; remove it from the text, or use the "
                 "tokenizer that the model was trained with"
@@ -200,7 +200,7 @@ class Renderer:
 
 
 def _leading_special_ids(tokenizer: Any) -> list[int]:
-    """Ids that the tokenizer puts before any text by itself, as its model was pre-trained."""
+    """Ids that the tokenizer itself puts before any text, as in its model's pre-training."""
     with_special = tokenizer("1")["input_ids"]
     plain = tokenizer("1", add_special_tokens=False)["input_ids"]
     for count in range(len(with_special) - len(plain) + 1):

@@ -1,4 +1,4 @@
-"""What the text around a problem looks like: one ``Style`` a prompt format."""
+"""What the text around a problem looks like: one ``Style`` per prompt format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Style:
 
     The text is ``before + question + after``, and the solution follows after ``space``. The prompt
     carries no trailing space: tokenizers join a space to the word after it, so ``Answer: `` would
-    be prompted with a token that never came up in training.
+    be prompted with a token that never occurred in training.
 
     Attributes:
         name: As in ``prompt.style``.
@@ -30,10 +30,10 @@ class Style:
     stop: tuple[str, ...]
 
 
-# lm-evaluation-harness' gsm8k task (v3), prompt and stop strings to the letter.
+# lm-evaluation-harness' gsm8k task (v3), prompt and stop strings verbatim.
 QA = Style("qa", "Question: ", "\nAnswer:", " ", stop=("Question:", "</s>", "<|im_end|>"))
 
-# lm-evaluation-harness' gsm8k_cot task (v3), prompt and stop strings to the letter.
+# lm-evaluation-harness' gsm8k_cot task (v3), prompt and stop strings verbatim.
 COT = Style("cot", "Q: ", "\nA:", " ", stop=("Q:", "</s>", "<|im_end|>"))
 
 # Stanford Alpaca's prompt without input.

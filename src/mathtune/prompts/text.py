@@ -1,7 +1,7 @@
-"""Problems → text, with no tokenizer: what every prompt says, and all that a server is sent.
+"""Problems → text, with no tokenizer: what every prompt says, and everything that a server is sent.
 
-``Renderer`` makes its ids from the same text, so a model is asked the same whether it is in this
-process or behind a server.
+``Renderer`` makes its ids from the same text, so a model gets the same prompt whether it runs in
+this process or behind a server.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def chat_messages(
 class TextRenderer:
     """Renders problems for a server, which has the tokenizer: prompts without ids.
 
-    In the chat style a prompt has messages, and its text is only for the record: roles in brackets,
-    each above what is said. What the model reads is made of them by the server's template.
+    In the chat style a prompt has messages, and its text is only for the record: each role in
+    brackets, above its message. The server's template turns the messages into what the model reads.
 
     Args:
         style: Name of a style in ``mathtune.prompts.styles``, or ``chat``.
@@ -53,7 +53,7 @@ class TextRenderer:
         self._system = system
 
     def prompt(self, question: str, problem_id: str = "") -> Prompt:
-        """Return what a model is prompted with for a question."""
+        """Return the prompt for a question."""
         if self._shape is not None:
             return Prompt(problem_id, prompt_text(self._shape, question, self.shots), ())
         messages = chat_messages(question, system=self._system, shots=self.shots)

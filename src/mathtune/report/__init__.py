@@ -1,7 +1,7 @@
 """The report of a run: ``report.html`` for reading, ``README.md`` as the model card.
 
 Both are made from the run folder's files alone: no model is loaded, and the environment is read
-only to keep its secrets out. Whatever a model wrote is escaped.
+only to keep its secrets out. Everything a model wrote is escaped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["RunFiles", "build_card", "build_html", "read", "write"]
 
 
 def write(run_dir: Path) -> None:
-    """Write ``report.html`` and ``README.md`` into a run folder, each whole or not at all.
+    """Write ``report.html`` and ``README.md`` into a run folder, each complete or not at all.
 
     Parts that the folder lacks (a run that was trained but not evaluated, say) are left out, and
     both files say so.

@@ -12,7 +12,7 @@ from mathtune.report import facts, wording
 from mathtune.report.reading import RunFiles
 
 MOST_ROWS = 20_000
-"""Rows put into one page; about 1.5 KB each. What is left out is counted."""
+"""Most rows in one page; about 1.5 KB each. What is left out is counted."""
 
 _ANSWER_FIELDS = (
     "correct", "outcome", "extracted", "method", "reason", "error", "stop_reason", "tokens",
@@ -26,7 +26,7 @@ class AnswerTable:
 
     Attributes:
         data: ``sets``, ``models``, ``graders``, ``problems`` and ``rows`` as plain JSON values.
-            Each problem's texts are there once, however many settings it was answered in.
+            Each problem's texts appear once, however many settings it was answered in.
         left_out: Rows over ``MOST_ROWS``.
     """
 
@@ -106,7 +106,7 @@ def _answer(row: PredictionRow) -> dict[str, Any]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Leave out what says nothing, and NaN, which JSON has no word for."""
+    """Leave out empty values, and NaN, which JSON cannot express."""
     return isinstance(value, str | bool) or wording.is_number(value)
 
 

@@ -1,4 +1,4 @@
-"""Inline SVG: line charts with axes, and bars with their interval.
+"""Inline SVG: line charts with axes, and bars with intervals.
 
 Built as an element tree, so that a label can never become markup. Colours come from the page's
 style sheet by class name; the value under a point is its ``<title>``.
@@ -29,7 +29,7 @@ class Series:
     """One curve.
 
     Attributes:
-        name: For the legend; empty where the chart's title says enough.
+        name: For the legend; empty if the chart's title says enough.
         role: CSS class that gives it its colour.
         points: ``(step, value)`` in the order of the steps.
         markers: Draw a dot at each point.
@@ -106,9 +106,9 @@ def line_chart(
         title: Read out by screen readers.
         series: Curves; points that are not finite are left out.
         x_label: Name of the x axis.
-        y_label: Name of the y axis; ``(log scale)`` is added where it is one.
+        y_label: Name of the y axis; ``(log scale)`` is added if it is one.
         mark: ``(x, text)`` of a vertical line, for example at the best checkpoint.
-        linear: Never a log scale: for a value whose shape is the point, as a schedule's is.
+        linear: Never use a log scale: for values whose shape matters, such as a schedule.
 
     Returns:
         An ``<svg>`` element as text, or None if there is no finite point.
@@ -196,7 +196,7 @@ def rate_bar(name: str, role: str, rate: Mapping[str, Any], confidence: str = ""
     Args:
         name: Whose rate it is, for the text under the pointer.
         role: CSS class that gives the bar its colour.
-        rate: ``value`` and, where known, ``low``, ``high``, ``correct`` and ``n``.
+        rate: ``value`` and, if known, ``low``, ``high``, ``correct`` and ``n``.
         confidence: Such as ``"95 % "``, put before the word interval.
     """
     value, low, high = (rate.get(key) for key in ("value", "low", "high"))
@@ -212,7 +212,7 @@ def rate_bar(name: str, role: str, rate: Mapping[str, Any], confidence: str = ""
         width = 100 * min(max(value, 0.0), 1.0)
         _add(svg, "rect", x=0, y=2, width=width, height=10, class_=f"fill {role}")
     if wording.is_number(low) and wording.is_number(high):
-        # Kept inside the box: half of a stroke at 0 or 100 would be cut off.
+        # Kept inside the box: half of the stroke at 0 or 100 would be cut off.
         x1, x2 = (min(max(100 * x, 0.4), 99.6) for x in (low, high))
         for style in ("whisker halo", "whisker"):
             _add(svg, "path", d=_whisker(x1, x2), class_=style)
@@ -229,7 +229,7 @@ def _finite(points: Sequence[Point]) -> tuple[Point, ...]:
 
 
 def _thinned(points: Sequence[Point]) -> tuple[Sequence[Point], int]:
-    """Return means over runs of neighbours where points are too many, and a run's length."""
+    """Return means over runs of neighbours if there are too many points, and a run's length."""
     size = math.ceil(len(points) / POINTS_SHOWN)
     if size <= 1:
         return points, 1

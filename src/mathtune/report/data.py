@@ -13,7 +13,7 @@ from mathtune.report.reading import RunFiles
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of the data as it was used: training, validation or a test set."""
+    """One split of the data as it was used: training, validation or a test set."""
 
     name: str
     n: str
@@ -44,7 +44,7 @@ def data_parts(run: RunFiles) -> list[Part]:
 
 
 def _configured_sources(run: RunFiles) -> dict[str, str]:
-    """Return the recipe's sources of each part: they say more than the manifest's names do."""
+    """Return the recipe's sources of each split: they say more than the manifest's names."""
     data = mapping(run.recipe.get("data"))
     if not data:
         return {}
@@ -64,7 +64,7 @@ def _sources(value: Any) -> str:
 
 
 def _source(value: Any) -> str:
-    """Name a source; a mapping is written as its name and then ``(key=value)`` for what is set."""
+    """Name a source; a mapping becomes its name and ``(key=value)`` for what is set."""
     if not isinstance(value, Mapping):
         return str(value)
     name = next((value[key] for key in ("name", "path", "source", "label") if value.get(key)), "")
@@ -72,13 +72,13 @@ def _source(value: Any) -> str:
         name = f"generated {value['generated']}"
     skip = {"name", "path", "source", "label", "generated", "fields"}
     if not value.get("generated"):
-        skip |= {"types", "templates", "part"}  # knobs of the generator alone
+        skip |= {"types", "templates", "part"}  # knobs of the generator only
     rest = [f"{key}={item}" for key, item in value.items() if key not in skip and item is not None]
     return f"{name} ({', '.join(rest)})" if rest else str(name)
 
 
 def _dropped(part: Mapping[str, Any], too_long: Any) -> str:
-    """List what was dropped by reason, then what was kept in spite of a doubt."""
+    """List what was dropped by reason, then what was kept despite a doubt."""
     reasons = {**mapping(part.get("dropped")), "longer than max_length": too_long}
     lost = [f"{reason}: {wording.count(n)}" for reason, n in reasons.items() if n]
     kept = [f"{why}: {wording.count(n)}" for why, n in mapping(part.get("kept")).items() if n]

@@ -12,7 +12,7 @@ from mathtune.report.reading import RunFiles
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A line of a list of facts: a term and what holds for it."""
+    """A line of a list of facts: a term and its text."""
 
     term: str
     text: str
@@ -36,7 +36,7 @@ class Headline:
 
 
 def title(run: RunFiles) -> str:
-    """Return the recipe's name, or the folder's where there is no recipe."""
+    """Return the recipe's name, or the folder's if there is no recipe."""
     return str(run.recipe.get("name") or run.name)
 
 
@@ -51,13 +51,13 @@ def base_model(run: RunFiles) -> str | None:
 
 
 def is_trained(run: RunFiles) -> bool:
-    """Return whether the folder holds signs of training, and not only of an evaluation."""
+    """Return whether the folder shows signs of training, not only of an evaluation."""
     noted = run.manifest.get("training") or run.manifest.get("parameters")
     return bool(run.training or run.validation or noted)
 
 
 def method(run: RunFiles) -> str:
-    """Say how the model was trained: full, LoRA or QLoRA, with the adapter's settings."""
+    """Return how the model was trained: full, LoRA or QLoRA, with the adapter's settings."""
     if not run.recipe:
         return wording.MISSING
     model, adapter = mapping(run.recipe.get("model")), mapping(run.recipe.get("adapter"))
@@ -105,7 +105,7 @@ def comparison_of(run: RunFiles, name: str, calculator: bool) -> Mapping[str, An
 
 
 def settings(run: RunFiles) -> list[tuple[str, list[bool]]]:
-    """Return each set that was evaluated with its calculator settings, headline first."""
+    """Return each evaluated set with its calculator settings, headline first."""
     first = headline(run)
     found: dict[str, list[bool]] = {first.set: [first.calculator]} if first else {}
     for evaluation in run.results.get("evaluations") or ():
@@ -140,7 +140,7 @@ def verdict(run: RunFiles) -> str:
 
 
 def confidence(run: RunFiles) -> str:
-    """Return the level of the intervals as ``"95 % "``, or ``""`` where it is not known."""
+    """Return the level of the intervals as ``"95 % "``, or ``""`` if it is unknown."""
     first = headline(run)
     level = (first.comparison or {}).get("confidence") if first else None
     level = level or mapping(run.recipe.get("eval")).get("confidence")
@@ -148,12 +148,12 @@ def confidence(run: RunFiles) -> str:
 
 
 def interval_method(comparison: Mapping[str, Any] | None) -> str:
-    """Return how the interval of a difference was found; earlier versions named only one way."""
+    """Return how the interval of a difference was found; earlier versions knew only one method."""
     return str((comparison or {}).get("interval_method") or "paired bootstrap")
 
 
 def training_facts(run: RunFiles) -> list[Fact]:
-    """Say what was trained, how, on what machine and for how long."""
+    """Yield what was trained, how, on what machine and for how long."""
     return [Fact(term, text) for term, text in _training_facts(run) if text]
 
 
@@ -224,7 +224,7 @@ def _supervised(run: RunFiles) -> str:
 
 
 def measuring_facts(run: RunFiles) -> list[Fact]:
-    """Say how the models were asked: prompt style, decoding, limits."""
+    """Return how the models were prompted: prompt style, decoding, limits."""
     rows = [row for model in wording.MODELS for row in run.answers.get(model, ())[:1]]
     decoding = mapping(rows[0].get("decoding")) if rows else {}
     style = rows[0].get("style") if rows else mapping(run.recipe.get("prompt")).get("style")
@@ -247,7 +247,7 @@ def measuring_facts(run: RunFiles) -> list[Fact]:
             Fact("Decoding", f"{way}, at most {decoding.get('max_new_tokens')} new tokens")
         )
         if (decoding.get("samples") or 1) > 1:
-            facts.append(Fact("Answers a problem", wording.count(decoding["samples"])))
+            facts.append(Fact("Answers per problem", wording.count(decoding["samples"])))
         stop = [repr(text) for text in decoding.get("stop") or ()]
         if stop:
             facts.append(Fact("Stops at", ", ".join(stop)))
@@ -255,7 +255,7 @@ def measuring_facts(run: RunFiles) -> list[Fact]:
 
 
 def making_facts(run: RunFiles) -> list[Fact]:
-    """Say how the run can be made again: command, time, versions, source, machine."""
+    """Yield how the run can be reproduced: command, time, versions, source, machine."""
     manifest, git = run.manifest, mapping(run.manifest.get("git"))
     stages = mapping(manifest.get("stages"))
     commit = str(git.get("commit") or git.get("sha") or "")
@@ -278,7 +278,7 @@ def making_facts(run: RunFiles) -> list[Fact]:
 
 
 def perplexities(run: RunFiles) -> Sequence[tuple[str, str, Mapping[str, Any]]]:
-    """Return ``(set, model, perplexity)``, once a set: it does not depend on the calculator."""
+    """Return ``(set, model, perplexity)``, once per set: it does not depend on the calculator."""
     found: dict[tuple[str, str], Mapping[str, Any]] = {}
     for name, calculators in settings(run):
         for setting in calculators:

@@ -97,7 +97,7 @@ def _environment() -> Environment:
 def _content_policy(style: str, script: str) -> str:
     """Allow exactly this style and this script; no other code, no request of any kind.
 
-    A second wall behind the escaping: even markup that got through could neither run nor load.
+    A second defence behind the escaping: even markup that got through could not run or load.
     """
     return (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
@@ -114,7 +114,7 @@ def _samples(first: facts.Headline) -> int:
 
 
 def _comparison(comparison: Mapping[str, Any]) -> dict[str, str]:
-    """Return a comparison's figures as texts."""
+    """Return a comparison's figures as text."""
     low, high = comparison.get("difference_low"), comparison.get("difference_high")
     smallest = comparison.get("smallest_detectable_difference")
     return {
@@ -159,7 +159,7 @@ def _overview(run: RunFiles) -> list[dict[str, Any]]:
 
 
 def _curves(run: RunFiles) -> list[tuple[str, Markup]]:
-    """Draw what metrics.jsonl holds, one chart a quantity."""
+    """Draw the content of metrics.jsonl, one chart per quantity."""
     best = (run.manifest.get("training") or {}).get("best_step")
     mark = (float(best), "best") if wording.is_number(best) else None
     drawings = [
@@ -171,7 +171,7 @@ def _curves(run: RunFiles) -> list[tuple[str, Markup]]:
     ]
     pictures = []
     for title, label, (train, validation), marked in drawings:
-        # With no validation counterpart the title says all, and a legend would say nothing.
+        # With no validation counterpart the title says it all; no legend is needed.
         name = "training" if validation else ""
         both = [
             charts.Series(name, "training", _points(run.training, train)),
@@ -209,7 +209,7 @@ def _validations(run: RunFiles) -> list[tuple[str, ...]]:
 
 
 def _example(run: RunFiles, calculator: bool) -> dict[str, Any] | None:
-    """Return the example problem with the answers a calculator setting, the headline's first."""
+    """Return the example problem with its answers per calculator setting, the headline's first."""
     example = run.results.get("example") or {}
     answers = example.get("answers") or []
     if not (example.get("question") and answers):

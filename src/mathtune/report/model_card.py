@@ -23,9 +23,9 @@ TOY_MODEL = "tiny-base"
 """The base model inside the package; it has no id on the hub."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?")
-# What Markdown and GitHub's extensions act on anywhere in a line; bare addresses become links.
+# Characters that Markdown and GitHub's extensions interpret anywhere; bare URLs become links.
 _INLINE = re.compile(r"[\\`*\[\]|~$@]|(?<!\w)_|_(?!\w)|(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
-# What they act on at the start of a line: list items, headings, rules.
+# Characters they interpret at the start of a line: list items, headings, rules.
 _BLOCK = re.compile(r"^(\d*)([.)+-](?=\s|$)|#|=|--)")
 
 
@@ -38,7 +38,7 @@ def build_card(run: RunFiles) -> str:
 
 
 def escape(text: object) -> str:
-    """Return ``text`` on one line, so that Markdown and HTML show it as it is written."""
+    """Return ``text`` on one line, so that Markdown and HTML show it literally."""
     line = " ".join(str(text).split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _BLOCK.sub(r"\1\\\2", _INLINE.sub(r"\\\g<0>", line))
@@ -218,7 +218,7 @@ def _training(run: RunFiles) -> Iterable[str]:
 
 
 def _use(run: RunFiles) -> Iterable[str]:
-    """Say how to put questions to the tuned model, prompted as it was trained."""
+    """Yield how to ask the tuned model, prompted as it was trained."""
     if not facts.is_trained(run):
         return
     style = (run.recipe.get("prompt") or {}).get("style") or "qa"

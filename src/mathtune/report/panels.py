@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One model's bar: the picture and the figures beside it."""
+    """One model's bar: the picture and the figures next to it."""
 
     model: str
     picture: Markup
@@ -78,7 +78,7 @@ def _exact_match(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapp
 
 
 def grader_panels(run: RunFiles, name: str, calculators: Iterable[bool]) -> list[Panel]:
-    """Return a panel a calculator setting with mathtune's and the published graders."""
+    """Return a panel per calculator setting with mathtune's and the published graders."""
     panels = []
     for calculator in sorted(calculators, reverse=True):
         measured = facts.evaluations_of(run, name, calculator)
@@ -96,7 +96,7 @@ def grader_panels(run: RunFiles, name: str, calculators: Iterable[bool]) -> list
 
 
 def _sample_groups(run: RunFiles, measured: Mapping[str, Mapping[str, Any]]) -> Iterable[BarGroup]:
-    """Yield the majority answer's rate and pass@k, where there were several samples a problem."""
+    """Yield the majority answer's rate and pass@k, if there were several samples per problem."""
     majority = {model: e["majority"] for model, e in measured.items() if e.get("majority")}
     if majority:
         yield _group("mathtune, majority answer", "the answer most samples give", majority, run)
@@ -107,7 +107,7 @@ def _sample_groups(run: RunFiles, measured: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def breakdown_panels(run: RunFiles, name: str, calculator: bool) -> list[Panel]:
-    """Return accuracy by problem type and by number of steps, where they are known."""
+    """Return accuracy by problem type and by number of steps, if known."""
     measured = facts.evaluations_of(run, name, calculator)
     types = _breakdown(run, measured, "by_type")
     steps = _breakdown(run, measured, "by_steps")
@@ -163,7 +163,7 @@ def _count_groups(
         label, _, note = names.get(name, name).partition(": ")
         rates = {}
         for model, part in counts.items():
-            # Completions, not problems: with several samples a problem there are more of them.
+            # Completions, not problems: with several samples per problem there are more of them.
             total = sum((measured[model].get("outcomes") or {}).values())
             n = part.get(name) or 0
             rates[model] = {"value": n / total if total else None, "correct": n, "n": total}

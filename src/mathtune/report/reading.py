@@ -1,4 +1,4 @@
-"""Read what a run folder holds. Any part may be missing; what is missing or unreadable is noted."""
+"""Reads a run folder. Any file may be missing; what is missing or unreadable is noted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RunFiles:
         name: The folder's name.
         recipe: ``recipe.yaml``, or empty.
         manifest: ``manifest.json``, or empty.
-        training: Training lines of ``metrics.jsonl`` by step; of a step logged twice, the later.
+        training: Training lines of ``metrics.jsonl`` by step; if a step is logged twice, the later.
         validation: Validation lines, likewise.
         results: ``results.json``, or empty.
         answers: Model (``base``, ``tuned``) → rows of its prediction files, headline file first.
@@ -45,7 +45,7 @@ def read(run_dir: Path) -> RunFiles:
     """Read a run folder.
 
     Raises:
-        RunError: If it is no folder, holds no file of a run, or a whole-file JSON or YAML in it
+        RunError: If it is not a folder, holds no file of a run, or has a JSON or YAML file that
             cannot be parsed. A torn line of a JSONL file is left out and noted instead.
     """
     if not run_dir.is_dir():
@@ -85,12 +85,12 @@ def _missing(
     results: Mapping[str, Any],
     answers: Mapping[str, Sequence[Any]],
 ) -> list[str]:
-    """Say what the folder lacks and what the report cannot show for it."""
+    """Return what the folder lacks and what the report cannot show as a result."""
     notes = []
     if not recipe:
-        notes.append("There is no recipe.yaml: base model, method and settings are not known.")
+        notes.append("There is no recipe.yaml: base model, method and settings are unknown.")
     if not manifest:
-        notes.append("There is no manifest.json: data counts, versions and device are not known.")
+        notes.append("There is no manifest.json: data counts, versions and device are unknown.")
     if not training and not validation:
         notes.append("There is no metrics.jsonl with losses: no training curves.")
     elif not validation:
@@ -99,7 +99,7 @@ def _missing(
     if engine != "hf":
         notes.append(
             f"Measured with the {engine} engine, which has no calculator and gives no perplexity: "
-            "neither the other calculator setting nor perplexity is known."
+            "the other calculator setting and perplexity are unknown."
         )
     if not results:
         notes.append("There is no results.json: no model of this run has been evaluated.")
@@ -159,7 +159,7 @@ def _mapping(value: Any, path: Path) -> Mapping[str, Any]:
 
 
 def _read_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
-    """Read JSONL; lines that are no JSON object (a write cut short) are counted in ``notes``."""
+    """Read JSONL; lines that are not JSON objects (a write cut short) are counted in ``notes``."""
     if not path.is_file():
         return []
     lines, unreadable = [], 0
@@ -198,7 +198,7 @@ def _read_answers(run_dir: Path, model: str, notes: list[str]) -> tuple[Predicti
 
 
 def _by_step(lines: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    """Order by step. A resumed run logs some steps again: the later line is the one that counts."""
+    """Order by step. A resumed run logs some steps again: the later line counts."""
     steps: dict[Any, Mapping[str, Any]] = {}
     for line in lines:
         step = line.get("step")
@@ -208,7 +208,7 @@ def _by_step(lines: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...
 
 
 def _shown(value: Any) -> Any:
-    """Write out, in every text, what a page or a card would obey in place of showing it."""
+    """Escape, in every text, what a page or a card would interpret instead of showing."""
     if isinstance(value, dict):
         return {visible(str(key)): _shown(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,8 +1,8 @@
 """Secrets, kept out of whatever is written: files of a run, the terminal, logs.
 
-Known are the values of environment variables that are named like secrets (``HF_TOKEN``,
-``WANDB_API_KEY``), the API key that a server is sent, and what looks like a secret: tokens of the
-usual services, the password in an address, ``?api_key=…``.
+Redacted are the values of environment variables that are named like secrets (``HF_TOKEN``,
+``WANDB_API_KEY``), the API key that a server is sent, and anything that looks like a secret: tokens
+of the usual services, the password in an address, ``?api_key=…``.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ _ASSIGNED = re.compile(
     re.IGNORECASE,
 )
 
-_told: set[str] = set()
+_remembered: set[str] = set()
 
 
 def remember(secret: str) -> None:
-    """Keep a secret that stands in no environment variable named like one out of all text."""
+    """Redact this secret too, which no environment variable with such a name holds."""
     if len(secret) >= SHORTEST:
-        _told.add(secret)
+        _remembered.add(secret)
 
 
 def redact(text: str) -> str:
@@ -71,7 +71,7 @@ def redact_command(text: str) -> str:
 
 
 def keep_out_of(stream: TextIO) -> None:
-    """Redact whatever is written to a stream from now on, by whom it may be."""
+    """Redact whatever is written to a stream from now on, whoever writes it."""
     write = stream.write
     setattr(stream, "write", lambda text: write(redact_command(text)))  # noqa: B010
 
@@ -82,13 +82,13 @@ def is_secret_name(key: str) -> bool:
 
 
 def _known() -> tuple[str, ...]:
-    found = {value.strip() for name, value in os.environ.items() if _NAME.search(name)} | _told
-    return _in_all_forms(frozenset(found))
+    named = {value.strip() for name, value in os.environ.items() if _NAME.search(name)}
+    return _in_all_forms(frozenset(named | _remembered))
 
 
 @functools.lru_cache(maxsize=8)
 def _in_all_forms(values: frozenset[str]) -> tuple[str, ...]:
-    """Return secrets as they stand in text, JSON, addresses and HTML, the longest first."""
+    """Return secrets as they appear in text, JSON, addresses and HTML, the longest first."""
     forms: set[str] = set()
     for value in values:
         if len(value) >= SHORTEST and not _is_ordinary(value):

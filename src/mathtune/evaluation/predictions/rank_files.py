@@ -1,8 +1,8 @@
-"""A predictions file written by several ranks: a part each, joined by the first.
+"""A predictions file written by several ranks: one part each, joined by the first.
 
-Each rank appends to a file of its own, ``FILE.rank-N``, with a timing beside it. Parts are joined
-into the file when all ranks are done, and at the next start where that never happened, by whatever
-number of ranks: rows say themselves what they answer.
+Each rank appends to a file of its own, ``FILE.rank-N``, with a timing file next to it. Parts are
+joined into the file when all ranks are done, or else at the next start, with any number of ranks:
+each row says what it answers.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def own_part(path: Path) -> Path:
 
 
 def join_parts(path: Path) -> int:
-    """Move the rows of all parts into the file; return how many lines were torn off.
+    """Move the rows of all parts into the file; return how many torn lines were dropped.
 
-    A crash on the way leaves rows in both places, never in none.
+    A crash meanwhile leaves rows in both places, never in neither.
     """
     name = re.compile(re.escape(path.name) + r"\.rank-\d+")
     parts = sorted(part for part in path.parent.glob("*.rank-*") if name.fullmatch(part.name))

@@ -1,6 +1,6 @@
-"""Predictions files: one JSON object a line, one line a problem and sample.
+"""Predictions files: one JSON object per line, one line per problem and sample.
 
-A row says all that is needed to check it without the model:
+A row has everything needed to check it without the model:
 
 =================== ==============================================================================
 ``problem_id``      Content id of the problem; what rows of two files are paired by.
@@ -89,7 +89,7 @@ def iter_rows(path: str | Path) -> Iterator[PredictionRow]:
     """Yield the rows of a file one by one, holding one line at a time.
 
     Raises:
-        DataError: If there is no such file, or a line is not a whole row; names file and line.
+        DataError: If there is no such file, or a line is not a complete row; names file and line.
     """
     path = Path(path)
     try:
@@ -104,16 +104,16 @@ def iter_rows(path: str | Path) -> Iterator[PredictionRow]:
 
 
 def read_rows(path: str | Path) -> list[PredictionRow]:
-    """Return all rows of a file; raises as ``iter_rows`` does."""
+    """Return all rows of a file; raises like ``iter_rows``."""
     return list(iter_rows(path))
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What a file from an interrupted evaluation still holds.
+    """What is left in the file of an interrupted evaluation.
 
     Attributes:
-        rows: The whole rows, in file order.
+        rows: The complete rows, in file order.
         torn_bytes: Length of a last line that was cut off while it was written; 0 where none was.
     """
 
@@ -124,7 +124,7 @@ class Recovered:
 def recover_rows(path: Path) -> Recovered:
     """Read a file that may end in the middle of a line, and cut that line off the file.
 
-    A line without a line end is always the last one written, so whole rows never get lost by it.
+    A line without a line end is always the last one written, so no complete row is lost.
 
     Raises:
         DataError: If any other line is not a row.
@@ -171,7 +171,7 @@ def decode(line: bytes, where: str) -> PredictionRow:
         ) from error
     if not isinstance(row, dict):
         raise DataError(
-            f"{where} is not a JSON object but {line[:40]!r}; this is no predictions file"
+            f"{where} is not a JSON object but {line[:40]!r}; this is not a predictions file"
         )
     for name, types in FIELDS.items():
         if name not in row:
@@ -189,7 +189,7 @@ def decode(line: bytes, where: str) -> PredictionRow:
 class RowWriter:
     """Appends rows to a file, each handed to the system before ``write`` returns.
 
-    A process killed at any moment leaves whole rows and at most one torn last line.
+    A process killed at any moment leaves complete rows and at most one torn last line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -208,7 +208,7 @@ class RowWriter:
         """
         line = memoryview(encode(row))
         try:
-            while line:  # an unbuffered file may take a part only
+            while line:  # an unbuffered file may write only part of it
                 line = line[self._file.write(line) :]
         except OSError as error:
             raise cannot_write(self._path, error) from error
@@ -230,9 +230,9 @@ class RowWriter:
 
 
 def write_rows(path: str | Path, rows: Iterable[PredictionRow]) -> None:
-    """Write a whole file: aside, synced to disk, then put in place in one move.
+    """Write a file: to a temporary name, synced to disk, then renamed into place.
 
     Raises:
-        DiskError: If it could not be written; a file that stood there before is untouched.
+        DiskError: If it could not be written; an existing file is untouched.
     """
     replace_file(Path(path), (encode(row) for row in rows))

@@ -1,4 +1,4 @@
-"""How long generation took, kept beside a predictions file and added up over restarts."""
+"""How long generation took, kept next to a predictions file and summed over restarts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Timing:
     """Work measured so far.
 
     Seconds and counts always cover the same work, so the rates stay right when some of it was lost,
-    or when rows were taken over from another evaluation and never timed.
+    or when rows were copied from another evaluation and never timed.
 
     Attributes:
         seconds: Wall-clock seconds from asking the engine to the last completion, grading included.
@@ -32,7 +32,7 @@ class Timing:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """New tokens a second; None where nothing was timed."""
+        """New tokens per second; None where nothing was timed."""
         return self.tokens / self.seconds if self.seconds > 0 else None
 
     def seconds_per_problem(self, samples: int = 1) -> float | None:
@@ -48,7 +48,7 @@ def timing_path(predictions: Path) -> Path:
 def read_timing(predictions: Path) -> Timing:
     """Return the timing kept for a predictions file; nothing timed where it is missing or damaged.
 
-    Losing it costs the record of a speed, never a result, so it stops nobody.
+    Losing it costs the record of a speed, never a result, so it is no error.
     """
     try:
         content = json.loads(timing_path(predictions).read_bytes())
@@ -62,7 +62,7 @@ def read_timing(predictions: Path) -> Timing:
 
 
 def add_timings(predictions: Path, parts: Sequence[Path]) -> None:
-    """Add the timing of parts made side by side: work adds up, the time is the longest of them."""
+    """Add the timing of parallel parts: work adds up, the time is that of the longest."""
     timings = [read_timing(part) for part in parts]
     if not any(timing.completions for timing in timings):
         return
@@ -101,7 +101,7 @@ class Stopwatch:
             self.save()
 
     def save(self) -> Timing:
-        """Write the total beside the predictions file and return it."""
+        """Write the total next to the predictions file and return it."""
         total = Timing(
             self._before.seconds + (self._last - self._started),
             self._before.tokens + self._tokens,

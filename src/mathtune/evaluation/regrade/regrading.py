@@ -1,10 +1,10 @@
-"""Saved outputs → rows with today's verdicts, and the figures they come to; no model, no torch.
+"""Saved outputs → rows with today's verdicts, and the figures from them; no model, no torch.
 
-The rows are those of a predictions file, so ``mathtune compare`` takes them, also against an
-evaluation of mathtune's own: problems go by what they say. What a foreign file does not say stays
+The rows are those of a predictions file, so ``mathtune compare`` accepts them, also against
+mathtune's own evaluations: problems are paired by question. What a foreign file does not say stays
 empty: ``prompt_hash`` ``""``, ``style`` and ``stop_reason`` ``"unknown"``, ``tokens`` 0, null in
-``decoding``. ``line`` is the number of the line that a row comes from. A predictions file comes out
-as it was but for the verdicts.
+``decoding``. ``line`` is the number of the line that a row comes from. A predictions file keeps
+everything but its verdicts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Regrading:
 
     Attributes:
         saved: What was read.
-        rows: One a completion, in file order.
+        rows: One per completion, in file order.
     """
 
     saved: SavedOutputs
@@ -85,11 +85,11 @@ def summarise_saved(graded: Regrading, confidence: float = 0.95) -> dict[str, An
     Each rate is over problems, each of which counts with the mean of its completions. Outcomes,
     errors and methods count completions. For an lm-eval file, ``harness`` holds for each filter the
     harness' own rate and on how many documents the copy of its grader here agrees with it; for a
-    predictions file, ``changed_lines`` are those whose verdict was another one.
+    predictions file, ``changed_lines`` are those whose verdict changed.
 
     Args:
         graded: The file.
-        confidence: Of the Wilson intervals.
+        confidence: Confidence of the Wilson intervals.
     """
     rows, saved = graded.rows, graded.saved
     groups: dict[str, list[PredictionRow]] = {}
@@ -134,9 +134,9 @@ def _changed_lines(graded: Regrading) -> list[int]:
 
 
 def _problem_ids(saved: SavedOutputs) -> list[str]:
-    """Name each line's problem by what it says; lines that say the same are samples of one.
+    """Name each line's problem by its question; lines with the same one are its samples.
 
-    Not so where the file itself gives them different names: then they are two problems.
+    Unless the file itself gives them different names: then they are two problems.
     """
     named: dict[str, str | None] = {}
     ids = []
@@ -172,10 +172,10 @@ def _decoding(output: SavedOutput, samples: int) -> dict[str, Any]:
 
 
 def _harness(graded: Regrading, confidence: float) -> dict[str, Any]:
-    """Hold the harness' verdicts against its graders as they are copied here, a filter each.
+    """Compare the harness' verdicts with its graders as copied here, for each filter.
 
-    Both look at a document's first completion (``take_first``). Filters of other names have no copy
-    here; of them only the harness' rate is given.
+    Both look at a document's first completion (``take_first``). Other filters have no copy here;
+    only the harness' rate is given for them.
     """
     first_rows: dict[int, PredictionRow] = {}
     for row in graded.rows:
@@ -229,24 +229,24 @@ def _counts(found: Iterable[str], known: Sequence[str]) -> dict[str, int]:
 PROSE = (Stated.PROSE, Stated.UNSURE)
 
 SHOWN = 20
-"""Broken lines whose fault is said in full; of the others, the numbers."""
+"""Broken lines whose fault is given in full; of the others, only the numbers."""
 
 
 def broken_lines(saved: SavedOutputs) -> Iterator[str]:
-    """Say which lines of a file were left out, and why."""
+    """Yield which lines of a file were left out, and why."""
     for each in saved.broken[:SHOWN]:
         yield f"{saved.path}:{each.line}: left out, the line {each.reason}"
     if len(saved.broken) > SHOWN:
-        yield f"left out as well: lines {ranges([each.line for each in saved.broken[SHOWN:]])}"
+        yield f"also left out: lines {ranges([each.line for each in saved.broken[SHOWN:]])}"
 
 
 def prose_lines(saved: SavedOutputs, how: Stated) -> list[int]:
-    """Return the lines whose gold answer was stated so."""
+    """Return the lines whose gold answer was stated this way."""
     return [output.line for output in saved.outputs if output.stated is how]
 
 
 def prose_notes(saved: SavedOutputs) -> Iterator[str]:
-    """Say how many gold answers were taken from free prose, and which of them are unsure."""
+    """Yield how many gold answers were taken from free prose, and which are uncertain."""
     sure, unsure = (prose_lines(saved, how) for how in PROSE)
     if sure or unsure:
         yield (
@@ -255,7 +255,7 @@ def prose_notes(saved: SavedOutputs) -> Iterator[str]:
         )
     if unsure:
         yield (
-            f"{saved.path}: {len(unsure):,} of them are the last of several numbers and unsure: "
+            f"{saved.path}: {len(unsure):,} of them are the last of several numbers and uncertain: "
             f"lines {ranges(unsure)}"
         )
 

@@ -1,4 +1,4 @@
-"""Which field of a saved row holds what: known layouts, usual names, or names that are given."""
+"""Which field of a saved row holds what: known layouts, usual names, or given names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Layout(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Where in a row stands what, as ``name`` or ``outer.inner``; None where no field holds it.
+    """Which field holds what, as ``name`` or ``outer.inner``; None if no field holds it.
 
     Attributes:
         completion: The model's text, or a list of texts.
@@ -61,10 +61,10 @@ _USUAL: Mapping[str, tuple[str, ...]] = {
     "stop_reason": ("stop_reason", "finish_reason"),
     "id": ("problem_id", "question_id", "unique_id", "doc_id", "id", "idx", "index"),
 }
-"""Names that are looked for, best first, where none is given."""
+"""Names to look for, best first, where none is given."""
 
 LOOKED_AT = 1000
-"""Rows at the beginning of a file by which its fields are told."""
+"""Rows at the start of a file from which its fields are recognised."""
 
 
 class NoGolds(DataError):
@@ -74,21 +74,21 @@ class NoGolds(DataError):
 def recognise(
     path: Path, found: list[dict[str, Any]], given: Fields, without_golds: bool = False
 ) -> tuple[Layout, Fields]:
-    """Return the layout of a file and its fields, by its first rows.
+    """Return the layout of a file and its fields, from its first rows.
 
     Args:
         path: The file.
         found: Its rows.
-        given: Fields that are named by the caller.
+        given: Fields named by the caller.
         without_golds: The file needs no gold answers of its own.
 
     Raises:
-        NoGolds: There is no telling gold answers.
-        DataError: There is no telling completions.
-        ConfigError: A field that was given is in no row.
+        NoGolds: Gold answers cannot be identified.
+        DataError: Completions cannot be identified.
+        ConfigError: A given field is in no row.
     """
     if not found:
-        raise DataError(f"{path} holds no JSON object; give a file with one a line")
+        raise DataError(f"{path} holds no JSON object; give a file with one per line")
     known = list(found[0])
     for name, where in given.named().items():
         if not any(look_up(row, where) is not None for row in found):
@@ -133,7 +133,7 @@ def _first(
 ) -> str | None:
     """Return the first usual name for a field under which some row has a fitting value.
 
-    A field that was given for something else is passed over: the model's own text, named
+    A field given for something else is skipped: the model's own text, named
     ``answer``, must not be taken for the gold answer.
     """
     taken = given.named().values()
@@ -147,7 +147,7 @@ def _first(
 
 
 def look_up(row: Any, where: str | None) -> Any:
-    """Return what stands at ``outer.inner`` or ``list.0``; None where nothing does."""
+    """Return the value at ``outer.inner`` or ``list.0``; None if there is none."""
     if where is None:
         return None
     if isinstance(row, dict):
@@ -163,7 +163,7 @@ def look_up(row: Any, where: str | None) -> Any:
 
 
 def as_text(value: Any) -> str | None:
-    """Return a text or a number as text, whole numbers without decimals; None for all else."""
+    """Return a text or a number as text, whole numbers without decimals; None for anything else."""
     if isinstance(value, str):
         return value
     if isinstance(value, float) and value.is_integer():

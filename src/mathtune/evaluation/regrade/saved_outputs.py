@@ -1,11 +1,11 @@
-"""Anybody's saved outputs: which field of a row holds what, and which lines are broken.
+"""Saved outputs of any tool: which field of a row holds what, and which lines are broken.
 
-Three layouts are told apart:
+Three layouts are distinguished:
 
 - mathtune's own predictions files;
-- what ``lm_eval --log_samples`` writes: a line a document *and filter*, of which the raw ``resps``
-  are read once a document, and the harness' own verdict from each line;
-- anything else with a completion and a gold answer under a usual name, or under one that is given.
+- what ``lm_eval --log_samples`` writes: one line per document *and filter*, of which the raw
+  ``resps`` are read once per document, and the harness' own verdict from each line;
+- anything else with a completion and a gold answer under a usual name, or under a given one.
 
 A broken line never stops the others: it is kept with its number and what is wrong with it.
 """
@@ -50,7 +50,7 @@ class SavedOutput:
         answer: The gold solution, or the gold answer where there is no solution.
         gold: The final answer.
         completions: At least one.
-        stop_reasons: One a completion; ``length`` is the token limit, ``unknown`` not said.
+        stop_reasons: One per completion; ``length`` is the token limit, ``unknown`` not given.
         prompt: The whole prompt where it is known, else ``""``.
         verdicts: The harness' own verdict by the name of its filter; lm-eval files only.
         stated: How the final answer was stated.
@@ -76,9 +76,9 @@ class SavedOutputs:
     Attributes:
         path: The file.
         layout: Its kind.
-        fields: Which field was taken for what.
-        outputs: One a problem and line, in file order.
-        broken: The lines that are none, in file order.
+        fields: Which field holds what.
+        outputs: One per problem and line, in file order.
+        broken: The lines that cannot be graded, in file order.
     """
 
     path: Path
@@ -93,7 +93,7 @@ Golds = Mapping[str, tuple[str, str]]
 
 
 def question_key(question: str) -> str:
-    """Return what makes two questions the same: their text, whatever white space it has."""
+    """Return what makes two questions the same: their text, regardless of white space."""
     return " ".join(question.split())
 
 
@@ -107,13 +107,13 @@ def read_saved_outputs(
 
     Args:
         path: The file.
-        given: Fields that are named by the caller and not guessed.
-        golds: For a file that has none of its own.
+        given: Fields named by the caller, which are not guessed.
+        golds: Gold answers for a file that has none.
 
     Raises:
         NoGolds: No field holds gold answers, and no ``golds`` are given.
         DataError: There is no such file, or no line of it can be graded.
-        ConfigError: A field that was given is in no row.
+        ConfigError: A given field is in no row.
     """
     path, given = Path(path), given or Fields()
     lines = list(_read_lines(path))
@@ -137,7 +137,7 @@ def read_saved_outputs(
 
 
 class _Broken(Exception):
-    """Why a line cannot be graded, as what follows its number."""
+    """Why a line cannot be graded, worded to follow its number."""
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | BrokenLine]]:
@@ -165,7 +165,7 @@ def _read_object(line: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise _Broken("is nested too deeply") from error
     if not isinstance(row, dict):
-        raise _Broken(f"is no JSON object but a {type(row).__name__}")
+        raise _Broken(f"is not a JSON object but a {type(row).__name__}")
     return row
 
 
@@ -179,7 +179,7 @@ def _output(
         try:
             rows.decode(json.dumps(row).encode(), "it")
         except DataError as error:
-            raise _Broken(f"is no predictions row: {error}") from error
+            raise _Broken(f"is not a predictions row: {error}") from error
 
     def text(where: str | None) -> str:
         return as_text(look_up(row, where)) or ""
@@ -199,7 +199,7 @@ def _output(
     try:
         (question + answer).encode()
     except UnicodeEncodeError as error:
-        raise _Broken("holds half of a surrogate pair, which is no character") from error
+        raise _Broken("holds half of a surrogate pair, which is not a character") from error
     stated = Stated.ALONE
     if not gold.strip() or is_marked(gold):
         gold, stated = _final(gold.strip() or answer)
@@ -232,7 +232,7 @@ def _completions(row: dict[str, Any], chosen: Fields) -> tuple[str, ...]:
 
 
 def _final(answer: str) -> StatedGold:
-    """Return the final answer of a gold text, and how it is stated there."""
+    """Return the final answer of a gold text, and how it was stated."""
     answer = answer.strip()
     if not is_marked(answer) and (read_number(answer) is not None or is_bare(answer)):
         return StatedGold(answer, Stated.ALONE)
@@ -259,7 +259,7 @@ def _verdicts(row: dict[str, Any]) -> dict[str, bool]:
 
 
 class _Earlier:
-    """The lines before, to tell a document's next filter from a line that stands there twice."""
+    """The lines before, to tell a document's next filter from a repeated line."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -267,7 +267,7 @@ class _Earlier:
         self._filters: set[tuple[object, object]] = set()
 
     def takes(self, output: SavedOutput) -> bool:
-        """Tell whether an earlier line has these completions, and give it the verdict if so.
+        """Return whether an earlier line has these completions; if so, add the verdict to it.
 
         Raises:
             _Broken: The line contradicts or repeats an earlier one.
@@ -285,7 +285,7 @@ class _Earlier:
         if pair in self._filters:
             raise _Broken(f"repeats the {what} of line {first.line}")
         if output.completions != first.completions:
-            raise _Broken(f"has other completions for document {key} than line {first.line}")
+            raise _Broken(f"has different completions for document {key} than line {first.line}")
         self._filters.add(pair)
         first.verdicts.update(output.verdicts)
         return first is not output

@@ -1,7 +1,7 @@
 """What a comparison reads: predictions files, and any other outputs that can be graded.
 
-Problems of mathtune's own predictions go by their ids. Where a file comes from elsewhere, all go by
-their question: another tool writes the gold solution otherwise, or leaves it out.
+Problems of mathtune's own predictions are paired by id. If one file is from elsewhere, all are
+paired by question: another tool writes the gold solution differently, or leaves it out.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 def read_sides(paths: Sequence[Path]) -> list[list[PredictionRow]]:
     """Return the rows of each file, graded, with problem ids that pair.
 
-    A file without gold answers takes those of the others, by question. What was left out, was taken
-    from another file or is not known is logged.
+    A file without gold answers uses those of the others, by question. What was left out, taken from
+    another file or unknown is logged.
 
     Args:
         paths: The files.
@@ -51,7 +51,7 @@ def read_sides(paths: Sequence[Path]) -> list[list[PredictionRow]]:
         if not golds:
             raise fault
         owners = " and ".join(str(paths[other]) for other in found)
-        log.info(f"{paths[number]} has no gold answers; they are those of {owners}, by question")
+        log.info(f"{paths[number]} has no gold answers; those of {owners} are used, by question")
         found[number] = _graded(paths[number], golds)
     sides = [found[number] for number in range(len(paths))]
     if any(rows[0]["style"] == UNKNOWN for rows in sides):
@@ -61,14 +61,14 @@ def read_sides(paths: Sequence[Path]) -> list[list[PredictionRow]]:
 
 
 def _read(path: Path) -> list[PredictionRow]:
-    """Read a predictions file as it is; it must be whole, where other files may have bad lines."""
+    """Read a predictions file as it is; unlike other files it must have no bad lines."""
     try:
         with path.open("rb") as file:
             first = next((line for line in file if line.strip()), b"")
     except OSError:
         return list(read_rows(path))  # which says so
     if not first:
-        raise DataError(f"{path} holds no rows; give a predictions file with some")
+        raise DataError(f"{path} holds no rows; give a predictions file that has some")
     try:
         own = FIELDS.keys() <= json.loads(first).keys()
     except (ValueError, AttributeError, RecursionError):
@@ -103,11 +103,11 @@ def _say_what_is_unknown(sides: Sequence[Sequence[PredictionRow]]) -> None:
     elif all(asked):
         log.info("problems are paired by their question")
     if not all(row["prompt_hash"] for rows in sides for row in rows):
-        log.info("whether the prompts were the same is not known; not every file holds them")
+        log.info("whether the prompts were the same is unknown; not every file has them")
 
 
 def same_gold(one: str, other: str) -> bool:
-    """Tell whether two gold answers are the same text or the same number (``1,450`` and 1450)."""
+    """Return whether two gold answers are the same text or the same number (``1,450`` and 1450)."""
     if one == other:
         return True
     numbers = [read_number(text) for text in (one, other)]
@@ -116,7 +116,7 @@ def same_gold(one: str, other: str) -> bool:
 
 
 def same_prompt(one: PredictionRow, other: PredictionRow) -> bool:
-    """Tell whether two rows had the same prompt, as far as both say."""
+    """Return whether two rows had the same prompt, as far as both say."""
     unknown = ("", UNKNOWN)
     pairs = ((one["prompt_hash"], other["prompt_hash"]), (one["style"], other["style"]))
     return not any(
@@ -127,7 +127,7 @@ def same_prompt(one: PredictionRow, other: PredictionRow) -> bool:
 def known_decoding(
     one: PredictionRow, other: PredictionRow
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the decodings of two rows; where a file is from elsewhere, what both of them say."""
+    """Return the decodings of two rows; if a file is from elsewhere, what both of them have."""
     decodings = dict(one["decoding"]), dict(other["decoding"])
     if UNKNOWN not in (one["style"], other["style"]):
         return decodings

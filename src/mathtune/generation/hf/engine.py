@@ -1,8 +1,8 @@
 """Continuous batching over one shared prefix, for any Transformers causal language model.
 
-The loop, a step at a time: rows that are free take the next prompts; one forward pass feeds the
+The loop, step by step: free rows take the next prompts; one forward pass feeds the
 last token of every running row and the whole prompt of every new one; each row gets its next
-token, from the calculator where it has one waiting; rows that end are yielded and filled again.
+token, from the calculator where it has one waiting; rows that end are yielded and reused.
 The few-shot prefix that all prompts share is computed once.
 
 Left out on purpose: beam search (published results use one greedy or sampled path) and speculative
@@ -41,7 +41,7 @@ from mathtune.records import Completion, Prompt
 logger = logging.getLogger(__name__)
 
 MIN_SHARED = 16
-"""A prefix shorter than this costs more in merging two attentions than it saves."""
+"""Merging two attentions costs more than a prefix shorter than this saves."""
 
 
 @dataclass(slots=True)
@@ -49,9 +49,9 @@ class GenerationStats:
     """What one ``generate`` call did.
 
     Attributes:
-        rows: Rows decoded at once, at most.
+        rows: Most rows decoded at once.
         shared_prefix_tokens: Leading tokens of all prompts, computed once.
-        prompt_tokens: Prompt tokens computed otherwise.
+        prompt_tokens: All other prompt tokens computed.
         new_tokens: Tokens of all completions, insertions included.
         inserted_tokens: Tokens that the calculator wrote.
         steps: Forward passes after the prefix.
@@ -73,18 +73,18 @@ class HFEngine:
     """Decodes with a Transformers model in this process.
 
     Greedy output equals ``model.generate`` on one prompt at a time, up to rounding: matrix products
-    round differently for other numbers of rows, which can turn the choice between two tokens whose
-    logits agree in all but the last digits. The same inputs with the same ``rows`` give the same
-    output on the same machine.
+    round differently for different numbers of rows, which can turn the choice between two tokens
+    whose logits agree in all but the last digits. The same inputs with the same ``rows`` give the
+    same output on the same machine.
 
     Architectures that do not take their attention from Transformers' attention interface, or whose
-    logits differ when packed, are decoded one row at a time: slow, right, logged as a warning, and
-    said in ``stats.plain_reason``.
+    logits differ when packed, are decoded one row at a time: slow but correct, logged as a warning
+    and recorded in ``stats.plain_reason``.
 
     Args:
         model: A causal language model, bare or wrapped by PEFT, quantised or not, on its device.
         tokenizer: Its tokenizer.
-        rows: Most completions decoded at once; None is ``MAX_ROWS``. The memory budget may set
+        rows: Most completions decoded at once; None is ``MAX_ROWS``. The memory budget may allow
             fewer.
         memory_budget_bytes: For keys, values and logits of all rows; None is a quarter of the
             memory free on CPU and 60 % of that on CUDA.
@@ -92,7 +92,7 @@ class HFEngine:
             the memory of activations.
         on_progress: Called with the number of completions done and the number in all after each
             one.
-        interrupted: Asked before each step; once it says so, no further completion comes.
+        interrupted: Called before each step; once it returns True, no further completion comes.
 
     Attributes:
         stats: Figures of the last ``generate`` call.
@@ -132,12 +132,12 @@ class HFEngine:
         self.stats = GenerationStats()
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[Completion]:
-        """Yield ``len(prompts) * decoding.samples`` completions, each as soon as it is whole.
+        """Yield ``len(prompts) * decoding.samples`` completions, each as soon as it is complete.
 
         A completion that fills the model's context ends with ``StopReason.LENGTH``, as one that
         reaches ``max_new_tokens`` does. The model is in evaluation mode until the iterator is
-        exhausted or closed, and then as before. Samples are seeded by problem id: prompts with the
-        same id get the same random numbers.
+        exhausted or closed, then in its former mode. Samples are seeded by problem id: prompts with
+        the same id get the same random numbers.
 
         Raises:
             ModelError: A prompt is empty or leaves no room in the context, the memory budget does
@@ -259,7 +259,7 @@ class HFEngine:
             for row, logprob in zip(active, log_probabilities(logits, tokens), strict=True):
                 row.logprobs.append(logprob)
         ended = [rules.push(*pair) for pair in zip(active, tokens, strict=True)]
-        # From the last row on, so that the row moved into a gap is always one that goes on.
+        # From the last row backwards, so that the row moved into a gap is one that goes on.
         for index in reversed(range(len(active))):
             reason = ended[index]
             if reason is None:
@@ -271,7 +271,7 @@ class HFEngine:
             yield completion
 
     def _forward(self, prefix: Sequence[int], longest: int) -> PackedForward | PlainForward:
-        """Return the path the model can take, with the prefix computed."""
+        """Return the path that works for the model, with the prefix computed."""
         linears = FastLinears(self._model)
         if self._probe is None:
             self._probe = probe(self._model, linears)
@@ -283,7 +283,7 @@ class HFEngine:
         return PlainForward(self._model, prefix)
 
     def _row_bytes(self, capacity: int) -> int:
-        """Return what one row of ``capacity`` own tokens takes."""
+        """Return the memory of one row of ``capacity`` own tokens."""
         assert self._probe is not None
         vocabulary = unwrap(self._model).config.get_text_config(decoder=True).vocab_size
         return capacity * self._probe.bytes_per_token + vocabulary * LOGIT_BYTES
@@ -296,7 +296,7 @@ class HFEngine:
 
 
 def shared_prefix(prompts: Sequence[Prompt]) -> int:
-    """Return how many leading ids of all prompts to compute once, at least one being left to each.
+    """Return how many leading ids of all prompts to compute once, leaving each at least one.
 
     0 where fewer than ``MIN_SHARED`` are shared.
     """

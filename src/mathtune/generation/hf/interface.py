@@ -17,7 +17,7 @@ from mathtune.generation.hf.kv import PackedKV, PackedMask
 
 _NAME = "mathtune_packed"
 
-# Arguments with which an architecture changes attention in a way that is not done here.
+# Arguments by which an architecture changes attention in ways not supported here.
 _UNSUPPORTED = ("s_aux", "position_bias", "head_mask")
 
 _active: ContextVar[PackedKV | None] = ContextVar("mathtune_packed_kv", default=None)
@@ -57,7 +57,7 @@ def _mask(*, mask_function: Callable[..., Tensor], **kwargs: Any) -> PackedMask:
     if cache is None:
         raise UnsupportedModel("its masks are not made in the thread of the forward pass")
     if kwargs.get("use_vmap"):
-        raise UnsupportedModel("it changes the causal mask in a way of its own")
+        raise UnsupportedModel("it changes the causal mask in its own way")
     return cache.mask(mask_function)
 
 
@@ -66,7 +66,7 @@ register(_NAME, _attention, _mask)
 
 @contextmanager
 def packed_attention(model: PreTrainedModel, cache: PackedKV) -> Iterator[None]:
-    """Let ``model`` store and attend through ``cache`` inside the block."""
+    """Within the block, let ``model`` store and attend through ``cache``."""
     token = _active.set(cache)
     try:
         with attention_implementation(model.config, _NAME):

@@ -30,9 +30,10 @@ class Step:
     Attributes:
         positions_T: Position of each token in its row's whole text, prefix included.
         rows_T: Its row.
-        columns_T: Its place among the row's own tokens.
+        columns_T: Its position among the row's own tokens.
         groups: The decoding rows, whose one token each comes first: ``(first, end, longest)`` of
-            rows that are attended together, with the most own tokens of one, the new one included.
+            rows that attend together; ``longest`` is the most own tokens of one, the new one
+            included.
         starts: Tokens of each row that starts in this step; they follow the decoding rows' tokens.
         is_prefix: The tokens are the shared prefix, and belong to no row.
     """
@@ -69,7 +70,7 @@ class LayerKV:
 
 
 class PackedKV(Cache):
-    """A Transformers cache that stores where a ``Step`` says and attends over prefix and rows."""
+    """A Transformers cache that stores by ``Step`` and attends over prefix and rows."""
 
     def __init__(self) -> None:
         super().__init__(layers=[])
@@ -90,7 +91,7 @@ class PackedKV(Cache):
         self._size = (rows, capacity)
 
     def begin(self, step: Step) -> None:
-        """Set the layout of the tokens that the next forward pass brings."""
+        """Set the layout of the next forward pass's tokens."""
         self._step = step
         self._slots.clear()
         self._masks.clear()
@@ -106,7 +107,7 @@ class PackedKV(Cache):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Store ``[1, G, T, D]`` keys and values; return them as they are, for ``attend``."""
+        """Store ``[1, G, T, D]`` keys and values; return them unchanged, for ``attend``."""
         assert self._step is not None
         layer = self._current = self._layers.setdefault(layer_idx, LayerKV())
         if self._step.is_prefix:
@@ -125,7 +126,7 @@ class PackedKV(Cache):
         shape = (self._size[0], states.shape[1], self._size[1], states.shape[3])
         if states.device.type != "cpu":
             return states.new_zeros(shape)
-        # NumPy leaves zeroing to the operating system, which does it for the parts that are used.
+        # NumPy leaves zeroing to the operating system, which does so only for pages in use.
         blank = np.zeros(int(np.prod(shape)) * states.element_size(), dtype=np.uint8)
         return torch.from_numpy(blank).view(states.dtype).view(shape)
 
@@ -140,7 +141,7 @@ class PackedKV(Cache):
         return self._slots[heads]
 
     def copy_row(self, source: int, target: int, length: int) -> None:
-        """Copy the first ``length`` own tokens of a row to another one."""
+        """Copy the first ``length`` own tokens of a row to another row."""
         for layer in self._layers.values():
             for store in layer.rows or ():
                 store[target, :, :length] = store[source, :, :length]

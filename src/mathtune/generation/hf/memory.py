@@ -10,11 +10,10 @@ import torch
 from mathtune.errors import ModelError
 
 MAX_ROWS = {"cpu": 64, "cuda": 256}
-"""Rows at most where the caller gives no number: more bring hardly more tokens a second."""
+"""Most rows if the caller gives no number: more hardly add tokens per second."""
 
 LOGIT_BYTES = 32
-"""An entry of the vocabulary takes this in a row: logits, and in sampling float32 and float64
-copies of them."""
+"""Bytes per vocabulary entry and row: logits, and in sampling float32 and float64 copies."""
 
 _FREE_SHARE = {"cpu": 0.25, "cuda": 0.6}
 
@@ -22,17 +21,17 @@ _FREE_SHARE = {"cpu": 0.25, "cuda": 0.6}
 def rows_that_fit(
     model: Any, row_bytes: int, tasks: int, wanted: int | None, budget: int | None
 ) -> int:
-    """Return the number of rows: as many as are wanted and fit the memory budget.
+    """Return the number of rows: as many as wanted that fit the memory budget.
 
     Args:
-        model: Its first parameter tells the device.
+        model: Its first parameter's device is used.
         row_bytes: Memory of one row.
-        tasks: Completions to make; more rows would stay empty.
+        tasks: Completions to make; more rows than this would stay empty.
         wanted: Most rows, or None for ``MAX_ROWS``.
         budget: In bytes, or None for a share of the memory that is free.
 
     Raises:
-        ModelError: Not even one row and its spare fit.
+        ModelError: Not even one row and the spare fit.
     """
     device = next(model.parameters()).device
     kind = device.type if device.type in MAX_ROWS else "cpu"
@@ -46,7 +45,7 @@ def rows_that_fit(
     fitting = budget // row_bytes - 1  # one row is the spare
     if fitting < 1:
         raise ModelError(
-            f"one row takes {row_bytes:,} bytes, two are needed and the memory budget is "
+            f"one row takes {row_bytes:,} bytes and two are needed, but the memory budget is "
             f"{budget:,}; raise the budget or lower max_new_tokens"
         )
     return min(tasks, MAX_ROWS[kind] if wanted is None else wanted, fitting)

@@ -1,4 +1,4 @@
-"""The fast path: one packed forward pass a step for all rows that decode and all that start."""
+"""The fast path: one packed forward pass per step for all rows that decode and all that start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mathtune.generation.hf.interface import packed_attention
 from mathtune.generation.hf.kv import PackedKV, Step
 
 GROUP_ROWS = {"cpu": 16}
-"""Decoding rows attended together; each is padded to the longest of them. All where not given."""
+"""Decoding rows attended together, padded to the longest of them; all if not given."""
 
 
 def unwrap(model: Any) -> PreTrainedModel:
@@ -27,7 +27,7 @@ class PackedForward:
     """Computes next-token logits of rows over one shared prefix.
 
     Rows ``0..n-1`` are in use, those with more tokens first as far as that is cheap; row ``rows``
-    is a spare one, in which the engine keeps the prompt of a problem whose samples have not all
+    is a spare, in which the engine keeps the prompt of a problem whose samples have not all
     started.
     """
 
@@ -47,7 +47,7 @@ class PackedForward:
             self._forward(prefix, step, [len(prefix) - 1])
 
     def bytes_per_token(self) -> int:
-        """Return the bytes that one token's keys and values take; 0 where there is no prefix."""
+        """Return the bytes that one token's keys and values take; 0 if there is no prefix."""
         return self._cache.bytes_per_token()
 
     def reserve(self, rows: int, capacity: int) -> None:

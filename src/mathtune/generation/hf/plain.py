@@ -1,7 +1,7 @@
-"""The path for architectures that the packed path cannot compute: each row for itself.
+"""The path for architectures that the packed path cannot compute: one row at a time.
 
-It feeds a model exactly as ``model.generate`` does on one prompt, so it is right wherever that is:
-states of recurrent layers, for example, may not be continued by more than one token.
+It feeds a model exactly as ``model.generate`` does on one prompt, so it is correct wherever that
+is: states of recurrent layers, for example, may not be continued by more than one token.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether a model can take the packed path: asked of the model itself, not of a list of names."""
+"""Whether a model can use the packed path: tested on the model, not looked up by name."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _HALF_TOLERANCE, _FULL_TOLERANCE = 0.1, 1e-3  # of the logits' standard deviatio
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a trial of the packed path found.
+    """Result of a trial of the packed path.
 
     Attributes:
         reason: Why the path cannot be used, or None.
-        bytes_per_token: Memory of one token's keys and values; 0 where the path cannot be used.
+        bytes_per_token: Memory of one token's keys and values; 0 if the path cannot be used.
     """
 
     reason: str | None
@@ -31,7 +31,7 @@ class Probe:
 def probe(model: Any, linears: FastLinears) -> Probe:
     """Compute two short rows over a prefix on both paths and compare their logits.
 
-    An architecture that nobody has thought of is then noticed instead of decoded wrongly.
+    An unforeseen architecture is then noticed instead of decoded wrongly.
 
     Args:
         model: A causal language model in evaluation mode, bare or wrapped by PEFT.
@@ -65,9 +65,9 @@ def probe(model: Any, linears: FastLinears) -> Probe:
 
 
 def rope_reason(model: Any, longest: int) -> str | None:
-    """Return why rows of up to ``longest`` tokens cannot share a step, or None where they can.
+    """Return why rows of up to ``longest`` tokens cannot share a step, or None if they can.
 
-    Longrope (Ding et al. 2024) rotates every row by other factors once one row is long.
+    Longrope (Ding et al. 2024) rotates every row by different factors once one row is long.
     """
     config = unwrap(model).config.get_text_config(decoder=True)
     rope = getattr(config, "rope_parameters", None) or {}
@@ -75,5 +75,5 @@ def rope_reason(model: Any, longest: int) -> str | None:
         config, "original_max_position_embeddings", None
     )
     if rope.get("rope_type") == "longrope" and short and longest > short:
-        return f"its longrope positions change for all rows where one passes {short} tokens"
+        return f"its longrope positions change for all rows once one exceeds {short} tokens"
     return None

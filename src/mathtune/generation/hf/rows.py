@@ -1,4 +1,4 @@
-"""One completion in flight: what it has, when it ends and what it becomes."""
+"""One completion in flight: its tokens, when it ends and its record."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class DecodeRow:
     """One completion in flight.
 
     Attributes:
-        prompt: What it continues.
+        prompt: The prompt it continues.
         sample: Its number among the samples of the problem.
         limit: Most new tokens.
         text: The text of ``ids``.
         generator: Its own random numbers.
         started: ``time.perf_counter()`` when it took the row.
         ids: New tokens so far.
-        logprobs: Their log-probabilities where asked for.
+        logprobs: Their log-probabilities if requested.
         forced: Tokens the calculator still has to write.
         inserted: How many it has written.
     """
@@ -57,7 +57,7 @@ class Rules:
         self._stops = decoding.stop
         self._logprobs = decoding.logprobs
         self._eos_ids = frozenset(eos_ids)
-        # Special tokens are not part of the text, so a stop string that is one is looked for by id.
+        # Special tokens are not part of the text, so a stop string that is one is matched by id.
         self._stop_ids = frozenset(
             token
             for token, added in tokenizer.added_tokens_decoder.items()
@@ -67,7 +67,7 @@ class Rules:
         self._calculator = Calculator(tokenizer, detokenizer) if decoding.calculator else None
 
     def next_token(self, row: DecodeRow, chosen: int) -> int:
-        """Return what the row gets: a token the calculator has waiting, else the model's choice."""
+        """Return the row's next token: one the calculator has waiting, else the model's choice."""
         if not row.forced:
             return chosen
         row.inserted += 1

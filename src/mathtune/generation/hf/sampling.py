@@ -1,8 +1,8 @@
 """Choosing the next token of many rows at once, each with its own random numbers.
 
-A row draws one uniform number a token from a generator seeded by ``(seed, problem id, sample)``,
+A row draws one uniform number per token from a generator seeded by ``(seed, problem id, sample)``,
 and the token is where that number falls in the cumulative distribution over the vocabulary. The
-samples of a problem therefore do not depend on which other rows are decoded beside it.
+samples of a problem therefore do not depend on which other rows are decoded with it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def choose(logits: Tensor, decoding: Decoding, generators: Sequence[random.Rando
     Args:
         logits: ``[rows, vocabulary]``.
         decoding: Temperature and top-p.
-        generators: One a row; each gives one number, none where decoding is greedy.
+        generators: One per row; each gives one number, or none if decoding is greedy.
     """
     if decoding.temperature == 0:
         if logits.device.type == "cpu":
@@ -46,7 +46,7 @@ def choose(logits: Tensor, decoding: Decoding, generators: Sequence[random.Rando
             return logits.float().numpy().argmax(-1).tolist()
         return logits.argmax(-1).tolist()
     logits = logits.float()
-    # The largest is taken off first, so that no temperature is too low to divide by.
+    # The largest is subtracted first, so that no temperature is too low to divide by.
     scaled = (logits - logits.amax(-1, keepdim=True)) / decoding.temperature
     probabilities = torch.softmax(scaled, -1)
     if decoding.top_p < 1:
@@ -75,7 +75,7 @@ def _nucleus_floor(probabilities: Tensor, top_p: float) -> Tensor:
 
 
 def log_probabilities(logits: Tensor, tokens: Sequence[int]) -> list[float]:
-    """Return the model's own log-probability (temperature 1, no top-p) of one token a row."""
+    """Return the model's own log-probability (temperature 1, no top-p) of one token per row."""
     index = torch.tensor(tokens, device=logits.device).unsqueeze(-1)
     logits = logits.float()
     chosen = logits.gather(-1, index).squeeze(-1)

@@ -17,7 +17,7 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What starts in one step; rows are taken in this order behind the running ones.
+    """What starts in one step; rows are filled in this order after the running ones.
 
     Attributes:
         starts: Tasks whose prompt is computed in this step.
@@ -31,15 +31,15 @@ class Admission:
 
 
 class Scheduler:
-    """Hands out tasks, longest prompt first, so that no long one is left to run alone at the end.
+    """Hands out tasks, longest prompt first, so that no long one runs alone at the end.
 
     The samples of a prompt follow each other, so at most one prompt at a time has some samples
     started and some waiting. That one is kept in a spare row, number ``rows``.
 
     Args:
-        lengths: Tokens to compute of each prompt.
-        samples: Completions a prompt.
-        rows: Rows there are.
+        lengths: Tokens to compute for each prompt.
+        samples: Completions per prompt.
+        rows: Number of rows.
         prefill_tokens: Most prompt tokens to compute in a step; one prompt may always start.
     """
 
@@ -56,7 +56,7 @@ class Scheduler:
         return bool(self._waiting)
 
     def admit(self, running: int) -> Admission:
-        """Take as many tasks as there are free rows and prefill tokens."""
+        """Take as many tasks as free rows and prefill tokens allow."""
         starts: list[Task] = []
         copied: list[Task] = []
         sources: list[int] = []

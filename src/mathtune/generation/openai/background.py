@@ -15,10 +15,10 @@ T = TypeVar("T")
 def iterate_in_thread(
     run: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]],
 ) -> Iterator[T]:
-    """Yield what a coroutine puts, as it comes, while it runs in a thread's own event loop.
+    """Yield what a coroutine puts, as it comes, while it runs in another thread's event loop.
 
-    It goes on while the caller is busy with an item, and does not mind a loop that is running in
-    the caller's thread, as in a notebook. Closing the iterator cancels it.
+    It goes on while the caller is busy with an item, and works even if a loop is running in the
+    caller's thread, as in a notebook. Closing the iterator cancels it.
 
     Args:
         run: Given a function to put items with, returns the coroutine. What it raises is raised
@@ -34,7 +34,7 @@ def iterate_in_thread(
             loop.run_until_complete(task)
         except asyncio.CancelledError:
             arrived.put(None)  # the iterator was closed
-        except BaseException as error:  # handed on to the caller's thread
+        except BaseException as error:  # passed on to the caller's thread
             arrived.put(error)
         else:
             arrived.put(None)
@@ -56,7 +56,7 @@ def iterate_in_thread(
 
 
 class _Item(Generic[T]):
-    """Sets an item apart from the end and from an error."""
+    """Distinguishes an item from the end and from an error."""
 
     __slots__ = ("value",)
 

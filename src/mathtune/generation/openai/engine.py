@@ -1,13 +1,13 @@
 """The engine for a model behind an OpenAI-compatible server.
 
 A run of 1,319 problems meets what servers do on a bad day: 429 and 500, answers that never come,
-connections that drop. Each completion is asked for again until it is there, with growing pauses,
-and comes out once, whatever happened on the way.
+connections that drop. Each completion is requested again until it arrives, with growing pauses, and
+is yielded exactly once.
 
 Left out on purpose: streaming (an answer is graded whole), ``n`` (not every server knows it: a
 sample is a request) and the calculator, which needs control over tokens. Stopping at each ``=`` and
-sending the text again with the result would come close, but the server would cut that text into
-other tokens than the model had made, and the figures would not be those of the local engines.
+sending the text again with the result would come close, but the server would split that text into
+tokens other than the model's own, and the figures would not be those of the local engines.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 API_KEY_ENV = "OPENAI_API_KEY"
 
 _VARIABLE = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
-# What passes for a name and is rather a key: hf_… and the like, or long, with digits, in one piece.
+# Looks like a name but is probably a key: hf_… and the like, or long, with digits, in one piece.
 _KEY = re.compile(r"(?:[A-Za-z]{2,5}_)?(?=[^_]*\d)[^_]{20,}$")
 
 
@@ -43,17 +43,17 @@ class OpenAIEngine:
     The server tokenizes the prompt's text and puts its BOS in front. A text that begins with one
     already (a chat template's) would get two: give ``Endpoint.CHAT`` messages instead.
 
-    The API key is read from the environment when requests begin, and is kept and shown nowhere.
-    Without one, requests are sent without it, which is what local servers expect.
+    The API key is read from the environment when requests begin, and is never stored or shown.
+    Without a key, requests carry none, as local servers expect.
 
     Args:
         model: The model's name on the server.
         base_url: For example ``http://localhost:8000/v1``.
-        endpoint: Which endpoint is asked.
+        endpoint: Which endpoint to use.
         concurrency: Most requests in flight.
-        requests_per_minute: Most requests started in a minute; None leaves it to the server's 429.
+        requests_per_minute: Most requests started per minute; None relies on the server's 429.
         timeout_seconds: Longest wait for one answer, queueing on the server included.
-        max_retries: How often a completion is asked for again. A 429 is not counted while other
+        max_retries: How often a completion is requested again. A 429 is not counted while other
             completions keep coming in.
         api_key_env: Environment variable that holds the API key.
         extra: Further fields of each request; None removes one that is there, as in
@@ -63,7 +63,7 @@ class OpenAIEngine:
         stats: Figures of the last ``generate`` call.
 
     Raises:
-        ConfigError: An argument is not usable; all such faults are reported at once.
+        ConfigError: An argument is invalid; all such faults are reported at once.
     """
 
     name = "openai"
@@ -108,20 +108,20 @@ class OpenAIEngine:
         self.stats = OpenAIStats()
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[Completion]:
-        """Yield ``len(prompts) * decoding.samples`` completions, each as soon as it is there.
+        """Yield ``len(prompts) * decoding.samples`` completions, each as soon as it arrives.
 
-        ``ids`` of a completion are -1 as often as the server counted tokens. Closing the iterator
-        ends all requests in flight.
+        ``ids`` of a completion has one -1 for each token that the server counted. Closing the
+        iterator ends all requests in flight.
 
         Raises:
             ConfigError: The calculator or log-probabilities are asked for, or the API key is
                 missing where one is named, or holds characters that no header can carry.
-            ModelError: Completions did not come in spite of retries, or the server refused.
+            ModelError: Completions failed in spite of retries, or the server refused.
         """
         faults = []
         if decoding.calculator:
             faults.append(
-                "the openai engine has no calculator, because a server lets nobody insert tokens; "
+                "the openai engine has no calculator, because a server takes no inserted tokens; "
                 "set eval.calculator=false, or use the hf engine"
             )
         if decoding.logprobs:
@@ -153,30 +153,30 @@ def _timed(requests: Requests, prompts: Sequence[Prompt]) -> Iterator[Completion
 def _url_faults(base_url: str) -> list[str]:
     try:
         parts = urlsplit(base_url)
-    except ValueError:  # brackets that hold no IPv6 address
-        return [f"base URL {redact(base_url)!r} is no web address; give http://host:8000/v1"]
+    except ValueError:  # brackets without an IPv6 address
+        return [f"base URL {redact(base_url)!r} is not a web address; give http://host:8000/v1"]
     if parts.username or parts.password or redact(parts.path) != parts.path:
         # Not repeated here: that would put the password on the screen.
         return ["the base URL holds a user name or password; set the API key in the environment"]
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return [f"base URL {base_url!r} is no web address; give one such as http://host:8000/v1"]
+        return [f"base URL {base_url!r} is not a web address; give one such as http://host:8000/v1"]
     if parts.query or parts.fragment:
         return ["the base URL holds a query or a fragment; leave out what follows '?' or '#'"]
     return []
 
 
 def api_key(variable: str) -> str | None:
-    """Return the API key that an environment variable holds; None where there need not be one.
+    """Return the API key that an environment variable holds; None if none is needed.
 
     Raises:
-        ConfigError: It is missing though named, or holds characters that no header can carry, or
-            what should be the variable's name is none.
+        ConfigError: The named variable is missing, holds characters that no header can carry, or
+            has an invalid name.
     """
     if not _VARIABLE.fullmatch(variable) or _KEY.match(variable):
         # Not repeated here, and refused before it is written into a run folder.
         raise ConfigError(
-            "api_key_env is no name of an environment variable, and may be the API key itself; "
-            "set a variable to the key and give its name"
+            "api_key_env is not the name of an environment variable, and may be the API key "
+            "itself; set a variable to the key and give its name"
         )
     key = os.environ.get(variable, "").strip()
     if not key and variable != API_KEY_ENV:

@@ -1,4 +1,4 @@
-"""When the next request may be sent: back-off, ``Retry-After`` and a rate of one's own."""
+"""When the next request may be sent: back-off, ``Retry-After`` and a request rate."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 60.0
 
 SECONDS_BETWEEN_LINES = 10.0
-"""Between two log lines about retries for the same cause."""
+"""Seconds between two log lines about retries for the same cause."""
 
 
 def backoff_seconds(failures: int, random: Random) -> float:
-    """Return how long to wait after so many failures in a row: 1, 2, 4, … at most 60 seconds.
+    """Return the wait after this many failures in a row: 1, 2, 4, … at most 60 seconds.
 
-    Half of it is random, or all requests that failed together would come again together.
+    Half of it is random, so that requests that failed together are not all retried together.
     """
     doublings = min(failures - 1, 10)  # 60 seconds are reached long before
     longest = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0**doublings)
@@ -27,7 +27,7 @@ def backoff_seconds(failures: int, random: Random) -> float:
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Return how long a server asks to wait, or None where it does not say.
+    """Return how long a server asks to wait, or None if it does not say.
 
     ``Retry-After`` is a number of seconds or a date (RFC 9110, section 10.2.3); some servers send
     ``retry-after-ms`` as well, which is finer.
@@ -74,10 +74,10 @@ class Lines:
 
 
 class Gate:
-    """What every request passes first: closed while the server asks for a pause.
+    """The gate for every request: closed while the server asks for a pause.
 
     Args:
-        requests_per_minute: Most requests started in a minute, evenly spaced; None is no limit.
+        requests_per_minute: Most requests started per minute, evenly spaced; None is no limit.
     """
 
     def __init__(self, requests_per_minute: float | None) -> None:
@@ -85,7 +85,7 @@ class Gate:
         self._opens = 0.0  # in the event loop's time
 
     def hold(self, seconds: float) -> None:
-        """Let no request start for so long."""
+        """Let no request start for this many seconds."""
         self._opens = max(self._opens, asyncio.get_running_loop().time() + seconds)
 
     async def enter(self) -> None:

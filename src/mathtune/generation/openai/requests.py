@@ -1,4 +1,4 @@
-"""A bounded number of requests at a time, each asked again until its completion is there."""
+"""A bounded number of requests at a time, each repeated until its completion arrives."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ LONGEST_WAIT_SECONDS = 900.0
 """A server that asks for a longer pause ends the call, which can be continued later."""
 
 FIRST_CONTACT_TRIES = 3
-"""A server that was never reached is given up sooner than one that was: the address is wrong."""
+"""A server that was never reached is abandoned sooner: the address is probably wrong."""
 
 MOST_ANSWER_BYTES = 16 * 2**20
-"""Of one answer: 500 bytes for each of 32,000 tokens. A larger one is not read to its end."""
+"""Most bytes of one answer: 500 for each of 32,000 tokens. A larger one is not read further."""
 
 READ_BYTES = 64 * 2**10
 
 MOST_FAILED = 5
-"""So many completions that do not come end the call at once; fewer are named at its end."""
+"""This many failed completions end the call at once; fewer are reported at its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Server:
         return f"{self.base_url.rstrip('/')}/{self.endpoint.path}"
 
     def explain(self, fault: Fault) -> str:
-        """Return a fault with what a person can do about it."""
+        """Return the text of a fault with its remedy."""
         hints = {
             "connection": "check that the server is up and the base URL is right",
             "timeout": "give it more time (timeout_seconds) or fewer requests (concurrency)",
@@ -86,13 +86,13 @@ class OpenAIStats:
     """What one ``generate`` call did.
 
     Attributes:
-        requests: Requests sent, those asked again included.
-        retries: How often a request was asked again, by what had gone wrong.
-        prompt_tokens: As counted by the server; a request asked again counts once.
+        requests: Requests sent, repeated ones included.
+        retries: How often a request was repeated, by cause.
+        prompt_tokens: As counted by the server; a repeated request counts once.
         new_tokens: As counted by the server.
         uncounted: Completions whose tokens the server did not count; they count as 0.
-        cut_short: Completions that ended for other reasons than an end, a stop string or the token
-            limit, by the server's word for it (``content_filter``). They are ``LENGTH``.
+        cut_short: Completions that ended for reasons other than EOS, a stop string or the token
+            limit, by the server's name for it (``content_filter``). They are ``LENGTH``.
         seconds: Wall-clock time up to the last completion.
     """
 
@@ -105,7 +105,7 @@ class OpenAIStats:
     seconds: float = 0.0
 
     def remarks(self) -> Iterator[str]:
-        """Yield in words what did not go as it should."""
+        """Yield as text what did not go as it should."""
         if self.retries:
             yield f"asked again {self.retries.total():,} times ({_counted(self.retries)})"
         if self.uncounted:
@@ -123,7 +123,7 @@ class Requests:
 
     Args:
         server: Where they go.
-        decoding: What they ask for.
+        decoding: Decoding they ask for.
         key: The API key, or None.
     """
 
@@ -142,12 +142,12 @@ class Requests:
         """Put every completion once, as it comes.
 
         Raises:
-            ModelError: Some did not come.
+            ModelError: Some failed.
         """
         import httpx2
 
         server = self._server
-        # A few kilobytes can be compressed gigabytes, so nothing compressed is asked for or read.
+        # A few kilobytes may unpack to gigabytes, so nothing compressed is requested or read.
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -156,11 +156,11 @@ class Requests:
             headers=headers,
             timeout=httpx2.Timeout(server.timeout_seconds, connect=CONNECT_SECONDS),
             limits=httpx2.Limits(max_connections=server.concurrency),
-            follow_redirects=False,  # the API key goes to the address that was given only
+            follow_redirects=False,  # the API key goes only to the given address
         ) as client:
 
             async def work() -> None:
-                for prompt, sample in tasks:  # shared: each worker takes what no other has taken
+                for prompt, sample in tasks:  # shared: each worker takes the next one
                     try:
                         completion = await self._complete(client, prompt, sample)
                     except Fault as fault:
@@ -180,10 +180,10 @@ class Requests:
             raise self._error()
 
     async def _complete(self, client: Any, prompt: Prompt, sample: int) -> Completion:
-        """Ask for one completion until it is there.
+        """Request one completion until it arrives.
 
         Raises:
-            Fault: It will not come.
+            Fault: It failed for good.
         """
         server, decoding = self._server, self._decoding
         body = request_body(server.endpoint, server.model, prompt, sample, decoding, server.extra)
@@ -200,7 +200,7 @@ class Requests:
             except Fault as fault:
                 if fault.remedy is not Remedy.RETRY:
                     raise
-                # Too many at a time is no failure of this request, as long as others get through.
+                # Too many at once is no failure of this request, as long as others get through.
                 if fault.cause != "429" or self._done == done_before:
                     failures += 1
                 await self._pause(fault, failures, prompt, random)
@@ -216,7 +216,7 @@ class Requests:
         """Send one request and return the JSON of a good answer.
 
         Raises:
-            Fault: There is none.
+            Fault: There is no good answer.
         """
         import httpx2
 
@@ -226,7 +226,7 @@ class Requests:
             # wait_for bounds the whole answer; the client's own limit starts again with each byte.
             status, headers, content = await asyncio.wait_for(self._receive(client, body), timeout)
         except (asyncio.TimeoutError, httpx2.ReadTimeout):
-            message = f"no whole answer within {timeout:g} seconds"
+            message = f"no complete answer within {timeout:g} seconds"
             raise Fault(Remedy.RETRY, "timeout", message) from None
         except httpx2.RequestError as error:
             message = f"the connection failed ({str(error) or type(error).__name__})"
@@ -246,7 +246,7 @@ class Requests:
         async with client.stream("POST", self._server.url, content=json.dumps(body)) as response:
             self._reached = True
             if response.headers.get("content-encoding", "identity").lower() != "identity":
-                message = "the server compressed its answer, which was not asked for nor read"
+                message = "the server compressed its answer, which was not requested and not read"
                 raise Fault(Remedy.STOP, "compressed", message)
             content = bytearray()
             async for chunk in response.aiter_raw(READ_BYTES):
@@ -261,7 +261,7 @@ class Requests:
         """Wait before the next try.
 
         Raises:
-            Fault: There will be none.
+            Fault: No retry is left.
         """
         if fault.cause == "connection" and not self._reached and failures >= FIRST_CONTACT_TRIES:
             raise Fault(Remedy.STOP, fault.cause, str(fault))
@@ -286,10 +286,10 @@ class Requests:
         await asyncio.sleep(wait)
 
     def _note(self, fault: Fault, prompt: Prompt) -> None:
-        """Keep a failure for the end.
+        """Record a failure for the end.
 
         Raises:
-            ModelError: Going on is of no use.
+            ModelError: There is no point in going on.
         """
         said = self._server.explain(fault)
         if fault.remedy is Remedy.STOP:
@@ -301,5 +301,5 @@ class Requests:
     def _error(self) -> ModelError:
         return ModelError(
             f"{self._server.url} gave {self._done} completions, but none for "
-            f"{'; none for '.join(self._failed)}. The same command again asks for these only"
+            f"{'; none for '.join(self._failed)}. The same command again requests only these"
         )

@@ -16,12 +16,12 @@ from mathtune.generation.stops import find_stop
 from mathtune.records import Completion, Prompt, StopReason
 
 MAX_STOP_STRINGS = 4
-"""OpenAI's limit. Text is cut here at all stop strings, so further ones cost tokens only."""
+"""OpenAI's limit. Text is cut here at all stop strings, so any beyond it only cost tokens."""
 
 _LENGTH = frozenset({"length", "max_tokens"})
 _ENDED = frozenset({"stop", "eos", "eos_token", "stop_sequence", "end_turn"})
 MOST_TOKENS = 1_000_000
-"""A server's count of tokens above this is taken for no count."""
+"""A server's token count above this is ignored."""
 
 _LONGEST_REASON = 40
 _EXCERPT_BYTES = 10_000
@@ -29,10 +29,10 @@ _KEY_LIKE = re.compile(r"\bsk-[\w*.-]+")
 
 
 class Endpoint(enum.Enum):
-    """Which of the two text endpoints is asked.
+    """Which of the two text endpoints to use.
 
     ``COMPLETIONS`` continues the prompt's text as it is: the same protocol as the local engines.
-    ``CHAT`` sends the prompt's messages, or its text as one user message where it has none; the
+    ``CHAT`` sends the prompt's messages, or its text as one user message if it has none; the
     server puts them into its own chat template.
     """
 
@@ -49,15 +49,15 @@ class Remedy(enum.Enum):
     """What to do after a fault."""
 
     RETRY = "retry"
-    """It may pass: ask again later."""
+    """It may pass: try again later."""
     SKIP = "skip"
-    """This completion will not come, others may."""
+    """This completion fails, others may succeed."""
     STOP = "stop"
-    """No completion will come until a person has changed something."""
+    """No completion will succeed until the user changes something."""
 
 
 class Fault(Exception):
-    """A request that brought no completion.
+    """A request that returned no completion.
 
     Attributes:
         remedy: What to do.
@@ -79,9 +79,9 @@ class Answer:
     Attributes:
         text: The new text as sent.
         finish_reason: Why it ended, in the server's words.
-        stop_string: The stop string it ended with, where the server says (vLLM does).
-        prompt_tokens: Number of prompt tokens; None where the server does not count.
-        new_tokens: Number of new tokens; None where the server does not count.
+        stop_string: The stop string it ended with, if the server reports it (vLLM does).
+        prompt_tokens: Number of prompt tokens; None if the server does not count.
+        new_tokens: Number of new tokens; None if the server does not count.
     """
 
     text: str
@@ -92,7 +92,7 @@ class Answer:
 
     @property
     def is_cut_short(self) -> bool:
-        """True where it ended for neither of the usual reasons, for example ``content_filter``."""
+        """True if it ended for none of the usual reasons, for example ``content_filter``."""
         return self.finish_reason not in _LENGTH | _ENDED
 
 
@@ -122,10 +122,10 @@ def request_body(
 
 
 def read_answer(endpoint: Endpoint, content: Any, key: str | None = None) -> Answer:
-    """Read the JSON of a good answer; ``key`` is kept out of what is said of a bad one.
+    """Read the JSON of a good answer; ``key`` is kept out of messages about a bad one.
 
     Raises:
-        Fault: It is not what the API promises; some gateways report their own errors that way.
+        Fault: It does not follow the API; some gateways report their own errors that way.
     """
     try:
         choice = content["choices"][0]
@@ -146,12 +146,12 @@ def read_answer(endpoint: Endpoint, content: Any, key: str | None = None) -> Ans
         answer = None
     if answer is None:
         said = excerpt(content, key)
-        raise Fault(Remedy.RETRY, "malformed", f"the server's answer holds no completion: {said}")
+        raise Fault(Remedy.RETRY, "malformed", f"the server's answer has no completion: {said}")
     return answer
 
 
 def parse(content: bytes) -> Any:
-    """Return the JSON value of a body; where it is no JSON, its text."""
+    """Return the JSON value of a body, or its text if it is not JSON."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
@@ -159,19 +159,19 @@ def parse(content: bytes) -> Any:
 
 
 def _count(value: Any) -> int | None:
-    """Return a server's number of tokens; None where it is no number that can be true."""
+    """Return a server's number of tokens; None if it cannot be right."""
     return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
 
 
 def _without(key: str | None, text: str) -> str:
-    """Return a text without the API key, should the server have sent it back."""
+    """Return a text without the API key, in case the server sent it back."""
     return text.replace(key, "***") if key else text
 
 
 def completion_of(
     answer: Answer, prompt: Prompt, sample: int, stop: tuple[str, ...], seconds: float
 ) -> Completion:
-    """Return an answer as a completion, cut at stop strings whether or not the server did it."""
+    """Return an answer as a completion, cut at stop strings whether or not the server did so."""
     cut = find_stop(answer.text, stop)
     if cut is not None or answer.stop_string in stop:
         reason = StopReason.STOP_STRING
@@ -200,7 +200,7 @@ def status_fault(status: int, headers: Mapping[str, str], content: Any, key: str
         return Fault(Remedy.STOP, "429", f"{said}; the account has no credit left")
     if status in (408, 409, 425, 429) or (status >= 500 and status != 501):
         return Fault(Remedy.RETRY, str(status), said, wait)
-    if status == 401:  # what is said of a wrong key often shows a part of it
+    if status == 401:  # messages about a wrong key often show part of it
         return Fault(Remedy.STOP, "401", "the server refused the API key, or its absence (401)")
     if status < 300 or status in (403, 404, 405, 501):
         return Fault(Remedy.STOP, str(status), said)
@@ -216,7 +216,7 @@ def _redirect(headers: Mapping[str, str], status: int, key: str | None) -> str:
 
 
 def excerpt(content: Any, key: str | None = None) -> str:
-    """Return what a server said, short, and without the key or anything that looks like one."""
+    """Return what a server said, shortened, without the key or anything that looks like one."""
     error = content.get("error", content) if isinstance(content, dict) else content
     if isinstance(error, dict):
         error = error.get("message") or error.get("detail") or error

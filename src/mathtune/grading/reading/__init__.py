@@ -1,1 +1,1 @@
-"""What a text says where an answer is looked for: a number, or what stands in its place."""
+"""What a text says in the place of an answer: a number, or something else."""

@@ -1,4 +1,4 @@
-"""The last number of a text, which is its answer where nothing marks one."""
+"""The last number of a text, which is its answer if none is marked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mathtune.grading.reading.value import expression_in, kind_by_context, negat
 _LAST_DIGIT = re.compile(r".*[0-9½⅓⅔¼¾]", re.DOTALL)
 _BETWEEN = re.compile(r"\bbetween \$?[0-9.,]+ (?:[a-z]+ )?and \$?\Z")
 
-# A word, a whole number, and another word or the end: the usual case, read without more ado.
+# A word, a whole number, and another word or the end: the usual case, read fast.
 _PLAIN_LAST = re.compile(
     r"""(?<![A-Za-z\\]) (?!(?:and|ln|log|minus|negative|not|or|sqrt|between|from|to)[ ])
     [A-Za-z]{2,} [ ]
@@ -32,7 +32,7 @@ def find_last_number(text: str) -> Number | None:
     if plain and plain.end() == last_digit.end():
         value = Fraction(int(plain["digits"].replace(",", "")))
         return Number(plain["text"], value, False, 0, plain.start("text"), plain.end())
-    # Back over five words, for ``3 1/2``, ``1.8 x 10^3``, ``1 234 567``; none holds a line break.
+    # Go back over five words, for ``3 1/2``, ``1.8 x 10^3``, ``1 234 567``; none has a newline.
     end = last_digit.end()
     floor = max(0, end - WINDOW // 2)
     start = end

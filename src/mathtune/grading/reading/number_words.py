@@ -47,7 +47,7 @@ _SPOKEN = re.compile(
 
 
 class Spoken(NamedTuple):
-    """A number in words: its value, None where it goes on past what is read, and its place."""
+    """A number in words: its value, None if it goes on past what is read, and its place."""
 
     value: Fraction | None
     percent: bool

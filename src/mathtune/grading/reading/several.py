@@ -1,8 +1,8 @@
-r"""Does a second value stand behind a number? ``5 to 7``, ``18 eggs, 3 boxes``, ``x = 18, y = 3``.
+r"""Is there a second value after a number? ``5 to 7``, ``18 eggs, 3 boxes``, ``x = 18, y = 3``.
 
 A second value is joined by a comma, ``and``, ``or``, ``to``, a dash or ``±``, with at most a unit
-between. It is none where prose goes on (``18 eggs, 3 of them broken``), where it is a part of the
-first amount (``3 hours and 20 minutes``) or says the same (``1.5 hours or 90 minutes``).
+between. It does not count where prose goes on (``18 eggs, 3 of them broken``), where it is part of
+the first amount (``3 hours and 20 minutes``) or says the same (``1.5 hours or 90 minutes``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from mathtune.grading.numbers import Number, number_at
 from mathtune.grading.reading.units import unit_of
 
-# Words that are no units: where one follows a number, what comes next is prose.
+# Words that are not units: where one follows a number, what comes next is prose.
 _FUNCTION_WORDS = """
     a about after ago all also an and apart apiece are as at away be because before but by can
     does during each else every extra fewer for from had has have he her his if in into is it
@@ -30,7 +30,7 @@ _JOINED = re.compile(
     \s* (?P<name> [A-Za-z]\w{0,12} \s*=\s* )? (?= [-−\\$€£¥₹.0-9] )""",
     re.VERBOSE,
 )
-# Behind the unit these make a clause or a rate of it.
+# After the unit these make it a clause or a rate.
 _CLAUSE_WORDS = """
     each per apiece
     are can could did do does had has have is make makes must need needs remain should was were
@@ -44,13 +44,13 @@ _OPERATORS = re.compile(r"\s*(?:[+*/×÷^=]|[-−]\s|\\(?:times|cdot|div)|x\s?[0
 
 
 def has_another(text: str, number: Number, *, in_prose: bool) -> bool:
-    """Tell whether a second value is joined to the number.
+    """Return whether a second value is joined to the number.
 
     Args:
         text: What was marked.
         number: The number read from it.
-        in_prose: Words stand before the number. A comma then ends a clause (``After 9 days, 20
-            cakes are left``) and makes no list.
+        in_prose: Words come before the number. A comma then ends a clause (``After 9 days, 20
+            cakes are left``) and does not make a list.
     """
     end = text.find("\n", number.end)
     tail = text[number.end : min(end if end >= 0 else len(text), number.end + 120)]
@@ -89,7 +89,7 @@ def _spelled(tail: str) -> str:
 
 
 def _same_amount(number: Number, unit: list[str], join: str, other: Number, word: str) -> bool:
-    """Tell whether the second value is part of the first amount, or says the same again."""
+    """Return whether the second value is part of the first amount, or repeats it."""
     first = unit_of(unit[0]) if unit else None
     second = unit_of(word) if word else None
     if first is None and "$" in number.text:

@@ -1,7 +1,7 @@
 """Units that measure the same thing: ``1 hour`` and ``60 minutes``, ``$1`` and ``100 cents``.
 
 Only what word problems mix is listed, in the customary values. A word that names different
-quantities (a fluid ounce, an ounce of weight) stands where it is used more.
+quantities (a fluid ounce, an ounce of weight) is listed where it is used more.
 """
 
 from __future__ import annotations

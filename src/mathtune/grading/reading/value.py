@@ -1,10 +1,10 @@
 r"""What a marked answer says: one number, several, a relation, an expression, or words.
 
-The number is read whole (``numbers``), then its surroundings decide. Before it may stand filler or
-a name (``x = 18``), not a relation, a root or an operator. Behind it may stand a unit, a remark or
+The number is read completely (``numbers``), then its surroundings decide. Before it may come filler
+or a name (``x = 18``), not a relation, a root or an operator. After it may come a unit, a remark or
 the end, not a second value: ``5 to 7``, ``5, 7``, ``18 eggs and 3 boxes``, ``x = 18, y = 3``. Two
-units of one amount (``3 hours and 20 minutes``) are read by the first, and values that say the same
-(``1.5 hours or 90 minutes``) are one. Of an equation (``9 eggs * $2 = $18``) the side that is a
+units of one amount (``3 hours and 20 minutes``) are read as the first, and values that say the same
+(``1.5 hours or 90 minutes``) are one. In an equation (``9 eggs * $2 = $18``) the side that is a
 number counts.
 """
 
@@ -65,7 +65,7 @@ _PLAIN_WORD = re.compile(
 
 
 def kind_by_context(text: str, start: int) -> Kind:
-    """Tell what the characters before a number make of it: ``x > 5``, ``√5``, ``x + 5``, ``±5``."""
+    """Return the kind implied by the text before a number: ``x > 5``, ``√5``, ``x + 5``, ``±5``."""
     before = text[max(0, start - 80) : start]
     if _PLAIN_WORD.search(before):
         return Kind.NUMBER
@@ -77,7 +77,7 @@ def kind_by_context(text: str, start: int) -> Kind:
 
 
 def negated(number: Number, text: str) -> Number:
-    """Give the number its sign where that is a word before it: ``minus 5``, ``negative 5``."""
+    """Apply a sign that is a word before the number: ``minus 5``, ``negative 5``."""
     if number.value is None or not _MINUS_WORD.search(
         text, max(0, number.start - 12), number.start
     ):
@@ -91,14 +91,14 @@ _DIGIT = re.compile(r"[0-9]")
 
 
 def read_value(text: str) -> Number | None:
-    """Read what stands at a marked place.
+    """Read a marked place.
 
     Args:
         text: What follows the mark, at most ``WINDOW`` characters of it.
 
     Returns:
-        The number, or what stands in its place; ``start`` is where the first digit's number begins.
-        None where there are neither digits nor a number in words.
+        The number, or what is in its place; ``start`` is where the first digit's number begins.
+        None if there are neither digits nor a number in words.
     """
     first = find_number(text)
     if first is None:
@@ -146,7 +146,7 @@ _LONG_WORD = re.compile(r"(?<![A-Za-z\\])(?!(?:sqrt|log|ln)\b)[A-Za-z]{2,}")
 
 
 def _no_value(text: str, number: Number, kind: Kind) -> Number:
-    """Say what stands where a number is not to be had; with its LaTeX where it is an expression."""
+    """Return what is there instead of a number; with its LaTeX if it is an expression."""
     if kind in (Kind.SEVERAL, Kind.RELATION):
         return number._replace(text=_shown(text), value=None, kind=kind)
     formula = expression_in(text, number)
@@ -158,9 +158,10 @@ def _no_value(text: str, number: Number, kind: Kind) -> Number:
 
 
 def expression_in(text: str, number: Number) -> str:
-    r"""Give the formula that a number is part of, as LaTeX; empty where it is mere arithmetic.
+    r"""Return the formula that a number is part of, as LaTeX; empty if it is mere arithmetic.
 
-    Unevaluated sums are no answer, but ``\sqrt{16}``, ``10^2`` and ``2x + 3`` are for math-verify.
+    Unevaluated sums are not an answer, but ``\sqrt{16}``, ``10^2`` and ``2x + 3`` are for
+    math-verify.
     """
     formula = text.strip(" .*")
     for inline in _INLINE.finditer(text):
@@ -236,7 +237,7 @@ def _is_calculation(side: str) -> bool:
 
 
 def _last_side(text: str, first: Number) -> Number | None:
-    r"""Read ``\log_2 8 = 3`` and ``2^3 = 8`` by what stands behind the last equals sign."""
+    r"""Read ``\log_2 8 = 3`` and ``2^3 = 8`` by what follows the last equals sign."""
     head, equals, tail = text.rpartition("=")
     if (
         not equals
@@ -251,5 +252,5 @@ def _last_side(text: str, first: Number) -> Number | None:
 
 
 def _stands_before(head: str, first: Number) -> bool:
-    """True where the equals sign stands before the number that was read."""
+    """True if the equals sign is before the number that was read."""
     return len(head) <= first.start

@@ -1,4 +1,4 @@
-"""What stands in a row: nested columns, turns of a conversation, numbers as text."""
+"""Values of a row: nested columns, turns of a conversation, numbers as text."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ ROLES = {
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "bing", "bard", "model"), "assistant"),
     "system": "system",
 }
-"""Names of roles, of messages and ShareGPT alike → role."""
+"""Role name, in messages or in ShareGPT → role."""
 
 _KEYS = (("role", "content"), ("from", "value"))
 
 
 class CellFault(Exception):
-    """Why a row is of no use, as the reason under which such rows are counted."""
+    """Why a row cannot be used; such rows are counted under this reason."""
 
 
 class Turn(NamedTuple):
@@ -29,12 +29,12 @@ class Turn(NamedTuple):
 
 
 def look_up(values: Mapping[str, Any], path: str) -> Any:
-    """Return what stands in a column, or at ``outer.inner`` of one; None where nothing does.
+    """Return the value of a column, or of ``outer.inner``; None if there is none.
 
     In a conversation ``messages.user`` is its question and ``messages.assistant`` its solution.
 
     Raises:
-        CellFault: It is a conversation that is not one question with its solution.
+        CellFault: A conversation is not one question with its solution.
     """
     if path in values:
         return values[path]
@@ -50,7 +50,7 @@ def look_up(values: Mapping[str, Any], path: str) -> Any:
 
 
 def has(values: Mapping[str, Any], path: str) -> bool:
-    """Tell whether a row has a column, nested or not, whatever stands in it."""
+    """Return whether a row has a column, nested or not, whatever its value."""
     if path in values:
         return True
     head, dot, rest = path.partition(".")
@@ -61,13 +61,13 @@ def has(values: Mapping[str, Any], path: str) -> bool:
 
 
 def as_text(value: Any) -> str | None:
-    """Return a text or a number as text, ``""`` for an empty cell; None for all else.
+    """Return a text or a number as text, ``""`` for an empty cell; None for anything else.
 
-    A list of one is what it holds.
+    A list of one item counts as that item.
     """
     if isinstance(value, str):
         return value
-    if value is None or value != value:  # NaN stands for an empty cell in Parquet
+    if value is None or value != value:  # NaN is an empty cell in Parquet
         return ""
     if isinstance(value, bool):
         return None
@@ -81,7 +81,7 @@ def as_text(value: Any) -> str | None:
 
 
 def is_chat(value: Any) -> bool:
-    """Tell a conversation: a list of messages with role and content, or its JSON as text."""
+    """Return whether this is a conversation: messages with role and content, or their JSON."""
     messages = _messages(value)
     return bool(messages) and all(
         isinstance(each, Mapping) and any(role in each and text in each for role, text in _KEYS)
@@ -122,7 +122,7 @@ def _said(content: Any) -> str:
     parts = content if isinstance(content, list) else [content]
     texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
     if len(texts) < len(parts) or not all(isinstance(text, str) for text in texts):
-        raise CellFault("a turn that is not text alone (an image, a tool's call) in a conversation")
+        raise CellFault("a turn that is not only text (an image, a tool call) in a conversation")
     return "".join(text for text in texts if isinstance(text, str))
 
 

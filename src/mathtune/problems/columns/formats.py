@@ -1,4 +1,4 @@
-"""The formats that data sets come in, as one table: what tells each, and which column is what."""
+"""Formats of data sets, as one table: how each is recognised, and which column is what."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Format:
 
     Attributes:
         name: For the line that says how a source was read.
-        needs: Columns that tell it, each with what it holds.
-        columns: Which is what.
+        needs: Columns that identify it, each with what it holds.
+        columns: Which column is what.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Format:
     columns: Columns
 
     def fits(self, values: Mapping[str, Any]) -> bool:
-        """Tell whether a row has all that the format needs."""
+        """Return whether a row has everything that the format needs."""
         return all(path.partition(".")[0] in values for path in self.needs) and all(
             kind(look_up(values, path)) for path, kind in self.needs.items()
         )
@@ -116,7 +116,7 @@ FORMATS = (
         ),
     ),
 )  # fmt: skip
-"""The first that fits is taken; more telling ones stand before those they contain."""
+"""The first that fits is used, so specific formats come before the general ones they contain."""
 
 _OWN = Columns(
     ("question",), "answer", "gold", "type", optional=frozenset({"answer", "gold", "type"})
@@ -128,7 +128,7 @@ _USUAL = {
         "target",
     ),
 }
-"""Names that other sets use for a column: proposed in a message, never taken without a word."""
+"""Names that other sets use for a column: suggested in a message, never used silently."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class ReadAs:
     columns: Columns
 
     def sentence(self, first: SourceRow) -> str:
-        """Say which columns are taken for what, and which are not used."""
+        """Return as text which columns are used for what, and which are not used."""
         columns, values = self.columns, first.values
 
         def there(*paths: str | None) -> list[str]:
@@ -162,10 +162,10 @@ class ReadAs:
 
 
 def recognise(rows: Sequence[SourceRow], fields: Mapping[Any, str]) -> ReadAs:
-    """Tell the format of a source by its first rows; columns that a recipe maps come first.
+    """Recognise the format of a source by its first rows; what a recipe maps comes first.
 
     Raises:
-        DataError: There is no telling question and solution, a mapped column is missing, or the
+        DataError: Question and solution cannot be identified, a mapped column is missing, or the
             questions have answer options that would be left out.
     """
     whole = {"question"} < {*fields} and bool({"answer", "gold"} & {*fields})
@@ -190,7 +190,7 @@ def recognise(rows: Sequence[SourceRow], fields: Mapping[Any, str]) -> ReadAs:
 
 
 def with_fields(columns: Columns, fields: Mapping[Any, str]) -> Columns:
-    """Return the columns with those that a recipe maps itself put in their place."""
+    """Return the columns, replaced where a recipe maps them itself."""
     changes: dict[str, Any] = dict(fields)
     if "question" in changes:
         changes["question"] = (changes["question"],)
@@ -198,7 +198,7 @@ def with_fields(columns: Columns, fields: Mapping[Any, str]) -> Columns:
 
 
 def _check_by_row(row: SourceRow) -> None:
-    """Refuse a table that was written a column after the other, as pandas does by default."""
+    """Refuse a table written column by column, as pandas does by default."""
     columns = [value for value in row.values.values() if isinstance(value, Mapping) and value]
     if columns and all(str(key).isdecimal() for column in columns for key in column):
         raise DataError(
@@ -219,7 +219,7 @@ def _check_options(row: SourceRow, fields: Mapping[Any, str]) -> None:
         if "question" not in fields and isinstance(row.values.get(name), (list, Mapping)):
             raise DataError(
                 f"{row.place} has answer options in column {name!r}, which would be left out of "
-                "the question; write them into the text of the question, or say fields: {question: "
+                "the question; write them into the text of the question, or set fields: {question: "
                 "question} to ask without them"
             )
 
@@ -229,13 +229,13 @@ def _missing(row: SourceRow, wanted: Mapping[str, str]) -> DataError:
     columns = " and no column ".join(map(repr, wanted.values()))
     hint = did_you_mean(next(iter(wanted.values())), names) if len(wanted) == 1 else ""
     return DataError(
-        f"{row.place} has no column {columns}{hint or '.'} Columns there: "
+        f"{row.place} has no column {columns}{hint or '.'} Its columns: "
         f"{listed(names) or 'none'}. {_remedy(row, wanted, names)}"
     )
 
 
 def _remedy(row: SourceRow, wanted: Mapping[str, str], names: Sequence[str]) -> str:
-    """Say what to do, by what such a row is most likely to be."""
+    """Return the remedy for the most likely kind of row."""
     for name, value in row.values.items():
         rows = isinstance(value, list) and all(isinstance(each, Mapping) for each in value)
         if rows and value and not is_chat(value) and len(row.values) < 5:
@@ -244,12 +244,10 @@ def _remedy(row: SourceRow, wanted: Mapping[str, str], names: Sequence[str]) -> 
                 "the file"
             )
     if names == ["text"]:
-        return (
-            "One text cannot be told apart into question and solution; write them into two columns"
-        )
+        return "One text cannot be split into question and solution; put them in two columns"
     proposals = []
     for field, column in wanted.items():
         near = did_you_mean(column, names).split("'")[1:2]
         usual = [name for name in _USUAL.get(field, ()) if name in names]
         proposals.append(f"{field}: {(near or usual or ['…'])[0]}")
-    return f"Say which is what, for example fields: {{{', '.join(proposals)}}}"
+    return f"Map the columns, for example fields: {{{', '.join(proposals)}}}"

@@ -19,7 +19,7 @@ class Columns:
         answer: Worked solution; None where the set publishes final answers only.
         gold: Final answer; None where it is the end of the solution.
         type: Category.
-        equation: Stands in for the solution where a set has an equation and no words.
+        equation: Used as the solution where a set has an equation and no text.
         optional: Fields, or columns of the question, that a row may leave out.
         separator: Between the texts of a question.
     """
@@ -51,7 +51,7 @@ class KnownSet:
         splits: mathtune's split name to where it is found.
         columns: Which column is what.
         subset: Configuration on the hub.
-        gold: Takes the final answer out of the text of its column; ``""`` where there is none.
+        gold: Extracts the final answer from its column; ``""`` where there is none.
         prose: Solutions end in free prose, so rows without a usable final answer are expected: they
             are dropped and counted where another set's file would be refused.
         from_gsm8k_test: Its questions are GSM8K test questions, rewritten. Never trained on.
@@ -117,7 +117,7 @@ KNOWN_SETS = {
             _SOLVED,
             subset="main",
         ),
-        KnownSet(  # the same problems, each step led by a question
+        KnownSet(  # the same problems, each step introduced by a question
             "gsm8k-socratic",
             GSM8K,
             "gsm8k",
@@ -205,7 +205,7 @@ KNOWN_SETS = {
 
 
 def find_known(name: str, subset: str | None = None) -> KnownSet | None:
-    """Return the known set of a name or hub id; None where ``name`` is another repository's id.
+    """Return the known set of this name or hub id; None for another repository's id.
 
     A subset picks among sets of one repository: ``gsm8k`` with ``socratic`` is ``gsm8k-socratic``.
 

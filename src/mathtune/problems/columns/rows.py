@@ -14,12 +14,12 @@ from mathtune.records import Problem, content_id
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A problem as a row has it; ``question`` and ``gold`` are empty where the row has none.
+    """A problem as read from a row; ``question`` and ``gold`` are empty where the row has none.
 
     Attributes:
         problem: The problem.
         stated: How its final answer was stated.
-        system: Whether its conversation has a system message, which is no part of the problem.
+        system: Whether its conversation has a system message, which is not part of the problem.
     """
 
     problem: Problem
@@ -55,7 +55,7 @@ def to_problem(
         name = content_id(question, answer)
     except UnicodeEncodeError as error:
         raise CellFault(
-            f"\\u{ord(error.object[error.start]):04x} in it, half of a surrogate pair and no "
+            f"\\u{ord(error.object[error.start]):04x} in it, half of a surrogate pair and not a "
             "character"
         ) from error
     problem = Problem(
@@ -80,7 +80,7 @@ def _text(row: SourceRow, field: str, column: str, optional: frozenset[str]) -> 
         if field == "type":
             return ""
         raise CellFault(
-            f"{type(value).__name__} in column {column!r} where a text or a number is needed"
+            f"{type(value).__name__} in column {column!r} where text or a number is needed"
         )
     return found
 

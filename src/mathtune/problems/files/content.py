@@ -1,4 +1,4 @@
-"""A file's bytes: unpacked within limits, and named for what they are where they are no data."""
+"""A file's bytes: unpacked within limits, and identified where they are not data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 MAX_RATIO = 200
-"""Times its size that a compressed file may unpack to; text shrinks by 5 to 20."""
+"""Largest ratio of unpacked to compressed size; text compresses 5 to 20 times."""
 
 FREE = 256 * 2**20
 """Bytes to which any file may unpack."""
@@ -45,11 +45,11 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"<html", "a web page", "download the file itself, for example by its raw link"),
     (b"<?xml", "XML", "write it as JSON lines"),
 )
-"""Beginning (letters in any case), what such a file is, and what to do about it."""
+"""First bytes (letters in any case), what such a file is, and what to do about it."""
 
 
 def is_parquet(path: Path) -> bool:
-    """Tell a Parquet file by its first bytes."""
+    """Return whether a file is Parquet, by its first bytes."""
     with path.open("rb") as file:
         return file.read(4) == b"PAR1"
 
@@ -58,7 +58,7 @@ def open_bytes(path: Path) -> BinaryIO:
     """Open a file for reading, decompressed where it is gzip, whatever its name says.
 
     Raises:
-        DataError: It is empty, or known to be no text.
+        DataError: It is empty, or known not to be text.
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
@@ -72,7 +72,7 @@ def open_bytes(path: Path) -> BinaryIO:
     elif path.name.lower().endswith(".gz"):
         _check_signature(path, start)
         raise DataError(
-            f"{path} ends in .gz and is not compressed with gzip; rename it to "
+            f"{path} ends in .gz but is not compressed with gzip; rename it to "
             f"{path.name[:-3]}, or fetch it again"
         )
     else:
@@ -88,13 +88,13 @@ def _check_signature(path: Path, start: bytes) -> None:
             raise DataError(f"{path} is {what}; {remedy}")
     if b"\x00" in start:
         raise DataError(
-            f"{path} is no text (it begins with {start[:8]!r}); give a file of JSON lines, JSON, "
+            f"{path} is not text (it begins with {start[:8]!r}); give a file of JSON lines, JSON, "
             "CSV or Parquet"
         )
 
 
 class _Unpacked(io.RawIOBase):
-    """A gzip file as bytes, which stops where it unpacks to more than a file of text would."""
+    """A gzip file as bytes, refused once it unpacks to more than text would."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -147,5 +147,5 @@ def too_long(path: Path, number: int) -> DataError:
     """Say that a line is longer than ``MAX_ROW``."""
     return DataError(
         f"{path}, line {number:,} is longer than {MAX_ROW // 2**20} MiB, which no problem is; "
-        "check that the file has its line ends"
+        "check that the file has line breaks"
     )

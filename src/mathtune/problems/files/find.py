@@ -1,4 +1,4 @@
-"""Which files a path stands for: one file, a pattern, or a folder of shards."""
+"""Which files a path names: one file, a pattern, or a folder of shards."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _SPLITS = {
 
 
 def ending_of(path: Path) -> str:
-    """Return the ending by which a file is read: ``.json`` of ``a.json``, ``.json.gz``."""
+    """Return the extension by which a file is read: ``.json`` of ``a.json``, ``.json.gz``."""
     name = path.name.lower()
     return next((ending for ending in sorted(ENDINGS, key=len)[::-1] if name.endswith(ending)), "")
 
 
 def data_files(path: Path, split: str | None, default: str) -> list[Path]:
-    """Return the files that a path stands for, in order.
+    """Return the files that a path names, in order.
 
     Args:
         path: A file, a pattern such as ``data/train-*.parquet``, or a folder of shards.
-        split: Which of a folder's splits, where the files' names begin with splits.
+        split: Split to read from a folder whose file names begin with the split.
         default: The split where none is named.
 
     Raises:
@@ -60,7 +60,7 @@ def data_files(path: Path, split: str | None, default: str) -> list[Path]:
 def _in_folder(folder: Path) -> list[Path]:
     """Return the shards of a folder, or of ``data`` in it, where the hub's repositories have them.
 
-    A saved data set's own descriptions are no shards.
+    Metadata files of a saved data set are not shards.
     """
     for place in (folder, folder / "data"):
         found = [
@@ -118,7 +118,7 @@ def _check_is_file(path: Path) -> None:
 
 
 def _neighbours(path: Path) -> str:
-    """Name the data files that do stand in the folder, a few of them."""
+    """Name a few of the data files that are in the folder."""
     if not path.parent.is_dir():
         return f" (there is no folder {path.parent} either)"
     found = sorted(each.name for each in path.parent.iterdir() if ending_of(each))

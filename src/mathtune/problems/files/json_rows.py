@@ -1,6 +1,6 @@
-"""JSON in the shapes that it is found in: an object a line, one array, objects over several lines.
+"""JSON in its usual shapes: one object per line, one array, or objects over several lines.
 
-All are read piece by piece, so that a file larger than memory can be looked through.
+All are read in chunks, so a file may be larger than memory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NOT_JSON = "not JSON"
 
 
 class _RepeatedKey(ValueError):
-    """An object names a key twice, of which ``json`` would silently take the second."""
+    """An object has a key twice; ``json`` would silently keep the second."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _RepeatedKey(f"key {excerpt(twice)!r} is there twice")
+        raise _RepeatedKey(f"key {excerpt(twice)!r} appears twice")
     return found
 
 
@@ -38,7 +38,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def read_json(path: Path, file: BinaryIO) -> Iterator[SourceRow]:
-    """Yield the rows of a JSON file; its first line tells its shape.
+    """Yield the rows of a JSON file; its first line shows its shape.
 
     Lines that cannot be read are yielded with their fault, so that all of them can be reported.
 
@@ -58,7 +58,7 @@ def read_json(path: Path, file: BinaryIO) -> Iterator[SourceRow]:
     if begins == b"[" or (begins == b"{" and ends in (b"{", b"[", b",")):
         yield from _Values(path, file, line, number).rows()
         return
-    if not line.endswith(b"\n"):  # perhaps longer than what was read of it
+    if not line.endswith(b"\n"):  # perhaps longer than what was read
         line += file.readline(MAX_ROW + 1 - len(line))
         if len(line) > MAX_ROW:
             raise too_long(path, number)
@@ -87,7 +87,7 @@ def _row(place: str, values: Any) -> SourceRow:
         return SourceRow(place, values)
     shown = excerpt(json.dumps(values, ensure_ascii=False))
     return SourceRow(
-        place, {}, "no JSON object", f"{shown}; write it as an object with named fields"
+        place, {}, "not a JSON object", f"{shown}; write it as an object with named fields"
     )
 
 
@@ -97,7 +97,7 @@ class _Values:
     def __init__(self, path: Path, file: BinaryIO, start: bytes, line: int) -> None:
         self._path, self._file = path, file
         self._decode = codecs.getincrementaldecoder("utf-8")()
-        self._text, self._at, self._line = "", 0, line  # the line is that of the place ``_at``
+        self._text, self._at, self._line = "", 0, line  # the line of position ``_at``
         self._add(start)
 
     def rows(self) -> Iterator[SourceRow]:
@@ -112,7 +112,7 @@ class _Values:
             place = f"item {number:,}" if in_array else f"line {self._line:,}"
             yield _row(f"{self._path}, {place}", self._value())
         if in_array and not character:
-            raise self._broken(self._at, "the array has no end")
+            raise self._broken(self._at, "the array is not closed")
         self._advance(self._at + len(character))
         if (not in_array and character) or self._next():
             raise self._broken(self._at, f"more follows: {excerpt(self._text[self._at :])!r}")
@@ -133,7 +133,7 @@ class _Values:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                # Broken, or only not read to its end?
+                # Broken, or just not fully read yet?
                 open_ended = error.pos > len(self._text) - 16 or error.msg.startswith("Untermi")
                 if open_ended and len(self._text) - self._at <= MAX_ROW and self._more(size):
                     size *= 2  # else a long value would be parsed a thousand times
@@ -160,7 +160,7 @@ class _Values:
         self._at = to
 
     def _more(self, size: int) -> bool:
-        """Read on and forget what was used; False at the end of the file."""
+        """Read more and drop what was used; False at the end of the file."""
         data = self._file.read(size)
         if data:
             self._text, self._at = self._text[self._at :], 0

@@ -1,4 +1,4 @@
-"""One local file as rows, whatever it holds."""
+"""One local file as rows, in any supported format."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mathtune.problems.files.tables import read_csv, read_parquet
 
 
 def read_rows(path: Path) -> Iterator[SourceRow]:
-    """Yield the rows of a local file in order, those with a fault too.
+    """Yield the rows of a local file in order, faulty ones included.
 
-    Compression is told by the content, JSON, CSV and Parquet by the ending.
+    Compression is recognised by content; JSON, CSV and Parquet by the file extension.
 
     Raises:
-        DataError: The file is missing, empty, damaged, or something else than its ending says; the
+        DataError: The file is missing, empty, damaged, or not what its extension says; the
             message names the file, the line where there is one, and the remedy.
     """
     empty = True

@@ -12,15 +12,15 @@ from mathtune.problems.files.content import numbered_lines
 from mathtune.problems.files.row import MAX_ROW, SourceRow, excerpt
 
 MAX_COLUMNS = 10_000
-"""More columns than any set of problems has: the table is transposed, or made to fill memory."""
+"""More columns than any set of problems has: the table is transposed or hostile."""
 
 _BATCH = 1000  # rows of Parquet in memory at a time
 
 
 def read_csv(path: Path, file: BinaryIO) -> Iterator[SourceRow]:
-    """Yield the rows of a CSV file with a header; commas, semicolons or tabs between its fields.
+    """Yield the rows of a CSV file with a header; fields separated by commas, semicolons or tabs.
 
-    A first column without a name is the index that pandas writes, and left out.
+    A first column without a name is pandas' index and is left out.
 
     Raises:
         DataError: It is not CSV in UTF-8, or its header does not name each column once.
@@ -43,14 +43,14 @@ def read_csv(path: Path, file: BinaryIO) -> Iterator[SourceRow]:
                 yield SourceRow(
                     place,
                     {},
-                    "another number of fields than columns",
+                    "not as many fields as columns",
                     f"{len(fields):,} where the first line names {len(header):,}; put texts with "
                     'commas or line breaks in "…"',
                 )
     except csv.Error as error:
         raise DataError(
             f"{path}, line {reader.line_num if reader else 1:,} is not CSV ({error}); repair it; "
-            'a text that holds " is written in quotes, each " in it twice'
+            'quote a text that contains ", and double each " in it'
         ) from error
     finally:
         csv.field_size_limit(limit)
@@ -62,7 +62,7 @@ def _chain(first: str, lines: Iterator[str]) -> Iterator[str]:
 
 
 def _decoded(path: Path, file: BinaryIO) -> Iterator[str]:
-    """Yield lines; decoding each by itself is what lets a message name the line."""
+    """Yield lines, decoded one by one so that a message can name the line."""
     for number, line in numbered_lines(path, file):
         try:
             yield line.decode()
@@ -79,7 +79,7 @@ def _header(path: Path, header: list[str]) -> list[str]:
     named = header[1:] if header[:1] == [""] else header
     if not named or not all(named) or len(set(named)) < len(named):
         raise DataError(
-            f"{path}: the first line must name each column once, and it is "
+            f"{path}: the first line must name each column once, but it is "
             f"{excerpt(str(header))}; add a line such as question,answer"
         )
     return header
@@ -89,7 +89,7 @@ def read_parquet(path: Path) -> Iterator[SourceRow]:
     """Yield the rows of a Parquet file.
 
     Raises:
-        DataError: It is none, it is damaged, or has more than ``MAX_COLUMNS`` columns.
+        DataError: It is not Parquet, is damaged, or has more than ``MAX_COLUMNS`` columns.
     """
     import pyarrow  # type: ignore[import-untyped]
     from pyarrow import parquet
@@ -112,6 +112,6 @@ def read_parquet(path: Path) -> Iterator[SourceRow]:
 
 def _too_wide(path: Path, count: int) -> DataError:
     return DataError(
-        f"{path} has {count:,} columns and at most {MAX_COLUMNS:,} are read; write a row a "
+        f"{path} has {count:,} columns, but at most {MAX_COLUMNS:,} are read; write one row per "
         "problem, with columns such as question and answer"
     )

@@ -94,19 +94,18 @@ def generate(
 ) -> list[Problem]:
     """Write ``n`` different word problems, the same ones for the same arguments everywhere.
 
-    A shorter call returns the start of a longer one. Each template is as likely as any other.
+    A shorter call returns the start of a longer one. All templates are equally likely.
 
     Args:
         n: How many.
-        seed: Of all random choices.
+        seed: Seed of all random choices.
         types: Only templates of these types; all types where None.
         templates: Only these templates; all where None.
         split: ``"train"`` leaves out the ``HELD_OUT`` templates, ``"held_out"`` uses only them.
-        part: Numbers fall in two parts for good: a problem whose calculations have a CRC-32 that
-            10 divides is ``"test"``, any other is ``"train"``. Wording and names play no role, so
-            a test problem's calculations occur in no training problem of any template. ``"all"``
-            does not ask.
-        exclude: Question texts or problem ids that must not come.
+        part: A fixed split by numbers: a problem is ``"test"`` if the CRC-32 of its calculations is
+            divisible by 10, else ``"train"``. Wording and names play no role, so a test problem's
+            calculations occur in no training problem of any template. ``"all"`` does not split.
+        exclude: Question texts or problem ids to leave out.
 
     Raises:
         DataError: A type or template is unknown, none is left to choose from, or one has no new

@@ -1,4 +1,4 @@
-"""Facts that no answer needs, a few for each theme; ``#`` stands for a number.
+"""Facts that no answer needs, a few for each theme; ``#`` is replaced by a number.
 
 None is about a person or about anything that templates count, so they fit between any two
 sentences.

@@ -22,7 +22,7 @@ def facts(n: int, seed: int = 0) -> list[Problem]:
 
 def _fact(draw: Draw) -> Problem:
     steps = draw.one_of(_KINDS)(draw)
-    # The whole expression: the last step, with the step before it in the place of its result.
+    # The whole expression: the last step, with the step before it written out.
     text = steps[-1].expression
     if len(steps) == 2:
         text = f"{steps[0].expression}{text.removeprefix(steps[0].text)}"

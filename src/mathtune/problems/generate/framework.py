@@ -22,10 +22,10 @@ from mathtune.records import Problem, content_id
 
 T = TypeVar("T")
 
-QUESTION_FIRST = 0.12  # share of problems that ask before they tell
+QUESTION_FIRST = 0.12  # share of problems with the question before the facts
 QUESTION_IF = 0.2  # share that may fold the last fact into the question: "If ..., how many ...?"
 DISTRACTED = 0.2  # share with one fact that the answer does not need
-PRONOUNS = 0.8  # share that says "he" or "she" where the name was just said
+PRONOUNS = 0.8  # share that says "he" or "she" where the name was just used
 
 # First words that may follow "If" in lower case. Names may follow it as they are.
 _LOWERED = frozenset(
@@ -125,15 +125,15 @@ class Draw:
 
 
 class Story(NamedTuple):
-    """What a template tells.
+    """A template's story.
 
     Attributes:
         facts: The sentences before the question, in order. Each names its own subject (``Each
             box``, not ``Each``), because a distractor may come between two. Write names; where a
-            name was just said the framework may turn it into a pronoun.
+            name was just used the framework may turn it into a pronoun.
         question: One sentence that starts with ``How`` or ``What`` and reads well before the facts
             too: it uses names, not pronouns.
-        solution: One sentence a step, each with one calculation.
+        solution: One sentence per step, each with one calculation.
         answer: What the last step computes.
         aside: A distractor that suits the story; one of its theme's ``ASIDES`` is used where it is
             empty.
@@ -152,7 +152,7 @@ class Template:
 
     Attributes:
         name: The function's name, unique over all themes.
-        theme: The module it stands in.
+        theme: The module that defines it.
         type: Kind of reasoning, a key of ``TYPES``.
         steps: Calculations in its solution, 1 to 5.
         held_out: Left out of training data, so that generalisation to new texts can be measured.
@@ -199,7 +199,7 @@ class Template:
 def template(
     type: str, *, steps: int, held_out: bool = False
 ) -> Callable[[Callable[[Draw], Story]], Template]:
-    """Make a ``Template`` of the function below it; its theme is the module it stands in.
+    """Make a ``Template`` of the function below it; its theme is the module that defines it.
 
     Raises:
         DataError: The type is not one of ``TYPES``.

@@ -21,8 +21,8 @@ class Num:
     ``f"{cost:=$}"`` ``3*2.5=$<<3*2.5=7.5>>7.5``
     ==============  ==========================
 
-    An operation takes the *values* of its operands, as a solution does that states one calculation
-    a line; ``inline`` keeps an operand's expression, for ``3*4+5*2`` in one line.
+    An operation takes the *values* of its operands, as in a solution with one calculation per line;
+    ``inline`` keeps an operand's expression, for ``3*4+5*2`` in one line.
 
     Raises:
         DataError: A result is not positive, or is not a terminating decimal.
@@ -92,7 +92,7 @@ class Num:
 
     @property
     def inline(self) -> Num:
-        """This result as a part of a longer expression: ``3*4``, or ``(3+4)`` for a sum."""
+        """This result as part of a longer expression: ``3*4``, or ``(3+4)`` for a sum."""
         is_sum = "+" in self.expression or "-" in self.expression
         text = f"({self.expression})" if is_sum else self.expression
         return Num(self.value, self.expression, text)

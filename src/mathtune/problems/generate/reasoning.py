@@ -11,12 +11,12 @@ BASE_TYPES: dict[str, str] = {
     "leftover": "a start, gains and losses, what is left",
     "equal_groups": "groups of the same size, counted in all",
     "share_equally": "a total made or reduced, then split evenly",
-    "rate_time": "so many an hour, for so many hours",
+    "rate_time": "a rate per hour, for a number of hours",
     "fraction_part": "a fraction of a whole is taken",
     "compare_total": "one has more, fewer or times as many as another; together",
     "profit": "takings minus costs",
 }
-"""Types that the tiny base model has seen solved, each with what it asks."""
+"""Types that the tiny base model has seen solved, each with what it asks for."""
 
 NEW_TYPES: dict[str, str] = {
     "percent_change": "a percentage off or on top",
@@ -28,7 +28,7 @@ NEW_TYPES: dict[str, str] = {
     "saving_goal": "a goal, a start and a rate; how long",
     "rectangle": "sides, perimeter and area",
 }
-"""Types that are left to teach, each with what it asks."""
+"""Types that are left to teach, each with what it asks for."""
 
 TYPES: dict[str, str] = {**BASE_TYPES, **NEW_TYPES}
 """Every type."""

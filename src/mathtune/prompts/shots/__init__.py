@@ -17,14 +17,14 @@ NAMED_SHOTS = ("gsm8k-cot", "word-problems")
 """Names of the sets."""
 
 TRAIN = "train"
-"""What ``prompt.shot_source`` says where shots are drawn from the training problems."""
+"""Value of ``prompt.shot_source`` that draws shots from the training problems."""
 
 
 def named_shots(name: str, k: int) -> tuple[Problem, ...]:
     """Return the first ``k`` examples of a named set.
 
     Raises:
-        ConfigError: There is no such set, or it has fewer.
+        ConfigError: There is no such set, or it has fewer examples.
     """
     if name not in NAMED_SHOTS:
         known = (TRAIN, *NAMED_SHOTS)

@@ -24,7 +24,7 @@
   dark.addEventListener("change", nameTheme);
   nameTheme();
 
-  // Paper shows what is folded away on a screen.
+  // Print what is collapsed on a screen.
   let folded = [];
   addEventListener("beforeprint", () => {
     folded = [...document.querySelectorAll("details:not([open])")];
@@ -74,7 +74,7 @@
     const heads = ["", "Problem", "Gold", ...models.map((model) => make("span", { class: `model ${model}` }, model))];
     byId("columns").append(...heads.map((head, index) => make("th", { scope: "col", role: "columnheader", class: ["number", "", "gold", "given", "given"][index] }, head)));
 
-    // What is shown is part of the address, so that a view can be linked to.
+    // The view is part of the address, so that it can be linked to.
     const fresh = { show: "all", set: "0", calculator: byId("calculator").value, error: "any", q: "" };
     let state = { ...fresh };
     let page = 0;
@@ -199,7 +199,7 @@
     }
 
     function solution(text) {
-      // Calculator annotations step back, the final answer line stands out.
+      // Calculator annotations are dimmed, the final answer line is highlighted.
       const pieces = text.split(/(<<[^<>\n]*>>|^#### .*$)/m).map((piece, index) =>
         index % 2 ? make("span", { class: piece.startsWith("<<") ? "calc" : "final" }, piece) : piece);
       return make("pre", {}, ...(text ? pieces : ["(empty)"]));
