@@ -86,6 +86,12 @@ def train(binding: Binding) -> None:
     session = Session.load(recipe, splits.train.problems, run=run)
     gradable = [problem for problem in splits.validation.problems if problem.gold]
     solved = gradable[: recipe.train.exact_match_samples]
+    if not solved and recipe.train.metric_for_best_model == "eval_exact_match":
+        raise DataError(
+            "train.metric_for_best_model=eval_exact_match, and none of the "
+            f"{len(splits.validation)} validation problems has a final answer to grade; set "
+            "train.metric_for_best_model=eval_loss or give validation problems with answers"
+        )
 
     def exact_match(session: Session, interrupted: Callable[[], bool]) -> float:
         return validation_exact_match(session, solved, recipe.eval, interrupted)
@@ -183,9 +189,7 @@ def files_to_compare(paths: Sequence[Path]) -> list[Path]:
     """
     files = predictions_files(paths)
     for folder in dict.fromkeys(path.absolute().parent.parent for path in files):
-        if all(
-            path.exists() for path in (RunPaths(folder).recipe, RunPaths(folder).all_predictions)
-        ):
+        if RunPaths(folder).recipe.exists() and RunPaths(folder).all_predictions.exists():
             verify(folder)
     check_sides(files)
     return files

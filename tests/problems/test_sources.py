@@ -10,7 +10,7 @@ from problem_rows import solved
 
 from mathtune.config.schema import SourceConfig
 from mathtune.errors import DataError
-from mathtune.problems.columns.known import KNOWN_SETS, find_known
+from mathtune.problems.known_datasets import KNOWN_SETS, find_known
 from mathtune.problems.reading import Loaded, Role
 from mathtune.problems.sources import read_source
 from mathtune.records import content_id

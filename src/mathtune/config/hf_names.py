@@ -17,12 +17,7 @@ OPTIMIZER_PACKAGES = {
     "adamw_torch_8bit": "torchao",
     "adamw_torch_npu_fused": "torch_npu",
     "adamw_torch_xla": "torch_xla",
-    "adalomo": "lomo_optim",
-    "apollo": "apollo_torch",
-    "galore": "galore_torch",
     "grokadamw": "grokadamw",
-    "lomo": "lomo_optim",
-    "schedule_free": "schedulefree",
     "stable_adamw": "optimi",
 }
 """Prefix of an optimiser's name → the module it needs that mathtune does not install."""
@@ -35,14 +30,16 @@ ATTENTION_PACKAGES = {
 """Attention kernel → the package that it needs; where ``kernels`` is installed, Transformers uses
 one from the hub instead."""
 
-OWN_GROUPS = ("adalomo", "apollo", "galore", "lomo")
-"""Prefixes of optimisers that build their own parameter groups, as LoRA+ needs to."""
+UNSUPPORTED_OPTIMIZERS = ("adalomo", "apollo", "galore", "lomo", "schedule_free")
+"""Prefixes of optimisers that need more of a training loop than ``step``: modules to work on, an
+update inside the backward pass, or a switch before each validation."""
 
 
 @functools.cache
 def optimizers() -> tuple[str, ...]:
-    """Return the names for ``train.optim``."""
-    return _values("training_args.py", "OptimizerNames")
+    """Return the names for ``train.optim``: those of Transformers that the loop can use."""
+    names = _values("training_args.py", "OptimizerNames")
+    return tuple(name for name in names if not name.startswith(UNSUPPORTED_OPTIMIZERS))
 
 
 @functools.cache

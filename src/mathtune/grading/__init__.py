@@ -1,7 +1,7 @@
 """Grading: is the final answer right, what do published graders say, which step is wrong."""
 
 from mathtune.grading.grade import GRADER_VERSION, gold_from_answer, grade
-from mathtune.grading.published import PUBLISHED_GRADERS, published_grades
+from mathtune.grading.published_graders import PUBLISHED_GRADERS, published_grades
 from mathtune.grading.steps import (
     CheckedEquation,
     ErrorKind,

@@ -74,7 +74,7 @@ def quiet_libraries() -> None:
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
-    # weight_checks.py refuses such an adapter.
+    # checks/weights.py refuses such an adapter.
     warnings.filterwarnings("ignore", message="Found missing adapter keys")
     # training/arguments.py reports this in its own line.
     warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")

@@ -21,7 +21,12 @@ def training_faults(recipe: Recipe) -> Iterator[str]:
         ("train.optim", train.optim, names.optimizers()),
         ("train.lr_scheduler_type", train.lr_scheduler_type, names.schedules()),
     ):
-        if value not in known:
+        if value.startswith(names.UNSUPPORTED_OPTIMIZERS):
+            yield (
+                f"{key}={value} is not supported: it needs more of a training loop than a call "
+                "per step; set train.optim=adamw_torch or another optimiser"
+            )
+        elif value not in known:
             longer = [name for name in known if value and name.startswith(value)]
             yield f"{key}={value} is unknown; give {_listed(longer or known)}" + did_you_mean(
                 value, known
@@ -51,12 +56,6 @@ def training_faults(recipe: Recipe) -> Iterator[str]:
             f"eval.engine={recipe.eval.engine} in a recipe that trains: the model in training is "
             "in this process, and base and tuned must be measured alike; set eval.engine=hf, or "
             f"use mathtune train and then {then}"
-        )
-    ratio = recipe.adapter.loraplus_lr_ratio if recipe.adapter else None
-    if ratio is not None and train.optim.startswith(names.OWN_GROUPS):
-        yield (
-            f"train.optim={train.optim} builds its own parameter groups, and so does "
-            f"adapter.loraplus_lr_ratio={ratio:g}; leave one of the two out"
         )
     if answer >= train.max_length:
         yield (
@@ -93,6 +92,11 @@ def sharding_faults(recipe: Recipe) -> Iterator[str]:
         yield (
             f"train.optim={optimizer} under {how}: bitsandbytes' optimisers work on whole weights; "
             "set train.optim=adamw_torch"
+        )
+    if how == "DeepSpeed" and recipe.train.non_finite == "skip":
+        yield (
+            "train.non_finite=skip under DeepSpeed: its engine has changed the weights before the "
+            "gradient can be looked at; set train.non_finite=stop"
         )
     if how == "FSDP" and os.environ.get("FSDP_VERSION") != "2":
         yield "fsdp_version in accelerate's configuration is not 2; set fsdp_version: 2"

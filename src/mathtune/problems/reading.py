@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from mathtune.errors import DataError
 from mathtune.grading.stated import Stated
 from mathtune.problems.columns.cells import CellFault
-from mathtune.problems.columns.known import Columns, KnownSet
 from mathtune.problems.columns.rows import to_problem
 from mathtune.problems.files import SourceRow
 from mathtune.problems.gold import KEPT, Faults, gold_fault
+from mathtune.problems.known_datasets import Columns, KnownSet
 from mathtune.records import Problem
 
 

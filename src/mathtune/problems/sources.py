@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from mathtune.errors import DataError
 from mathtune.problems.columns.formats import recognise, with_fields
-from mathtune.problems.columns.known import KnownSet, find_known
 from mathtune.problems.files import SourceRow, data_files, read_rows
 from mathtune.problems.generate import BASE_TYPES, NEW_TYPES, facts, generate
 from mathtune.problems.gold import Faults
 from mathtune.problems.hub import hub_rows
+from mathtune.problems.known_datasets import KnownSet, find_known
 from mathtune.problems.reading import BadRows, Loaded, Reading, Role
 from mathtune.records import Problem, content_id
 

@@ -38,6 +38,7 @@ def training_arguments(recipe: Recipe, compute: Compute, run_dir: Path) -> Train
             max_grad_norm=train.max_grad_norm,
             eval_strategy=train.eval_strategy,  # some schedules follow validation results
             eval_steps=train.eval_steps,
+            greater_is_better=train.metric_for_best_model == "eval_exact_match",
             bf16=compute.autocast_bf16,
             use_cpu=compute.device == "cpu",
             report_to="none",  # we call trackers ourselves, so that none can stop a run

@@ -73,13 +73,19 @@ def _embeddings_in_32_bits(model: Any) -> None:
 
 
 def make_scheduler(optimizer: Any, arguments: TrainingArguments, steps: int) -> Any:
-    """Return the learning-rate schedule that ``arguments.lr_scheduler_type`` names."""
+    """Return the learning-rate schedule that ``arguments.lr_scheduler_type`` names.
+
+    One that follows validation is told whether the metric that chooses the checkpoint should rise.
+    """
+    options = dict(arguments.lr_scheduler_kwargs or {})
+    if arguments.lr_scheduler_type == "reduce_lr_on_plateau" and arguments.greater_is_better:
+        options.setdefault("mode", "max")
     return get_scheduler(
         arguments.lr_scheduler_type,
         optimizer=optimizer,
         num_warmup_steps=arguments.get_warmup_steps(steps),
         num_training_steps=steps,
-        scheduler_specific_kwargs=arguments.lr_scheduler_kwargs,
+        scheduler_specific_kwargs=options,
     )
 
 

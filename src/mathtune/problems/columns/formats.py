@@ -8,8 +8,8 @@ from typing import Any
 
 from mathtune.errors import DataError, did_you_mean
 from mathtune.problems.columns.cells import as_text, has, is_chat, look_up
-from mathtune.problems.columns.known import Columns
 from mathtune.problems.files.row import SourceRow, listed
+from mathtune.problems.known_datasets import Columns
 
 Kind = Callable[[Any], bool]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from mathtune.grading.stated import Stated
 from mathtune.problems.columns.cells import CellFault, as_text, has, is_chat, look_up, turns
-from mathtune.problems.columns.known import Columns, KnownSet
 from mathtune.problems.files.row import SourceRow
 from mathtune.problems.gold import final_answer
+from mathtune.problems.known_datasets import Columns, KnownSet
 from mathtune.records import Problem, content_id
 
 
