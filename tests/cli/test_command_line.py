@@ -131,7 +131,7 @@ def test_compare_refuses_what_it_cannot_compare(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     for paths, message in {
         ("problems.jsonl",): "a comparison needs two predictions files, but 1 is given; add the ot",
-        ("empty.jsonl", "empty.jsonl"): "empty.jsonl holds no rows; give a predictions file with",
+        ("empty.jsonl", "empty.jsonl"): "empty.jsonl holds no rows; give a predictions file that",
         (
             "problems.jsonl",
             "problems.jsonl",
