@@ -82,8 +82,8 @@ def _check(file: Path) -> None:
     if head[:4] != _MAGIC:
         shown = "a Git LFS pointer, not the model itself" if head.startswith(b"version ") else ""
         raise ModelError(
-            f"{str(file)!r} is {shown or 'not a GGUF file (no GGUF at its start)'}; download "
-            "the model again, or give its Transformers folder"
+            f"{str(file)!r} is {shown or 'not a GGUF file (does not begin with GGUF)'}; "
+            "download the model again, or give its Transformers folder"
         )
     version = struct.unpack("<I", head[4:8])[0] if len(head) == 24 else 0
     if version not in _VERSIONS:
