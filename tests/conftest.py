@@ -20,6 +20,23 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+HEAVY = (
+    "notebooks", "distributed", "faults/test_out_of_memory.py", "planning", "invariants",
+    "api", "training/test_overfit.py", "training/test_trainer.py", "faults", "training", "cli",
+)  # fmt: skip
+"""What takes longest begins first, so that no worker is left with it at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(here).as_posix()
+        return next((i for i, name in enumerate(HEAVY) if path.startswith(name)), len(HEAVY))
+
+    items.sort(key=place)  # stable: the order within a file stays
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder with real GSM8K and SVAMP; tests that need it skip with a reason without it."""

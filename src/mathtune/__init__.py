@@ -6,9 +6,9 @@ From Python (``docs/python.md``)::
 
     result = mt.run("demo")
 
-The story of a run is told in :mod:`mathtune.pipeline`. Everything here is imported when it is first
-used (PEP 562), so that ``import mathtune`` takes no time; ``__init__.pyi`` tells editors and type
-checkers what there is.
+:mod:`mathtune.pipeline` shows how a run works. Everything here is imported on first use (PEP 562),
+so that ``import mathtune`` takes no time; ``__init__.pyi`` declares it for editors and type
+checkers.
 """
 
 import importlib

@@ -9,12 +9,12 @@ can disagree with another about what ``.10*5,000`` is::
     atom    = number "%"* | "(" sum ")" "%"*
 
 There is no power operator and no exponent notation: the size of a result is then bounded by the
-length of the expression, which is bounded itself, so no input can exhaust time or memory.
+length of the expression, which is itself bounded, so no input can exhaust time or memory.
 
-The parser is written by hand because the step checker runs it on some seven equations of every
-wrong completion, and because limits on depth and size are then three lines. Measured on GSM8K
-train's annotations, one core, evaluations a second: this parser 276,000, the same grammar in Lark's
-LALR parser 48,000, in pyparsing 11,500; all three give the same values.
+The parser is handwritten because the step checker runs it on about seven equations per wrong
+completion, and because limits on depth and size then take three lines. Measured on GSM8K train's
+annotations, one core, evaluations per second: this parser 276,000, the same grammar in Lark's LALR
+parser 48,000, in pyparsing 11,500; all three give the same values.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _END = ""
 def evaluate(expression: str) -> Fraction:
     r"""Evaluate an arithmetic expression exactly.
 
-    Understood are ``+ - * /`` with the usual precedence, parentheses and signs; ``×``, ``·``,
+    It understands ``+ - * /`` with the usual precedence, parentheses and signs; ``×``, ``·``,
     ``x``, ``\times`` and ``\cdot`` for times; ``÷`` and ``\div`` for divided by; ``−`` and ``–``
     for minus; ``//`` for the whole part of a quotient (two annotations of GSM8K train use it);
     decimals (``.5``, ``18.``), thousands commas, and ``50%`` for one half (``100 + 20%`` is 100.2).
@@ -69,7 +69,7 @@ def evaluate(expression: str) -> Fraction:
         expression: At most ``MAX_LENGTH`` characters, parentheses at most ``MAX_DEPTH`` deep.
 
     Raises:
-        ExpressionError: It is not such an expression, it is too large, or it divides by zero.
+        ExpressionError: It is not such an expression, is too large, or divides by zero.
     """
     if len(expression) > MAX_LENGTH:
         raise ExpressionError(

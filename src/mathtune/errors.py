@@ -15,8 +15,8 @@ class MathtuneError(Exception):
     """Base of every error that mathtune raises on purpose.
 
     Attributes:
-        faults: One sentence a fault: all that were found, not only the first.
-        told: Whether another process of the run tells it, so that it is not said twice.
+        faults: One sentence per fault: all that were found, not only the first.
+        told: Whether another process of the run reports it, so that it is not reported twice.
     """
 
     exit_code = 2
@@ -32,19 +32,19 @@ class ConfigError(MathtuneError, ValueError):
 
 
 class DataError(MathtuneError, ValueError):
-    """Problems could not be read, or what was read cannot be used."""
+    """Problems could not be read or cannot be used."""
 
 
 class ModelError(MathtuneError, ValueError):
-    """A model or tokenizer could not be loaded, or does not fit what is asked of it."""
+    """A model or tokenizer could not be loaded, or does not fit the request."""
 
 
 class RunError(MathtuneError, RuntimeError):
-    """A run folder cannot be used for what is asked."""
+    """A run folder cannot be used for the request."""
 
 
 class DiskError(MathtuneError, OSError):
-    """Something could not be written; what was saved before is still whole."""
+    """Something could not be written; what was saved before is still intact."""
 
 
 class MissingPackage(MathtuneError, ImportError):
@@ -52,7 +52,7 @@ class MissingPackage(MathtuneError, ImportError):
 
 
 class TrainingStopped(MathtuneError, RuntimeError):
-    """Training ended before its time: a signal or a loss that is not finite."""
+    """Training ended early: a signal, or a loss that is not finite."""
 
     def __init__(self, message: str, exit_code: int = 2) -> None:
         super().__init__(message)

@@ -1,7 +1,7 @@
-"""The Hugging Face Hub: whether it answers at all, and single files of its model repositories.
+"""The Hugging Face Hub: whether it answers, and single files of its model repositories.
 
-Its own client goes on trying for half a minute where the hub is out of reach; one question first
-makes that seconds.
+Its own client retries for half a minute if the hub is out of reach; one request first cuts that to
+seconds.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 from mathtune.errors import ModelError
 
 REACH_SECONDS = 5.0
-"""How long the hub has to answer at all before its cache on disk is asked instead."""
+"""How long to wait for any answer of the hub before using its cache on disk."""
 
 
 @functools.cache
 def why_unreachable() -> str | None:
-    """Ask the hub for anything, once a process; return why there is no answer, or None."""
+    """Send the hub one request per process; return why there is no answer, or None."""
     from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE:
@@ -29,14 +29,14 @@ def why_unreachable() -> str | None:
         try:
             get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
             why.append(None)
-        except Exception as error:  # the client's library, and so its errors, differ by version
+        except Exception as error:  # the HTTP library, and so its errors, differ by version
             why.append(str(error) or type(error).__name__)
 
-    # The client's own limit starts again with each byte, which a server may send one by one.
+    # The client's own timeout restarts with each byte, and a server may send them one by one.
     thread = threading.Thread(target=ask, name="mathtune-hub", daemon=True)
     thread.start()
     thread.join(2 * REACH_SECONDS)  # to connect, and to answer
-    found = why[0] if why else f"no whole answer within {2 * REACH_SECONDS:g} seconds"
+    found = why[0] if why else f"no complete answer within {2 * REACH_SECONDS:g} seconds"
     return found and f"{constants.ENDPOINT}: {found}"
 
 
@@ -54,10 +54,11 @@ def model_file(name: str, file: str, revision: str | None, *, cached_only: bool)
         name: ``owner/name``.
         file: For example ``config.json``.
         revision: Branch, tag or commit.
-        cached_only: Look into the cache only.
+        cached_only: Use only the cache.
 
     Returns:
-        The path; None where the repository has no such file, or ``cached_only`` and not cached.
+        The path; None if the repository has no such file, or with ``cached_only`` if it is not
+        cached.
 
     Raises:
         ModelError: There is no such repository or revision, it is gated, or the hub cannot be
@@ -100,7 +101,7 @@ def model_file(name: str, file: str, revision: str | None, *, cached_only: bool)
 
 
 def out_of_reach(name: str, why: str) -> str:
-    """Say that a model can neither be fetched nor found in the cache."""
+    """Return the error for a model that can neither be fetched nor found in the cache."""
     return (
         f"model {name!r} could not be fetched from the Hugging Face Hub ({why}) and is not in its "
         "cache; connect to the network, or download it elsewhere and give its folder"

@@ -1,7 +1,7 @@
-"""One command at a time in a run folder, by a lock that the system lets go when its holder dies.
+"""One command at a time in a run folder, by a lock the system releases when its holder dies.
 
-``.lock`` says who holds it, for the message. Where a file system knows no locks (some NFS mounts),
-what it says decides: a process of this machine that is gone has left a stale lock.
+``.lock`` records who holds it, for the message. Where a file system has no locks (some NFS mounts),
+this record decides: a lock is stale if its process was on this machine and is gone.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Lock:
     _file: IO[str]
 
     def release(self) -> None:
-        """Let others in."""
+        """Release the lock."""
         with contextlib.suppress(OSError):
-            self._file.truncate(0)  # a lock that says nothing was left in good order
+            self._file.truncate(0)  # an empty lock was released properly
         self._file.close()
 
 
@@ -45,7 +45,7 @@ def lock(folder: Path) -> Lock:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        who = _in_words(_holder(file))
+        who = _as_text(_holder(file))
         file.close()
         raise RunError(
             f"run folder {folder} is in use by another mathtune process{who}; wait for it or "
@@ -56,7 +56,7 @@ def lock(folder: Path) -> Lock:
             file.close()
             raise
         _check_holder(folder, file)
-    with contextlib.suppress(OSError):  # a full disk is told where work would be lost by it
+    with contextlib.suppress(OSError):  # a full disk is reported where it would lose work
         file.truncate(0)
         holder = {"pid": os.getpid(), "host": socket.gethostname()}
         os.write(file.fileno(), json.dumps(holder).encode())
@@ -64,20 +64,20 @@ def lock(folder: Path) -> Lock:
 
 
 def _check_holder(folder: Path, file: IO[str]) -> None:
-    """Refuse where the file names a holder that is alive, or on a machine that cannot be asked."""
+    """Refuse if the file names a holder that is alive, or on another machine."""
     holder = _holder(file)
     if not holder or (holder["host"] == socket.gethostname() and not _is_alive(holder["pid"])):
         return
     file.close()
     raise RunError(
-        f"run folder {folder} is in use by another mathtune process{_in_words(holder)}, and its "
-        f"file system has no locks that would tell whether it is still there; if it is not, delete "
+        f"run folder {folder} is in use by another mathtune process{_as_text(holder)}, and its "
+        f"file system has no locks to show whether it is still running; if it is not, delete "
         f"{folder / '.lock'}, else wait for it or choose another --run-dir"
     )
 
 
 def _holder(file: IO[str]) -> dict[str, Any] | None:
-    """Return ``pid`` and ``host`` of who holds the lock, where the file says so."""
+    """Return ``pid`` and ``host`` of the lock's holder, if the file records them."""
     try:
         file.seek(0)
         holder = json.load(file)
@@ -87,13 +87,13 @@ def _holder(file: IO[str]) -> dict[str, Any] | None:
     return holder if whole else None
 
 
-def _in_words(holder: dict[str, Any] | None) -> str:
+def _as_text(holder: dict[str, Any] | None) -> str:
     return f" (pid {holder['pid']} on {holder['host']})" if holder else ""
 
 
 def _is_alive(pid: int) -> bool:
     if pid == os.getpid():
-        return False  # of an earlier process with this number
+        return False  # from an earlier process with this pid
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,8 +1,8 @@
-"""The story: problems → base measured → training → tuned measured → comparison → report.
+"""A run from start to finish: problems → measure base → train → measure tuned → compare → report.
 
-Nothing is decided here. Each call leads to one stage in :mod:`mathtune.stages`, and from there to
-one room. A stage that an earlier start of the same command has finished is skipped, if what it was
-made of is still the same.
+Nothing is decided here. Each call is one stage in :mod:`mathtune.stages`, which leads to one
+package. A stage that an earlier start of the same command finished is skipped if its inputs are
+unchanged.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ def evaluate(
     """Measure a model on the recipe's test sets only; return the headline figures.
 
     Args:
-        recipe: Its model is measured.
+        recipe: The recipe whose model is measured.
         label: ``base`` or ``tuned``.
         folder: The run folder; default: by the recipe.
-        model: Measured in place of the recipe's, which must be its name.
-        fresh: Whether results made of other inputs are made again.
+        model: A loaded model to measure; the recipe's must be its name.
+        fresh: Whether to redo results made from other inputs.
     """
     with stages.open_run(recipe, folder) as run:
         splits = stages.load_test_problems(recipe)

@@ -29,7 +29,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _git_state() -> dict[str, Any] | None:
-    """Return commit and dirtiness of the working folder's repository; None outside of one."""
+    """Return commit and dirty flag of the working folder's repository; None outside one."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -46,7 +46,7 @@ def command_line() -> list[str]:
     """Return the command as the user gave it, with the program's short name.
 
     A script is named with its arguments. An interactive session or a notebook is just ``python``:
-    what its kernel was started with says nothing.
+    its kernel's arguments are meaningless.
     """
     program = Path(sys.argv[0]).name
     if program in ("mathtune", "__main__.py"):

@@ -1,11 +1,11 @@
 """The processes of one run: which one this is, and what they agree on.
 
 ``torchrun`` and ``accelerate launch`` start several processes of one command and number them in the
-environment. Rank 0 makes the run folder, writes and speaks; all ranks compute. Started alone, a
-process is rank 0 of 1, nothing here waits for anybody, and torch is not loaded.
+environment. Rank 0 creates the run folder, writes and prints; all ranks compute. A single process
+is rank 0 of 1: nothing here waits, and torch is not loaded.
 
-Messages go through a group of their own, on the CPU and with a timeout that no real wait reaches:
-rank 0 may take hours over what the others wait for. Where a rank dies, its launcher ends the rest.
+Messages go through their own group, on the CPU and with a timeout that no real wait reaches: the
+others may wait hours for rank 0. If a rank dies, its launcher ends the rest.
 """
 
 from __future__ import annotations
@@ -40,14 +40,12 @@ def local_world_size() -> int:
 
 
 def is_first() -> bool:
-    """Return whether this process is the one that writes and speaks."""
+    """Return whether this process is the one that writes and prints."""
     return rank() == 0
 
 
 def sharding() -> str | None:
-    """Return ``FSDP`` or ``DeepSpeed`` where ``accelerate launch`` asked for it, which leaves no
-    rank with all weights in training.
-    """
+    """Return ``FSDP`` or ``DeepSpeed`` if asked for: no rank then has all the weights."""
     for name in ("FSDP", "DeepSpeed"):
         asked = os.environ.get(f"ACCELERATE_USE_{name.upper()}", "false").lower()
         if world_size() > 1 and asked in ("1", "true"):
@@ -56,17 +54,17 @@ def sharding() -> str | None:
 
 
 def share(items: Sequence[T]) -> Sequence[T]:
-    """Return this rank's part of the items: every ``world_size``-th, so that parts are alike."""
+    """Return this rank's share of the items: every ``world_size``-th, so that shares are alike."""
     return items[rank() :: world_size()]
 
 
 def wait() -> None:
-    """Return when every rank has come here."""
+    """Return when every rank has reached this point."""
     gather(None)
 
 
 def gather(value: T) -> list[T]:
-    """Return every rank's value, by rank, on every rank."""
+    """Return every rank's value, in rank order, on every rank."""
     if world_size() == 1:
         return [value]
     import torch.distributed as dist
@@ -77,7 +75,7 @@ def gather(value: T) -> list[T]:
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """Let rank 0 make a value, and return it on every rank; an error of ours is raised on all."""
+    """Let rank 0 compute a value; return it, or raise its MathtuneError, on every rank."""
     if world_size() == 1:
         return make()
     import torch.distributed as dist
@@ -121,12 +119,12 @@ def all_reduce_max(value: int) -> int:
 
 
 def have_met() -> bool:
-    """Return whether the ranks have talked yet; until then all of them do just the same."""
+    """Return whether the ranks have communicated yet; until then all do exactly the same."""
     return bool(_messages.cache_info().currsize)
 
 
 def is_loss_of_another(error: RuntimeError) -> bool:
-    """Return whether an error says that another rank could not be reached any more."""
+    """Return whether an error means that another rank can no longer be reached."""
     if not have_met():
         return False
     import torch.distributed as dist
@@ -136,7 +134,7 @@ def is_loss_of_another(error: RuntimeError) -> bool:
 
 
 def part() -> None:
-    """End in good order: the others are done as well."""
+    """Shut down cleanly, when the others are done as well."""
     if have_met():
         import torch.distributed as dist
 
@@ -170,9 +168,8 @@ def _messages() -> Any:
 def _name_of_this_start(store: Any) -> str:
     """Return a name that only the ranks of this start share.
 
-    torchrun starts ranks again with the same store, in which the dead ones have left the addresses
-    under which they listened. All of those are dead before any is started again, so whoever answers
-    a question that nobody asked before is of this start.
+    torchrun restarts ranks with the same store, in which the dead ones have left their addresses.
+    All are dead before any is restarted, so whoever answers a new question belongs to this start.
     """
     if not is_first():
         question = uuid.uuid4().hex

@@ -17,7 +17,7 @@ from typing_extensions import NotRequired
 
 
 def content_id(question: str, answer: str = "") -> str:
-    """Name a problem by what it says: 16 hex digits of SHA-256, the same in any order or file."""
+    """Name a problem by its content: 16 hex digits of SHA-256, the same in any order or file."""
     return hashlib.sha256(f"{question}\x1f{answer}".encode()).hexdigest()[:16]
 
 
@@ -27,13 +27,13 @@ class Problem:
 
     Attributes:
         id: Content hash (``content_id``), stable under reordering and growth of the file.
-        question: What is asked.
+        question: The question.
         answer: The gold solution as published, final answer included. Empty for a question-only
             text (used when a base model is trained on texts, never graded).
         gold: The final answer as written in the source, for example ``"1,450"`` or ``"0.5"``.
         source: Where it came from, for example ``"gsm8k/main:train"``.
-        type: Template name or category where the source knows it.
-        steps: Number of solution steps where the source knows it.
+        type: Template name or category, if the source has it.
+        steps: Number of solution steps, if the source has it.
     """
 
     id: str
@@ -53,8 +53,9 @@ class Example:
         problem_id: The problem's id.
         text: Prompt and completion as one string, without BOS and EOS.
         ids: Token ids, BOS and EOS included.
-        supervised: One flag a token: True where the token is a training target.
-        offsets: ``(start, end)`` into ``text`` a token; ``(0, 0)`` for BOS and ``(n, n)`` for EOS.
+        supervised: One flag per token: True if the token is a training target.
+        offsets: ``(start, end)`` into ``text`` per token; ``(0, 0)`` for BOS and ``(n, n)`` for
+            EOS.
         prompt_tokens: ``ids[:prompt_tokens]`` is exactly what the model is prompted with at
             inference.
     """
@@ -73,9 +74,9 @@ Message = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What an engine is asked to continue: ``ids`` for local engines, ``text`` for remote ones.
+    """What an engine continues: ``ids`` for local engines, ``text`` for remote ones.
 
-    Of a remote chat model it is asked to answer ``messages``, of which ``text`` is the record.
+    A remote chat model answers ``messages``, with ``text`` as the record of them.
     """
 
     problem_id: str
@@ -103,7 +104,7 @@ class Completion:
         ids: The new token ids as generated (calculator insertions included), EOS included if made.
         stop_reason: Why it ended.
         seconds: Wall-clock seconds the completion's row was in flight.
-        logprobs: One log-probability a token of ``ids`` where asked for, else None.
+        logprobs: One log-probability per token of ``ids`` if requested, else None.
         inserted_tokens: How many tokens of ``ids`` the calculator wrote.
     """
 
@@ -118,7 +119,7 @@ class Completion:
 
 
 class Outcome(enum.Enum):
-    """What grading found. Never a bare boolean: a missing answer and a wrong one differ."""
+    """What grading found. Not a boolean: a missing answer differs from a wrong one."""
 
     CORRECT = "correct"
     WRONG = "wrong"
@@ -133,8 +134,8 @@ class Grade:
 
     Attributes:
         outcome: The verdict.
-        extracted: The text taken for the final answer, or None.
-        value: It as an exact number, or None where it is not one.
+        extracted: The text taken as the final answer, or None.
+        value: The answer as an exact number, or None if it is not one.
         method: How it was found: ``answer_tag``, ``boxed``, ``hash``, ``answer_is``,
             ``last_number``, ``symbolic``.
         reason: One short sentence a person can read.
@@ -160,7 +161,7 @@ class ProblemSet:
         label: The set's name.
         problems: Its problems.
         dropped: How many rows were left out, by reason.
-        read_as: A sentence a source on which of its columns were taken for what.
+        read_as: One sentence per source on how its columns were read.
     """
 
     label: str
@@ -180,7 +181,7 @@ class ProblemSet:
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """What a recipe trains on, chooses by and reports on. ``test[0]`` is the headline set."""
+    """What a recipe trains on, validates on and reports on. ``test[0]`` is the headline set."""
 
     train: ProblemSet
     validation: ProblemSet

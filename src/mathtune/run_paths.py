@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass
 class RunPaths:
-    """Paths inside a run folder; ``docs/run-folder.md`` says what each holds."""
+    """Paths inside a run folder; ``docs/run-folder.md`` describes them."""
 
     folder: Path
 
@@ -25,7 +25,7 @@ class RunPaths:
 
     @property
     def problems(self) -> Path:
-        """Problems that were given from Python."""
+        """Problems given in Python."""
         return self.folder / "problems.jsonl"
 
     @property
@@ -45,7 +45,7 @@ class RunPaths:
 
     @property
     def report(self) -> Path:
-        """The page for reading."""
+        """The report, as HTML."""
         return self.folder / "report.html"
 
     @property
@@ -75,16 +75,16 @@ class RunPaths:
 
     @property
     def initial_adapter(self) -> Path:
-        """Folder of what a PiSSA adapter began as."""
+        """Folder of a PiSSA adapter's initial weights."""
         return self.folder / "adapter_init"
 
     @property
     def all_inputs(self) -> Path:
-        """Folder of the files that say what each stage was made of."""
+        """Folder of the files that record each stage's inputs."""
         return self.folder / "inputs"
 
     def inputs(self, stage: str) -> Path:
-        """Return the file that says what a stage was made of."""
+        """Return the file that records a stage's inputs."""
         return self.all_inputs / f"{stage}.json"
 
     @property
@@ -93,7 +93,7 @@ class RunPaths:
         return self.folder / "predictions"
 
     def predictions_of(self, model: str) -> list[Path]:
-        """Return the predictions files of a model that are there, the headline first."""
+        """Return a model's existing predictions files, the headline first."""
         folder = self.all_predictions
         others = sorted(folder.glob(f"{model}--*.jsonl*"))
         files = [*sorted(folder.glob(f"{model}.jsonl*")), *others]

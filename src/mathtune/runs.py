@@ -1,7 +1,7 @@
 """Run folders: layout, manifest, provenance, and the lock that keeps two commands apart.
 
-A run folder is the product: everything a second person needs to check a result, or to continue it.
-The same command finds the same folder again, so an interrupted run goes on where it stopped.
+A run folder is the product: everything someone else needs to check a result, or to continue it. The
+same command finds the same folder again, so an interrupted run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mathtune.run_paths import RunPaths
 from mathtune.storage import damaged, read_json, write_json, write_text
 from mathtune.text.redaction import redact_command
 
-if TYPE_CHECKING:  # a report is made without them
+if TYPE_CHECKING:  # a report can be written without them
     from mathtune.config.identity import Change
     from mathtune.config.schema import Recipe
 
@@ -33,7 +33,7 @@ _HARMLESS = (
     *("checkpoints", "predictions", _PROBLEMS),
     *("manifest.json", "manifest.json.tmp", "recipe.yaml.tmp"),
 )
-"""What is made before ``recipe.yaml``, and may be left of a start that was cut off."""
+"""Files made before ``recipe.yaml``, which an interrupted start may leave behind."""
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Run(RunPaths):
     """One run folder, locked by this process, or by rank 0 for all ranks. Only rank 0 writes."""
 
     changes: list[Change] = field(default_factory=list)
-    """Knobs that differ from those of the last start; ``adopt`` makes the new ones the run's."""
+    """Knobs that differ from those of the last start; ``adopt`` stores the new ones."""
     _lock: Lock | None = field(default=None, repr=False)
 
     def manifest(self) -> dict[str, Any]:
@@ -49,9 +49,9 @@ class Run(RunPaths):
         path = self.manifest_file
         manifest = read_json(path, keys=("stages",))
         if not isinstance(manifest["stages"], dict):
-            raise damaged(path, "stages is no object")
+            raise damaged(path, "stages is not an object")
         if not isinstance(manifest.setdefault("changes", []), list):
-            raise damaged(path, "changes is no list")
+            raise damaged(path, "changes is not a list")
         return manifest
 
     def note(self, **facts: Any) -> None:
@@ -67,17 +67,17 @@ class Run(RunPaths):
         write_json(self.manifest_file, manifest)
 
     def finish_stage(self, stage: str) -> None:
-        """Note that a stage is done and when."""
+        """Record that a stage is done, and when."""
         self.note(stages={stage: _now()})
 
     def forget_stage(self, stage: str) -> None:
-        """Take back that a stage is done."""
+        """Mark a stage as not done."""
         manifest = self.manifest()
         if manifest["stages"].pop(stage, None) is not None:
             write_json(self.manifest_file, manifest)
 
     def adopt(self, recipe: Recipe) -> None:
-        """Make a recipe the run's and note what is new in it."""
+        """Store a new recipe for the run and record its changes."""
         from mathtune import config
 
         if self.changes:
@@ -94,7 +94,7 @@ class Run(RunPaths):
         return self.is_done("train") and ranks.from_first(self.model.is_dir)
 
     def close(self) -> None:
-        """Let other processes use the folder."""
+        """Release the folder for other processes."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -115,15 +115,15 @@ def default_folder(recipe: Recipe) -> Path:
 
 
 def keep_problems(folder: Path, text: str, *, fresh: bool = False) -> Path:
-    """Write problems that were given in Python where a recipe can name them; return their file.
+    """Write problems given in Python to a file that a recipe can name; return it.
 
     Args:
-        folder: Of a run that is to be made, or was made of these problems.
+        folder: Of a new run, or of one made with these problems.
         text: JSON lines.
-        fresh: Whether they may take the place of others.
+        fresh: Whether they may replace others.
 
     Raises:
-        RunError: If the folder was made of other problems, or holds something else.
+        RunError: If the folder was made with other problems, or holds something else.
         DiskError: If it cannot be written.
     """
     path = folder / _PROBLEMS
@@ -142,11 +142,11 @@ def keep_problems(folder: Path, text: str, *, fresh: bool = False) -> Path:
 
 
 def create(folder: Path, recipe: Recipe, *, command: list[str]) -> Run:
-    """Make a run folder, or open it again if it was made by the same recipe.
+    """Create a run folder, or reopen it if the same recipe made it.
 
-    Of a folder that holds work, the recipe stays as it is until ``Run.adopt``; ``Run.changes`` says
-    in what the given one differs, and ``evaluation.inputs`` whether that fits the work. A folder in
-    which no work was saved yet, of a recipe that turned out to be wrong, is made again.
+    In a folder that holds work, the stored recipe stays until ``Run.adopt``; ``Run.changes`` lists
+    how the given one differs, and ``binding`` decides whether that fits the work. A folder without
+    saved work, from a recipe that turned out to be wrong, is created again.
 
     Raises:
         RunError: If another command is using the folder, it holds something else, its recipe cannot
@@ -157,7 +157,7 @@ def create(folder: Path, recipe: Recipe, *, command: list[str]) -> Run:
     ranks.from_first(lambda: mine.append(_create(folder, recipe, command)))
     if not folder.is_dir():
         raise RunError(
-            f"rank {ranks.rank()} does not see run folder {folder}, which rank 0 has made; choose "
+            f"rank {ranks.rank()} does not see run folder {folder}, which rank 0 created; choose "
             "a --run-dir on a disk that all machines share"
         )
     return mine[0] if mine else Run(folder)
@@ -190,7 +190,7 @@ def _not_writable(folder: Path, error: OSError) -> DiskError:
 
 
 def _describe(folder: Path, recipe: Recipe, command: list[str]) -> list[Change]:
-    """Write recipe and manifest where there is no work yet; return what differs from the stored."""
+    """Write recipe and manifest if there is no work yet; return changes to the stored recipe."""
     from mathtune import config
 
     files, text = RunPaths(folder), config.dump(recipe)
@@ -222,7 +222,7 @@ def _noted(change: Change) -> dict[str, Any]:
 
 
 def stored_recipe(path: Path) -> Recipe:
-    """Return the recipe that a run folder was made by.
+    """Return the recipe that a run folder was made with.
 
     Raises:
         RunError: ``recipe.yaml`` is missing, damaged, or of another version.
@@ -238,7 +238,7 @@ def stored_recipe(path: Path) -> Recipe:
     except FileNotFoundError:
         fault = "is missing"
     except ConfigError as error:
-        more = f", and {len(error.faults) - 1} faults more" if len(error.faults) > 1 else ""
+        more = f", and {len(error.faults) - 1} more faults" if len(error.faults) > 1 else ""
         fault = f"is damaged or of another version of mathtune ({error.faults[0]}{more})"
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         fault = f"is damaged ({type(error).__name__})"
@@ -249,7 +249,7 @@ def stored_recipe(path: Path) -> Recipe:
 
 
 def _check_ours(folder: Path) -> None:
-    """Keep out of folders that hold anything but a run: files of the same names would be lost."""
+    """Refuse folders that hold anything but a run: files of the same names would be lost."""
     if folder.is_symlink() and not folder.exists():
         raise RunError(
             f"run folder {folder} is a link to {folder.readlink()}, which does not exist; make "
@@ -259,7 +259,7 @@ def _check_ours(folder: Path) -> None:
     if files.recipe.exists() or not folder.is_dir():
         return
     if files.manifest_file.exists() and _holds_work(folder):
-        return  # a run whose recipe is lost, which is said where it is read
+        return  # a run whose recipe is lost, which is reported when it is read
     names = sorted(path.name for path in folder.iterdir())
     if others := [name for name in names if name not in _HARMLESS and name[0] != "."]:
         raise RunError(
@@ -269,7 +269,7 @@ def _check_ours(folder: Path) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    """Find before any work what could not be written after it."""
+    """Find out before any work what could not be written after it."""
     files = RunPaths(folder)
     parts = (folder, files.checkpoints, files.all_predictions, files.all_inputs)
     for part in parts:

@@ -1,7 +1,7 @@
-"""The stages of a run, which the pipeline puts in order, and what else is done with a recipe.
+"""The stages of a run, which the pipeline puts in order, and other uses of a recipe.
 
-A stage is noted in the run folder's manifest when it is done, and skipped from then on if what it
-was made of is the same. Of several ranks all compute, and the first writes.
+A finished stage is recorded in the run folder's manifest, and skipped from then on if its inputs
+are unchanged. Of several ranks all compute, and the first writes.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ NO_PROBLEMS = ProblemSet("none", ())
 
 
 def open_run(recipe: Recipe, folder: Path | None) -> Run:
-    """Make or reopen the run folder of a recipe."""
+    """Create or reopen the run folder of a recipe."""
     run = runs.create(folder or runs.default_folder(recipe), recipe, command=command_line())
     log.info(f"run folder: {run.folder}")
     return run
 
 
 def load_problems(recipe: Recipe) -> Splits:
-    """Load, check and split the problems, and say what they are."""
+    """Load, check and split the problems, and report them."""
     splits = problems.load(recipe.data, seed=recipe.seed)
     for line in problems.summary_lines(splits):
         log.info(line)
@@ -60,7 +60,7 @@ def load_problems(recipe: Recipe) -> Splits:
 
 
 def load_test_problems(recipe: Recipe) -> Splits:
-    """Load and check the test sets alone, and say what they are."""
+    """Load and check only the test sets, and report them."""
     test_sets = problems.load_tests(recipe.data, seed=recipe.seed)
     for line in problems.read_as_lines(test_sets):
         log.info(line)
@@ -68,7 +68,7 @@ def load_test_problems(recipe: Recipe) -> Splits:
 
 
 def bind(recipe: Recipe, run: Run, splits: Splits, own: Sequence[str], *, fresh: bool) -> Binding:
-    """Check what the run folder holds against today's inputs, and note what the problems are."""
+    """Check what the run folder holds against the current inputs, and record the problems."""
     results = Results.open(run, recipe.eval, splits.test)
     binding = Binding(run, recipe, splits, load_shots(recipe), results)
     binding.check(own, fresh=fresh)
@@ -77,7 +77,7 @@ def bind(recipe: Recipe, run: Run, splits: Splits, own: Sequence[str], *, fresh:
 
 
 def train(binding: Binding) -> None:
-    """Train, unless that was done, and note what came out."""
+    """Train, unless that is done, and record the result."""
     if binding.is_done("train"):
         return
     from mathtune.training.session import Session
@@ -85,36 +85,36 @@ def train(binding: Binding) -> None:
     recipe, splits, run = binding.recipe, binding.splits, binding.run
     session = Session.load(recipe, splits.train.problems, run=run)
     gradable = [problem for problem in splits.validation.problems if problem.gold]
-    judged = gradable[: recipe.train.exact_match_samples]
+    solved = gradable[: recipe.train.exact_match_samples]
 
     def exact_match(session: Session, interrupted: Callable[[], bool]) -> float:
-        return validation_exact_match(session, judged, recipe.eval, interrupted)
+        return validation_exact_match(session, solved, recipe.eval, interrupted)
 
     binding.begin("train")
-    result = session.train(splits, run, exact_match if judged else None)
+    result = session.train(splits, run, exact_match if solved else None)
     run.note(training=asdict(result))
     binding.finish("train")
 
 
 def training_figures(binding: Binding) -> dict[str, Any]:
-    """Return the run folder and what came out of training."""
+    """Return the run folder and the result of training."""
     run = binding.run
     return {"run_dir": str(run.folder), **ranks.from_first(run.manifest)["training"]}
 
 
 def measure_base(binding: Binding) -> None:
-    """Measure the model before training; random weights are no base."""
+    """Measure the model before training, unless its weights are random."""
     if binding.recipe.model.name_or_path:
         measure_model("base", binding)
 
 
 def measure_model(label: str, binding: Binding, model: Evaluable | None = None) -> None:
-    """Measure a model, unless that was done; keep its figures and its answer to the example.
+    """Measure a model, unless that is done; keep its figures and its answer to the example.
 
     Args:
         label: ``base`` or ``tuned``.
         binding: Recipe, problems and run folder.
-        model: The model; default: the recipe's, or after training what came of it.
+        model: The model; default: the recipe's, or the trained one after training.
     """
     if binding.is_done(label):
         return
@@ -131,7 +131,7 @@ def measure_model(label: str, binding: Binding, model: Evaluable | None = None) 
 
 
 def load_model(recipe: Recipe, label: str, splits: Splits, run: Run) -> Evaluable:
-    """Return the model to measure, with the engine that the recipe names."""
+    """Return the model to measure, with the recipe's engine."""
     if recipe.eval.engine == "openai":
         return ServedModel(recipe)
     if recipe.eval.engine == "vllm":
@@ -146,13 +146,13 @@ def load_model(recipe: Recipe, label: str, splits: Splits, run: Run) -> Evaluabl
         session = Session.load_tuned(recipe, run)
     else:
         base = Session.load(recipe, run=run)
-        base.check(splits)  # what would stop training, before hours of measuring
+        base.check(splits)  # find what would stop training before hours of measuring
         session = base
     return session
 
 
 def model_in_memory(recipe: Recipe, model: Any, tokenizer: Any) -> Evaluable:
-    """Return a loaded Transformers model as one that can be measured and asked."""
+    """Wrap a loaded Transformers model so that it can be measured and asked."""
     from mathtune.models.in_memory import compute_of
     from mathtune.training.session import Session
 
@@ -160,7 +160,7 @@ def model_in_memory(recipe: Recipe, model: Any, tokenizer: Any) -> Evaluable:
 
 
 def compare(binding: Binding) -> None:
-    """Compare base and tuned model, where there was a base."""
+    """Compare base and tuned model, if there was a base."""
     recipe = binding.recipe
     if recipe.model.name_or_path and ranks.is_first():
         compared = compare_all(binding.run, binding.splits.test, recipe.eval)
@@ -168,17 +168,17 @@ def compare(binding: Binding) -> None:
 
 
 def write_report(binding: Binding) -> None:
-    """Write report and model card, and give the trackers the results."""
+    """Write report and model card, and send the results to the trackers."""
     if ranks.is_first():
         report.write(binding.run.folder)
         log_results(binding.recipe, binding.run.folder)
 
 
 def files_to_compare(paths: Sequence[Path]) -> list[Path]:
-    """Return the files with saved outputs that are meant, checked against what they were made of.
+    """Return the files of saved outputs that the paths name, checked against their inputs.
 
     Raises:
-        ConfigError: If the paths name no two files.
+        ConfigError: If the paths do not name two files.
         RunError: If the inputs of a run folder have changed since.
     """
     files = predictions_files(paths)
@@ -194,9 +194,9 @@ def files_to_compare(paths: Sequence[Path]) -> list[Path]:
 def open_chat(
     recipe: Recipe, *, calculator: bool, model: Evaluable | None = None
 ) -> Callable[[str], Completion]:
-    """Load the recipe's model, unless one is given; return what answers a question greedily.
+    """Load the recipe's model, unless one is given; return a function that answers greedily.
 
-    Each question stands for itself, prompted exactly as in training and evaluation.
+    Each question is independent, prompted exactly as in training and evaluation.
     """
     if model is None:
         from mathtune.training.session import Session
@@ -213,9 +213,9 @@ def open_chat(
 
 
 def verify(folder: Path) -> None:
-    """Refuse to show the results of a run folder of which the inputs are here and have changed.
+    """Refuse to show a run folder's results if its inputs are here and have changed.
 
-    What is not on this machine any more is not checked, and said.
+    Inputs no longer on this machine are not checked, and this is reported.
     """
     if not RunPaths(folder).recipe.is_file():
         return
@@ -238,7 +238,7 @@ def verify(folder: Path) -> None:
 
 
 def preview(recipe: Recipe) -> list[Preview]:
-    """Return what a model would be asked on each test set; at most its tokenizer is loaded."""
+    """Return the prompts for each test set; at most the model's tokenizer is loaded."""
     renderer: prompts.Renderer | prompts.TextRenderer
     style, system, shots = recipe.prompt.style, recipe.prompt.system, load_shots(recipe)
     if recipe.eval.engine == "openai":
@@ -265,7 +265,7 @@ def plan(
     changed: Callable[[Sequence[str]], Recipe],
     trace: bool = False,
 ) -> TrainingPlan:
-    """Return what training a recipe will take, from configurations and what data are here."""
+    """Return what training a recipe will take, from configurations and the data here."""
     measured = " and measuring this machine" if device is None and memory is None else ""
     log.info("loading PyTorch%s", measured)
     from mathtune.planning.plan import find_device, make_plan
@@ -286,7 +286,7 @@ def plan(
 
 
 def merge(recipe: Recipe, output: Path, dtype: str) -> dict[str, Any]:
-    """Merge the adapter that the recipe names into its base, checked on the first test set."""
+    """Merge the recipe's adapter into its base, checked on the first test set."""
     from mathtune.models.loading import load_tokenizer
     from mathtune.models.merge import check_output, merge_adapter
 

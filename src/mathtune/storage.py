@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there: written aside, synced, sealed, renamed."""
+"""Files and folders that are complete or absent: written to a temporary path, synced, renamed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mathtune.text.redaction import redact
 SEAL = "checkpoint_manifest.json"
 
 _REPLACED = "replaced-"
-"""Before the name of a checkpoint while another of the same step takes its place."""
+"""Prefix of a checkpoint's name while another of the same step replaces it."""
 
 _OS_ERROR = "(os error"
-"""How libraries written in Rust end the message of a failed system call."""
+"""How Rust libraries end the message of a failed system call."""
 
 
 def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the object that ``write_json`` has written, which must have all of ``keys``.
+    """Return the object that ``write_json`` wrote, which must have all of ``keys``.
 
     Raises:
         RunError: If the file is missing or damaged.
@@ -35,7 +35,7 @@ def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))
         if not isinstance(value, dict):
-            raise ValueError(f"it holds {type(value).__name__} in place of an object")
+            raise ValueError(f"it holds {type(value).__name__} instead of an object")
         if missing := [key for key in keys if key not in value]:
             raise ValueError(f"it has no {' and no '.join(missing)}")
     except (OSError, ValueError, RecursionError) as error:
@@ -44,7 +44,7 @@ def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def damaged(path: Path, why: str) -> RunError:
-    """Return the error for a file of a run folder that is not as it was written."""
+    """Return the error for a damaged file in a run folder."""
     return RunError(
         f"{path} is damaged ({why}); delete it and give the same command again: finished work is "
         "found and kept"
@@ -52,28 +52,28 @@ def damaged(path: Path, why: str) -> RunError:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON aside and move it into place, so that a reader never sees half of it."""
+    """Write JSON to a temporary file and rename it, so that a reader never sees half of it."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text aside and move it into place, secrets blanked.
+    """Write text to a temporary file and rename it, with secrets blanked.
 
     Raises:
-        DiskError: If it could not be written; a file that stood there before is untouched.
+        DiskError: If it could not be written; an earlier file is untouched.
     """
-    number = str(ranks.rank() or "")  # ranks may write the same file
-    aside = path.with_name(f"{path.name}.tmp{number}")
+    number = str(ranks.rank() or "")  # several ranks may write the same file
+    temporary = path.with_name(f"{path.name}.tmp{number}")
     try:
         # A lone surrogate, which a server can send, has no UTF-8 form; JSON reads the escape back.
-        with aside.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(redact(text))
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        temporary.replace(path)
     except OSError as error:
-        with suppress(OSError):  # a read-only file system says so even of no file
-            aside.unlink()
+        with suppress(OSError):  # a read-only file system raises this even for a missing file
+            temporary.unlink()
         raise cannot_write(path, error) from error
 
 
@@ -81,29 +81,31 @@ def cannot_write(path: Path, error: OSError) -> DiskError:
     """Return the error for a file that could not be written."""
     return DiskError(
         f"{path} could not be written ({error.strerror or error}); what was saved before is "
-        "whole: free some space or fix the permissions, and give the same command again"
+        "intact: free some space or fix the permissions, and give the same command again"
     )
 
 
 def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
-    """Put a file in place in one move, so that a reader sees the old one or the new one."""
-    aside = path.with_name(f".{path.name}.part")  # a fixed name: a killed writer leaves one at most
+    """Put a file in place atomically, so that a reader sees the old one or the new one."""
+    temporary = path.with_name(
+        f".{path.name}.part"
+    )  # a fixed name: a killed writer leaves at most one
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with aside.open("wb") as file:
+            with temporary.open("wb") as file:
                 file.writelines(chunks)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(aside, path)
+            os.replace(temporary, path)
         finally:
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
 
 
 def seal(folder: Path) -> None:
-    """Hash and sync every file of a checkpoint folder, side by side, and write the manifest."""
+    """Hash and sync every file of a checkpoint folder in parallel, and write the manifest."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != SEAL]
 
     def hashed(path: Path) -> str:
@@ -111,7 +113,7 @@ def seal(folder: Path) -> None:
         sync_path(path)
         return digest
 
-    with ThreadPoolExecutor() as pool:  # neither hashing nor syncing holds Python's lock
+    with ThreadPoolExecutor() as pool:  # neither hashing nor syncing holds the GIL
         digests = list(pool.map(hashed, files))
     hashes = {str(path.relative_to(folder)): it for path, it in zip(files, digests, strict=True)}
     (folder / SEAL).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
@@ -146,7 +148,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def recover(checkpoints: Path) -> None:
-    """Put things right after a crash in which one checkpoint was taking the place of another."""
+    """Repair the folder after a crash while one checkpoint was replacing another."""
     for before in checkpoints.glob(_REPLACED + "*"):
         final = before.with_name(before.name.removeprefix(_REPLACED))
         if not final.exists():
@@ -156,7 +158,7 @@ def recover(checkpoints: Path) -> None:
 
 
 def set_aside(folder: Path) -> Path:
-    """Rename a damaged folder to ``damaged-NAME``, or to that with a number; return it."""
+    """Rename a damaged folder to ``damaged-NAME``, numbered if taken; return it."""
     name, number = folder.with_name("damaged-" + folder.name), 1
     while name.exists():
         number += 1
@@ -166,7 +168,7 @@ def set_aside(folder: Path) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a whole folder; of a link, what it leads to stays."""
+    """Remove a file, a link or a whole folder; the target of a link stays."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -189,12 +191,12 @@ def sync_path(path: Path) -> None:
 
 
 @contextmanager
-def saving(aside: Path, needed: int = 0) -> Iterator[None]:
-    """Turn a write that fails into a DiskError; what was written aside is removed.
+def saving(temporary: Path, needed: int = 0) -> Iterator[None]:
+    """Turn a failed write into a DiskError; the temporary folder is removed.
 
     Args:
-        aside: Folder that is written to and moved into place later.
-        needed: About how many bytes are written, for the message.
+        temporary: Folder that is written to and renamed later.
+        needed: Approximate bytes to write, for the message.
 
     Raises:
         DiskError: The disk is full or cannot be written.
@@ -204,22 +206,22 @@ def saving(aside: Path, needed: int = 0) -> Iterator[None]:
     except Exception as error:
         if not _is_of_disk(error):
             raise
-        shutil.rmtree(aside, ignore_errors=True)
-        raise disk_error(error, aside.parent, needed) from error
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise disk_error(error, temporary.parent, needed) from error
 
 
 def _is_of_disk(error: Exception) -> bool:
-    """Return whether a save failed for the disk; not all libraries say so by the error's class."""
-    # PyTorch's writer says only that it stands at an unexpected place in the file; tokenizers
-    # raises a bare Exception.
+    """Return whether the disk made a save fail; not every library's error class shows it."""
+    # PyTorch's writer reports only an unexpected position in the file; tokenizers raises a bare
+    # Exception.
     from safetensors import SafetensorError  # imports numpy
 
-    told = "inline_container" in str(error) or _OS_ERROR in str(error)
-    return isinstance(error, OSError | SafetensorError) or told
+    matches = "inline_container" in str(error) or _OS_ERROR in str(error)
+    return isinstance(error, OSError | SafetensorError) or matches
 
 
 def disk_error(error: Exception, folder: Path, needed: int) -> DiskError:
-    """Describe a failed save: what was needed, what was free, and that earlier saves are whole."""
+    """Describe a failed save: what was needed, what was free, and that earlier saves are intact."""
     free = shutil.disk_usage(folder).free
     what = getattr(error, "strerror", None)
     if what is None:
@@ -228,7 +230,7 @@ def disk_error(error: Exception, folder: Path, needed: int) -> DiskError:
     return DiskError(
         f"could not save to {folder}: {what}; {free / 2**20:,.1f} MB are free"
         + (f" and the save needs about {needed / 2**20:,.1f} MB" if needed else "")
-        + "; what was saved before is whole: free some space and give the same command again"
+        + "; what was saved before is intact: free some space and give the same command again"
     )
 
 

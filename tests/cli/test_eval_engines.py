@@ -207,7 +207,7 @@ def test_a_chat_model_is_asked_the_bare_question_and_nothing_is_made_up(
         int(row["question"].split()[2]) % 2 == 0 for row in rows
     )
     assert "the server did not count the tokens of 12 completions" in error
-    (line,) = (line for line in out.splitlines() if "tokens a problem" in line)
+    (line,) = (line for line in out.splitlines() if "tokens per problem" in line)
     assert line.split()[-1] == "—"
     report = (tmp_path / "run" / "report.html").read_text("utf-8")
     card = (tmp_path / "run" / "README.md").read_text("utf-8")

@@ -374,7 +374,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path, grade: Callable[..., Gra
     kept = write(tmp_path / "mine.graded.jsonl", "kept")
     code, _, said = grade(path)
     assert code == 2
-    assert "is there already; give --overwrite" in said
+    assert "already exists; give --overwrite" in said
     assert kept.read_text() == '"kept"\n'
     assert grade(path, "--overwrite")[0] == 0
     assert len(read_rows(kept)) == 1

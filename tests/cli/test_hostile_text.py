@@ -176,7 +176,7 @@ def test_a_chat_shows_it_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
         def engine(self) -> ScriptedEngine:
             return ScriptedEngine({"chat": NASTY})
 
-        def renderer(self) -> TextRenderer:
+        def renderer(self, **_: object) -> TextRenderer:
             return TextRenderer("qa")
 
     monkeypatch.setattr(Session, "load", lambda *_: Hostile())

@@ -133,7 +133,10 @@ def test_sizes_are_powers_of_1024() -> None:
     ("arguments", "message"),
     [
         (["demo", "--device", "RTX 4091"], "--device=RTX 4091 is not in the list; did you mean"),
-        (["demo", "--memory", "24XB"], "--memory=24XB is no size; give for example 24GB or 512MB"),
+        (
+            ["demo", "--memory", "24XB"],
+            "--memory=24XB is not a memory size; use for example 24GB or 512MB",
+        ),
         (["demmo"], "no recipe is called 'demmo'"),
         (["demo", "train.optim=adamw_trch"], "train.optim=adamw_trch is unknown"),
     ],
@@ -154,4 +157,4 @@ def test_a_folder_with_a_configuration_and_nothing_else_is_planned(
     found = plan("demo", f"model={tmp_path}", "adapter=null", f"data.train={problems}")
     per_layer = 4 * 64 * 64 + 3 * 64 * 128 + 2 * 64
     assert found.estimate.memory.parameters.total == 2 * 99 * 64 + 2 * per_layer + 64
-    assert any("tokenizer is not at hand" in text for text in found.assumptions)
+    assert any("tokenizer is not on this machine" in text for text in found.assumptions)

@@ -53,7 +53,10 @@ def test_recipes_of_the_package_load_and_dump_to_themselves(name: str, tmp_path:
             "train.learning_rate='fast' is not a number; give one, as in train.learning_rate=2e-05",
         ),
         ("train.learning_rate=-1", "train.learning_rate=-1 is too small; give a number above 0"),
-        ("train.learning_rate=.inf", "train.learning_rate=inf is no finite number; give one, as "),
+        (
+            "train.learning_rate=.inf",
+            "train.learning_rate=inf is not a finite number; give one, as ",
+        ),
         ("train.learning_rate=true", "train.learning_rate='true' is not a number; give one, as in"),
         ("eval.confidence=95", "eval.confidence=95 is too large; give a number below 1"),
         ("seed=-1", "seed=-1 is too small; give a number of at least 0"),
@@ -65,7 +68,7 @@ def test_recipes_of_the_package_load_and_dump_to_themselves(name: str, tmp_path:
         ),
         (
             "eval.example=3",
-            'eval.example=3 is not a text; put it in quotes, as in eval.example: "3',
+            'eval.example=3 is not a string; put it in quotes, as in eval.example: "3',
         ),
         (
             "model.dtype=bf16",
@@ -74,10 +77,10 @@ def test_recipes_of_the_package_load_and_dump_to_themselves(name: str, tmp_path:
         ),
         ("train=3", "train=3 is not a section with keys; set its keys one by one, as in "),
         ("adapter=lora", "adapter='lora' is not a section with keys; set its keys one by one, as "),
-        ("model=3", "model=3 is no model; give a saved model's folder, a hub id such as "),
+        ("model=3", "model=3 is not a model; give a saved model's folder, a hub id such as "),
         ("model=", "model is empty; give a saved model's folder, a hub id such as "),
         ("name=", "name is empty; give it a value (Short name; part of the run folder's name)"),
-        ("name=a/b", "name is 'a/b'; give a word without '/', it is part of a folder's name"),
+        ("name=a/b", "name is 'a/b'; give a word without '/', as it is in a folder's name"),
         ("data.test=", "data.test is empty; give it a value (Sets to report on; the first is "),
         (
             "data.test=[]",
@@ -96,7 +99,10 @@ def test_recipes_of_the_package_load_and_dump_to_themselves(name: str, tmp_path:
         ("data.test=[{label: a}]", "data.test.0.sources is missing; give it a value (Where its "),
         ("adapter.target_modules=3", "adapter.target_modules=3 is not a list; put it in brackets"),
         ("model.load_in_4bit=true", "model.load_in_4bit=true with adapter empty: 4-bit weights "),
-        ("train.max_steps", "override 'train.max_steps' is not of the form key=value; write it as"),
+        (
+            "train.max_steps",
+            "override 'train.max_steps' is not of the form key=value; write for example",
+        ),
         ("train..max_steps=1", "override 'train..max_steps=1' is not of the form key=value; "),
         ("seed.x=1", "override seed.x: seed has no keys of its own; set seed itself"),
     ],
@@ -148,18 +154,18 @@ def test_nothing_sound_at_all() -> None:
 def test_a_key_that_stands_twice_is_a_fault() -> None:
     text = "name: t\nmodel: m/m\ndata: {train: gsm8k, test: gsm8k}\ntrain:\n  optim: sgd\nname: u\n"
     assert _with_text(text) == [
-        "key name stands in line 1 and again in line 6 of the recipe; keep one of them"
+        "key name is on line 1 and again on line 6 of the recipe; keep one of them"
     ]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "holds nothing where the keys name, model and data must stand; print one to start"),
-        (b"- a\n- b\n", "holds a list where the keys name, model and data must stand"),
+        (b"", "holds nothing where the keys name, model and data should be; print one to start"),
+        (b"- a\n- b\n", "holds a list where the keys name, model and data should be"),
         (b"name: [1\n", "is not valid YAML (line 2, column 1: expected ',' or ']', but got '<str"),
         (b"name: 2024-13-45\n", "is not valid YAML (month must be in 1..12); correct it there"),
-        (b"name: \xff\n", "is no text in UTF-8 (byte 6); give the path of a YAML file"),
+        (b"name: \xff\n", "is not UTF-8 text (byte 6); give the path of a YAML file"),
         (b"[" * 1000, "is not valid YAML (nested too deeply); correct it there"),
     ],
 )
@@ -182,18 +188,18 @@ def _bomb(item: str) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (_bomb("lol"), "with its aliases (*) written out it holds 11,111 values, and at most"),
-        (_bomb("{a: 1}"), "with its aliases (*) written out it holds"),
+        (_bomb("lol"), "with its aliases (*) expanded it holds 11,111 values, and at most"),
+        (_bomb("{a: 1}"), "with its aliases (*) expanded it holds"),
         (
             b"x0: &x0 {a: 1}\nx1: &x1 {<<: [*x0, *x0]}\n"
             + b"".join(
                 f"x{i}: &x{i} {{<<: [{', '.join([f'*x{i - 1}'] * 10)}]}}\n".encode()
                 for i in range(2, 9)
             ),
-            "with its aliases (*) written out it holds",
+            "with its aliases (*) expanded it holds",
         ),
-        (b"name: &a [*a]\n", "an alias (*) stands inside what it names"),
-        (b"data: &a {train: *a}\n", "an alias (*) stands inside what it names"),
+        (b"name: &a [*a]\n", "an alias (*) is inside what it refers to"),
+        (b"data: &a {train: *a}\n", "an alias (*) is inside what it refers to"),
         (b"a: [" + b"1," * 2_000_000 + b"]\n", "it holds more than 10,000 values"),
         (b"a: " + b"[" * 100_000, "nested too deeply"),
     ],
@@ -255,7 +261,7 @@ def test_overrides_are_yaml_and_reach_into_lists() -> None:
     assert recipe.adapter is None
     assert recipe.tracking.report_to == ["wandb"]
     assert faults(overrides[0], "data.train.9.n=1") == [
-        "override data.train.9.n: data.train is a list of 2 and '9' is no place in it; give a "
+        "override data.train.9.n: data.train is a list of 2 and '9' is no index in it; give a "
         "number from 0 to 1, or set data.train itself"
     ]
 

@@ -224,7 +224,7 @@ def test_fsdp2_reaches_the_same_and_its_checkpoints_load_on_one_process(place: P
             shutil.rmtree(folder)
     said = in_this_process(pipeline.train, place, path, moved)
     assert "continuing from checkpoint-4" in said
-    assert "1 process would make steps of 4 problems; the run goes on with its steps of 8" in said
+    assert "1 process would make steps of 4 problems; the run continues with steps of 8" in said
     assert_same_trajectory(one, moved)
     assert_close(weights(one / "model"), weights(moved / "model"))
 

@@ -100,7 +100,7 @@ def test_disk_full_in_training_and_the_same_command_goes_on(tmp_path: Path, disk
     folder = disk / "run"
     saved = (
         r"could not save to \S+: No space left on device; (\S+) MB are free and the save needs "
-        r"about (\S+) MB; what was saved before is whole: free some space and give the same "
+        r"about (\S+) MB; what was saved before is intact: free some space and give the same "
         r"command again$"
     )
     for save, kept in ((3, 4), (5, 12)):  # of steps 2, 4, 6; then of 6, 8, 10, 12 and the model

@@ -110,9 +110,7 @@ def test_step_is_cut_smaller_and_the_result_is_the_same(
     limited, said = trained(tmp_path / "limited", 300)
     assert limited["oom_retries"] > 0
     # What else lies in memory differs, and with it how often and when it runs out.
-    assert re.search(
-        r"out of memory at .*step \d: it is taken again with at most \d+ examples", said
-    )
+    assert re.search(r"out of memory at .*step \d: trying again with at most \d+ examples", said)
     assert limited["loss"] == pytest.approx(whole["loss"], rel=1e-6)
 
 

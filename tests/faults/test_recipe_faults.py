@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,7 +133,7 @@ def test_data_faults_are_told_together(folder: Path) -> None:
         "data.test=binary.jsonl",
         cwd=folder,
     )
-    empty, gold, unknown, binary = faults_of(done)
+    empty, gold, unknown, binary = faults_after_folder(done)
     assert empty == "empty.jsonl is empty (0 bytes); check that it was written completely"
     assert gold.startswith(
         "nogold.jsonl has 1 row that cannot be used (no final answer: 1 (line 2)). End each "
@@ -143,7 +144,14 @@ def test_data_faults_are_told_together(folder: Path) -> None:
     # The recipe can be corrected and given again for the same folder, in which nothing was done.
     (run_dir,) = (folder / "runs").iterdir()
     again = mathtune("run", "good.yaml", "data.train=gsm9k", "--run-dir", str(run_dir), cwd=folder)
-    assert faults_of(again) == [unknown]
+    assert faults_after_folder(again) == [unknown]
+
+
+def faults_after_folder(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return the faults of a command that had named its run folder before it read the data."""
+    named, _, done.stderr = done.stderr.partition("\n")
+    assert re.fullmatch(r"run folder: .*runs/good-\w+", named)
+    return faults_of(done)
 
 
 def test_context_too_short(folder: Path) -> None:

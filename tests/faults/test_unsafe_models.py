@@ -134,7 +134,7 @@ def test_an_adapter_that_is_sent_to_another_base(work: Path, tmp_path: Path) -> 
     (sent / "base.json").unlink()  # one that was made elsewhere says nothing of its base
     load(sent)
     larger, _ = saved_model(tmp_path / "larger", "llama", hidden_size=64)
-    assert "is of other shapes than its base" in refusal(
+    assert "has other shapes than its base" in refusal(
         redirect(sent, base_model_name_or_path=str(larger))
     )
 
@@ -143,12 +143,12 @@ def test_an_adapter_that_is_its_own_base(work: Path, tmp_path: Path) -> None:
     sent = redirect(
         adapter(tmp_path / "a", work / "model"), base_model_name_or_path=str(tmp_path / "a")
     )
-    assert "as its base, which is an adapter itself; merge that one" in refusal(sent)
+    assert "as its base, which is itself an adapter; merge that one" in refusal(sent)
 
 
 def test_an_adapter_that_names_a_missing_base(work: Path, tmp_path: Path) -> None:
     sent = redirect(adapter(tmp_path / "a", work / "model"), base_model_name_or_path="/no/where")
-    assert "has no base to stand on: model folder '/no/where' does not exist" in refusal(sent)
+    assert "cannot be used: model folder '/no/where' does not exist" in refusal(sent)
     assert "has no base_model_name_or_path" in refusal(
         redirect(sent, base_model_name_or_path=["x"])
     )
@@ -161,9 +161,7 @@ def test_an_adapter_imports_nothing(work: Path, tmp_path: Path, monkeypatch) -> 
     load(redirect(sent, auto_mapping={"base_model_class": "Evil", "parent_library": "evil"}))
     message = refusal(redirect(sent, megatron_config={"x": 1}, megatron_core="evil"))
     assert message.startswith(f"adapter '{sent}' could not be loaded: config.megatron_core='evil'")
-    assert "is of an adapter of the type IA3, and only LoRA" in refusal(
-        redirect(sent, peft_type="IA3")
-    )
+    assert "is of an adapter of type IA3, and only LoRA" in refusal(redirect(sent, peft_type="IA3"))
     assert not (tmp_path / "mark").exists()
     __import__("evil")
     assert (tmp_path / "mark").exists()  # it would have shown
@@ -196,7 +194,7 @@ def test_pickled_weights_are_never_opened(work: Path, tmp_path: Path) -> None:
     sent = adapter(tmp_path / "a", work / "model")
     (sent / "adapter_model.safetensors").unlink()
     (sent / "adapter_model.bin").write_bytes(pickled)
-    remedy = "a pickle, which can run code when it is opened; convert it to safetensors where"
+    remedy = "a pickle, which can run code when opened; convert it to safetensors if"
     assert f"holds no *.safetensors (only pytorch_model.bin, {remedy}" in refusal(model)
     assert f"holds no adapter_model.safetensors, only adapter_model.bin, {remedy}" in refusal(sent)
     assert not (tmp_path / "mark").exists()
@@ -218,7 +216,7 @@ def test_adapters_and_pickled_weights_on_the_hub(work: Path, tmp_path: Path) -> 
         names = ("someone/sound", "someone/adapter", "someone/whole")
         (code, said), *refusals = chats(names, tmp_path, online)
     assert code == 0, said
-    assert f"adapter on {work / 'model'}, whose weights are those that it was" in said
+    assert f"adapter on {work / 'model'}, whose weights are the ones it was" in said
     assert [code for code, _ in refusals] == [2, 2]
     adapter_fault, model_fault = (said for _, said in refusals)
     assert "Traceback" not in adapter_fault + model_fault
@@ -229,7 +227,7 @@ def test_adapters_and_pickled_weights_on_the_hub(work: Path, tmp_path: Path) -> 
         assert (
             f"model 'someone/{what}' on the hub holds no {name}; weights in another form " in fault
         )
-        assert "a pickle, which can run code when it is opened" in fault
+        assert "a pickle, which can run code when opened" in fault
     assert not (tmp_path / "mark").exists()
 
 
@@ -272,7 +270,7 @@ def test_code_of_a_model_is_not_imported(work: Path, tmp_path: Path, kind) -> No
         auto_map={"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"},
     )  # fmt: skip
     marking(folder / "evil.py", tmp_path / "mark")
-    said = f"is of the type {kind!r}, which Transformers does not know, and its own code (auto_map "
+    said = f"has the type {kind!r}, which Transformers does not know, and its own code (auto_map "
     assert said in refusal(folder)
     assert any(said in fault for fault in preflight(work, folder))
     assert not (tmp_path / "mark").exists()
@@ -285,7 +283,7 @@ def test_code_of_a_tokenizer_is_not_imported(work: Path, tmp_path: Path) -> None
         json.dumps({"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["evil.Evil", None]}})
     )
     marking(folder / "evil.py", tmp_path / "mark")
-    with pytest.raises(ModelError, match=r"the tokenizer of .* needs code of its own \(auto_map\)"):
+    with pytest.raises(ModelError, match=r"the tokenizer of .* needs its own code \(auto_map\)"):
         load_tokenizer(str(folder))
     assert not (tmp_path / "mark").exists()
 
@@ -328,7 +326,7 @@ def test_a_hostile_header_is_one_sentence(work: Path, tmp_path: Path) -> None:
     folder = copy(work, tmp_path / "m")
     weights = folder / "model.safetensors"
     weights.write_bytes((2**62).to_bytes(8, "little") + weights.read_bytes()[8:])
-    assert "is no safetensors file: its header would be 4,611,686,018,427,387,904 " in refusal(
+    assert "is not a safetensors file: its header would be 4,611,686,018,427,387,904 " in refusal(
         folder
     )
     assert len(preflight(work, folder)) == 1

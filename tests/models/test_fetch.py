@@ -53,7 +53,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_model_is_fetched_put_together_and_usable_by_name(index: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"comes under the Tiny Terms; .* --accept-license"):
+    with pytest.raises(ConfigError, match=r"is under the Tiny Terms; .* --accept-license"):
         fetch.fetch("tiny")
     assert not (tmp_path / "cache").exists()
     before = set(sys.modules)

@@ -121,7 +121,9 @@ def test_merge_into_the_weights_before_rounding_is_not_published(tmp_path, monke
         return PeftModel.from_pretrained(base, adapter).merge_and_unload()
 
     monkeypatch.setattr(merging, "_merged", into_the_original)
-    with pytest.raises(ModelError, match=r"is not the adapter's: logits differ by 0\.\d+ of their"):
+    with pytest.raises(
+        ModelError, match=r"differs from the adapter: logits differ by 0\.\d+ of their"
+    ):
         merge(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "model"]
 
@@ -130,7 +132,9 @@ def test_what_is_in_the_way_stays(tmp_path):
     saved_adapter(tmp_path, "llama")
     (tmp_path / "merged").mkdir()
     (tmp_path / "merged" / "thesis.tex").write_text("mine")
-    with pytest.raises(DiskError, match="exists and is no merged model; choose another --output"):
+    with pytest.raises(
+        DiskError, match="exists and is not a merged model; choose another --output"
+    ):
         merge(tmp_path)
     (tmp_path / "merged" / "thesis.tex").unlink()
     merge(tmp_path)
@@ -150,7 +154,7 @@ def test_adapter_from_elsewhere_says_nothing_of_its_base(tmp_path):
              "model.dtype=float32", "--output", str(tmp_path / "out")],
             catch_exceptions=False,
         )  # fmt: skip
-    assert "does not say what its base was held in, taken as 4 bits" in said.getvalue()
+    assert "does not record how its base was held; assuming 4 bits" in said.getvalue()
     assert json.loads(done.stdout)["check"]["problems"] == 2  # generated ones
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     with torch.no_grad():
@@ -189,15 +193,15 @@ def test_bad_input(tmp_path):
     (tmp_path / "base").rename(tmp_path / "gone")
     (fault,) = faults_of(mathtune("merge", "model", cwd=tmp_path))
     assert fault.startswith(
-        f"adapter 'model' has no base to stand on: model folder '{tmp_path}/base' does not exist"
+        f"the base of adapter 'model' cannot be used: model folder '{tmp_path}/base' does not exist"
     )
     for source, words in {
-        "gone": "gone is a whole model already; use it as it is",
+        "gone": "gone is already a full model; use it as it is",
         "modell": "modell does not exist; did you mean 'model'?",
     }.items():
         assert faults_of(mathtune("merge", source, cwd=tmp_path)) == [words]
     (fault,) = faults_of(mathtune("train", "demo", "model=./model", cwd=tmp_path))
-    assert fault.startswith("adapter './model' has no base")
+    assert fault.startswith("the base of adapter './model' ")
     (tmp_path / "gone").rename(tmp_path / "base")
     (fault,) = faults_of(mathtune("train", "demo", "model=./model", cwd=tmp_path))
-    assert fault.startswith("model=./model is an adapter, and training starts from a whole model")
+    assert fault.startswith("model=./model is an adapter, and training starts from a full model")

@@ -49,23 +49,23 @@ def test_a_sound_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "data", "length", "what"),
     [
-        ({"a": ONE}, 8, 2**63, "is no safetensors file: its header would be 9,223,372,036,854,775"),
-        ({"a": ONE}, 8, 1000, "is no safetensors file: its header would be 1,000 bytes long and "),
+        ({"a": ONE}, 8, 2**63, "is not a safetensors file: its header would be 9,223,372,036,854"),
+        ({"a": ONE}, 8, 1000, "is not a safetensors file: its header would be 1,000 bytes long"),
         ({"a": ONE}, 3, None, "has 72 of its 77 bytes"),
-        ({"a": ONE}, 9, None, "is damaged: 1 bytes at its end belong to no tensor"),
+        ({"a": ONE}, 9, None, "is damaged: 1 bytes at the end belong to no tensor"),
         ({"a": ONE, "b": ONE}, 8, None, "is damaged: tensor 'b' overlaps another"),
         ({"a": {**ONE, "data_offsets": [4, 12]}}, 12, None, "is damaged: 4 bytes before tensor"),
         ({"a": {**ONE, "shape": [2**40, 2**40]}}, 8, None, "is damaged: tensor 'a' takes 8 "),
         ({"a": {**ONE, "shape": [-2]}}, 8, None, "is damaged: tensor 'a' has a shape "),
         ({"a": {**ONE, "shape": [True, 2]}}, 8, None, "is damaged: tensor 'a' has a shape "),
         ({"a": {**ONE, "data_offsets": [-8, 0]}}, 8, None, "is damaged: tensor 'a' has a shape "),
-        ({"a": {"dtype": "F32"}}, 8, None, "is no safetensors file"),
-        ({"a": None}, 8, None, "is no safetensors file"),
-        ({"a": {**ONE, "data_offsets": ["0", "8"]}}, 8, None, "is no safetensors file"),
-        ([1], 8, None, "is no safetensors file"),
-        (b"[" * 100_000, 8, None, "is no safetensors file"),
-        (b"\xff" * 20, 8, None, "is no safetensors file"),
-        (b"", 0, 0, "is no safetensors file"),
+        ({"a": {"dtype": "F32"}}, 8, None, "is not a safetensors file"),
+        ({"a": None}, 8, None, "is not a safetensors file"),
+        ({"a": {**ONE, "data_offsets": ["0", "8"]}}, 8, None, "is not a safetensors file"),
+        ([1], 8, None, "is not a safetensors file"),
+        (b"[" * 100_000, 8, None, "is not a safetensors file"),
+        (b"\xff" * 20, 8, None, "is not a safetensors file"),
+        (b"", 0, 0, "is not a safetensors file"),
     ],
 )  # fmt: skip
 def test_a_hostile_header(header: Any, data: int, length: int | None, what: str, tmp_path) -> None:
@@ -82,7 +82,7 @@ def test_an_empty_file_and_a_pointer_of_git_lfs(tmp_path: Path) -> None:
     (tmp_path / "w").write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
     )
-    assert refusal(tmp_path / "w").startswith("is a pointer of Git LFS, not the weights themselves")
+    assert refusal(tmp_path / "w").startswith("is a Git LFS pointer, not the weights themselves")
 
 
 def sharded(folder: Path, weight_map: Any) -> list[str]:
@@ -105,12 +105,12 @@ def test_an_index_names_files_and_tensors_that_are_there(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("weight_map", "what"),
     [
-        ({"w": FIRST, "x": SECOND}, f"names 1 file ({SECOND}) that the folder does not hold"),
-        ({"w": FIRST, "x": FIRST, "y": FIRST}, "names 2 tensors (x, y) that its files do not hold"),
-        ({"w": "../other/model.safetensors"}, "has no weight_map of tensors to files beside it"),
-        ({"w": "/etc/passwd"}, "has no weight_map of tensors to files beside it"),
-        (None, "has no weight_map of tensors to files beside it"),
-        ({"w": 1}, "has no weight_map of tensors to files beside it"),
+        ({"w": FIRST, "x": SECOND}, f"names 1 file ({SECOND}) missing from the folder"),
+        ({"w": FIRST, "x": FIRST, "y": FIRST}, "names 2 tensors (x, y) missing from its files"),
+        ({"w": "../other/model.safetensors"}, "has no weight_map of tensors to files next to it"),
+        ({"w": "/etc/passwd"}, "has no weight_map of tensors to files next to it"),
+        (None, "has no weight_map of tensors to files next to it"),
+        ({"w": 1}, "has no weight_map of tensors to files next to it"),
     ],
 )
 def test_an_index_that_does_not_fit(weight_map: Any, what: str, tmp_path: Path) -> None:

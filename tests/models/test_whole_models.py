@@ -117,7 +117,7 @@ def test_names_that_transformers_maps_give_the_same_model(whole: Path, changed, 
 
 def test_other_shapes(changed) -> None:
     message = refusal(changed(lambda w: {k: v[:-1] if "q_proj" in k else v for k, v in w.items()}))
-    assert "has weights of other shapes than its config.json says: 2 tensors (" in message
+    assert "has weights of other shapes than in its config.json: 2 tensors (" in message
     assert "model.layers.0.self_attn.q_proj.weight: [31, 32] saved, [32, 32] by config" in message
 
 
@@ -132,7 +132,7 @@ def test_a_classifier(tmp_path: Path) -> None:
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
     assert refusal(folder).splitlines() == [
         f"model '{folder}' lacks 1 tensor (lm_head.weight) of LlamaForCausalLM, which would be "
-        "random numbers; it was saved as LlamaForSequenceClassification, which writes no text: "
+        "random numbers; it was saved as LlamaForSequenceClassification, which generates no text: "
         "give a causal language model",
         f"model '{folder}' holds 1 tensor (score.weight) that LlamaForCausalLM by its config.json "
         "has no place for; give the config.json that belongs to these weights, or save the model "
@@ -244,9 +244,7 @@ def test_an_adapter_of_other_shapes(adapter: Path) -> None:
     message = refusal(
         respoil(adapter, lambda w: {k: v[:-1] if "q_proj.lora_B" in k else v for k, v in w.items()})
     )
-    assert (
-        "is of other shapes than its base: 2 tensors (base_model.model.model.layers.0." in message
-    )
+    assert "has other shapes than its base: 2 tensors (base_model.model.model.layers.0." in message
     assert "[31, 4] saved, [32, 4] on this base" in message
 
 

@@ -151,7 +151,7 @@ def test_sharing_out_leaves_activations_whole():
     ids=["full", "full-checkpointing-8bit", "lora-chunks", "qlora-checkpointing"],
 )
 def test_two_layers_say_what_all_layers_do(overrides, layers):
-    """The peak, its parts, operations and parameters, with and without walking through all."""
+    """The peak, its parts, operations and parameters, with and without tracing all layers."""
     recipe = config.load("smollm2-135m-gsm8k", overrides)
     hf_config = AutoConfig.for_model(**{**SHAPE, "num_hidden_layers": layers})
     limits = limits_on(recipe, hf_config, "cpu")
@@ -183,7 +183,7 @@ def test_layers_that_differ_are_all_walked_through():
     micro_batches, given = [[example_of(50, 10, recipe)]], {"limits": limits, "accumulates": True}
     planner = MemoryPlanner(hf_config, trace=False, say=said.append)
     found = planner.plan(recipe, compute, micro_batches, **given)
-    assert said == ["walking through all 8 layers"]
+    assert said == ["tracing all 8 layers"]
     assert found == plan_memory(recipe, hf_config, compute, micro_batches, **given)
 
 

@@ -260,8 +260,8 @@ def test_a_tracker_that_fails_is_said_once_counted_and_left_out(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "tensorboard").write_text("in the way")
     said = small_run(tmp_path / "run", spoil=end, trackers="[wandb,tensorboard]")
-    assert said.count("wandb failed and the run goes on without it: ") == 1
-    assert said.count("tensorboard failed and the run goes on without it: ") == 1
+    assert said.count("wandb failed; the run goes on without it: ") == 1
+    assert said.count("tensorboard failed; the run goes on without it: ") == 1
     kept = json.loads((tmp_path / "run" / "tracking.json").read_text())
     assert kept["wandb"]["failures"] == 3  # not called again after three in a row
     assert kept["tensorboard"]["failures"] == 1

@@ -104,10 +104,10 @@ def test_left_out_step_moves_nothing_and_is_counted(tmp_path, kind, optim):
     result, metrics, said = run(tmp_path / "r", [*CLEAN, POISONED], model, *settings)
     assert result.steps == 27
     assert result.skipped_steps == 3
-    assert said.count("left out: the " + kind) == 3
+    assert said.count("skipped: the " + kind) == 3
     assert said.count(POISONED.problem_id) == 3
     assert sum(line.get("skipped_steps", 0) for line in metrics) == 3
-    skipped = [int(step) for step in re.findall(r"^step (\d+) left out", said, re.MULTILINE)]
+    skipped = [int(step) for step in re.findall(r"^step (\d+) skipped", said, re.MULTILINE)]
 
     order = recorded_order(tmp_path / "order", [*CLEAN, POISONED])
     clean_model = poisoned_model(kind)
@@ -171,7 +171,7 @@ def by_hand(
 
 def test_many_left_out_in_a_row_stop_training(tmp_path):
     poisoned = [example(f"{POISON} and {n}?", f"It is {n}. #### {n}") for n in range(10, 40)]
-    with pytest.raises(TrainingStopped, match=f"{MOST_IN_A_ROW} steps in a row were left out"):
+    with pytest.raises(TrainingStopped, match=f"{MOST_IN_A_ROW} steps in a row were skipped"):
         run(tmp_path / "r", poisoned, poisoned_model("loss"), "train.non_finite=skip")
 
 
@@ -181,7 +181,7 @@ def test_counts_survive_a_restart(tmp_path):
     examples = [*CLEAN, POISONED]
     whole, metrics, said = run(tmp_path / "whole", examples, poisoned_model("loss"), *settings)
     checkpoints = list((tmp_path / "whole" / "checkpoints").iterdir())
-    for cut in map(int, re.findall(r"^step (\d+) left out", said, re.MULTILINE)[:2]):
+    for cut in map(int, re.findall(r"^step (\d+) skipped", said, re.MULTILINE)[:2]):
         part = tmp_path / f"part{cut}"
         (part / "checkpoints").mkdir(parents=True)
         (part / "metrics.jsonl").write_text((tmp_path / "whole" / "metrics.jsonl").read_text())

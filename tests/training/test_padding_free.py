@@ -20,7 +20,7 @@ from mathtune.records import Problem, content_id
 from mathtune.training.batching.limits import check_causal, limits_for, why_mixed
 from mathtune.training.batching.micro_batches import Limits, collate, cut, supervised_count
 from mathtune.training.batching.padding_free import attention_within_examples
-from mathtune.training.kernels import kernels_in_words
+from mathtune.training.kernels import describe_kernels
 from mathtune.training.loss.lm_head import target_hidden
 from mathtune.training.loss.supervised import summed_loss, token_logprobs
 from models_for_tests import ARCHITECTURES, tiny_model
@@ -248,11 +248,11 @@ def test_kernels_are_told():
     asked = config.load("smollm2-135m-gsm8k", ["model.attn_implementation=eager"])
     default = config.load("smollm2-135m-gsm8k")
     gpu = Compute("cuda", "GPU", torch.bfloat16, False, "a test")
-    assert "PyTorch's SDPA, one call an example" in kernels_in_words(default, model, FLOAT32, True)
-    assert "sdpa, Transformers' choice" in kernels_in_words(default, model, FLOAT32, False)
-    assert "sdpa, as the recipe asks" in kernels_in_words(asked, model, FLOAT32, False)
-    assert "varying lengths, one call a row" in kernels_in_words(default, model, gpu, True)
-    assert kernels_in_words(default, model, gpu, True).endswith("all weights in one pass")
+    assert "PyTorch's SDPA, one call per example" in describe_kernels(default, model, FLOAT32, True)
+    assert "sdpa, Transformers' choice" in describe_kernels(default, model, FLOAT32, False)
+    assert "sdpa, as the recipe asks" in describe_kernels(asked, model, FLOAT32, False)
+    assert "varying lengths, one call per row" in describe_kernels(default, model, gpu, True)
+    assert describe_kernels(default, model, gpu, True).endswith("all weights in one kernel")
 
 
 def test_memory_that_runs_out_before_the_first_step(monkeypatch):
@@ -267,7 +267,7 @@ def test_memory_that_runs_out_before_the_first_step(monkeypatch):
         return target_hidden(model, batch)
 
     monkeypatch.setattr("mathtune.training.batching.limits.target_hidden", within)
-    with pytest.raises(TrainingStopped, match="where the model looks at 66 tokens; lower train"):
+    with pytest.raises(TrainingStopped, match="in a test with 66 tokens; lower train"):
         limits_for(recipe, model, FLOAT32, EXAMPLES)
     most = 65  # the last token is only a target
     with logged() as said:

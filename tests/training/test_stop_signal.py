@@ -37,8 +37,8 @@ def test_a_signal_within_a_step_is_answered_before_its_end(tmp_path: Path) -> No
     lines = process.stderr.read().splitlines()
     assert process.wait() == 0
     assert lines == [
-        "SIGTERM: stopping after this training step, with a checkpoint; once more ends the process "
-        "at once",
+        "SIGTERM: stopping after this training step, with a checkpoint; a second one ends the "
+        "process at once",
         "step done",
         "received 15",
     ]

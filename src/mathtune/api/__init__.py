@@ -1,7 +1,8 @@
 """mathtune from Python: what ``import mathtune as mt`` offers.
 
-Thin over ``mathtune.pipeline``, as the command line is: the same recipes, checks, run folders and
-messages. Errors are ``mathtune.errors.MathtuneError`` and the standard exception that fits.
+A thin layer over ``mathtune.pipeline``, like the command line: the same recipes, checks, run
+folders and messages. Errors are ``mathtune.errors.MathtuneError`` and the standard exception that
+fits.
 """
 
 from mathtune.api.comparison_result import ComparisonResult

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class ComparisonResult:
-    """One or more models against the first; properties are those of the first comparison.
+    """One or more models against a baseline; properties are those of the first comparison.
 
     Attributes:
         comparisons: Each with rates, difference, interval, p-values and the problems themselves.
@@ -25,7 +25,7 @@ class ComparisonResult:
 
     @property
     def verdict(self) -> str:
-        """What was found, a sentence a comparison."""
+        """What was found, one sentence per comparison."""
         return "\n".join(map(verdict, self.comparisons))
 
     @property
@@ -55,7 +55,7 @@ class ComparisonResult:
         return self.comparisons[0].overall.lost
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return one row a comparison and problem, with both completions."""
+        """Return one row per comparison and problem, with both completions."""
         return data_frame(
             {
                 **dict(zip(("before", "after"), found.labels, strict=True)),

@@ -1,4 +1,4 @@
-"""What ``chat`` returns: a model to put questions to, and its answers."""
+"""What ``chat`` returns: a model to ask questions, and its answers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Answer:
     """A model's answer to one question.
 
     Attributes:
-        question: What was asked.
-        text: What came.
+        question: The question.
+        text: The answer.
         stop_reason: ``eos``, ``stop_string`` or ``length`` (cut off by the token limit).
         tokens: How many tokens it has.
     """
@@ -37,7 +37,7 @@ class Answer:
 
 @dataclass(frozen=True, repr=False)
 class Chat:
-    """A loaded model to put questions to; each question stands for itself.
+    """A loaded model to ask questions; each question is independent.
 
     Attributes:
         model: Its name or folder.

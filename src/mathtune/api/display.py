@@ -28,7 +28,7 @@ def data_frame(rows: Iterable[Mapping[str, Any]]) -> pandas.DataFrame:
 
 
 def html_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table with a title for a notebook's output; all texts are escaped."""
+    """Return a table with a title for a notebook's output; all text is escaped."""
 
     def line(cells: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"

@@ -1,4 +1,4 @@
-"""Models measured, compared and asked from Python, by name, from a folder or as loaded."""
+"""Evaluate, compare and ask models from Python: by name, by folder, or already loaded."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ GivenProblems: TypeAlias = (
 
 @dataclass(frozen=True)
 class _Asked:
-    """A model as it was given.
+    """A model as given.
 
     Attributes:
-        overrides: What puts it into a recipe.
-        recipe: The recipe to measure by, unless another is given.
+        overrides: Overrides that put it into a recipe.
+        recipe: The recipe to evaluate with, unless another is given.
         trained: Whether it comes from ``train`` or ``run``.
-        loaded: Model and tokenizer, where they are in memory.
+        loaded: Model and tokenizer, if they are in memory.
     """
 
     overrides: list[str]
@@ -60,9 +60,9 @@ def evaluate(
     overrides: Overrides = (),
     **knobs: Any,
 ) -> EvaluationResult:
-    """Measure a model: exact match with its interval, errors, perplexity, every answer kept.
+    """Evaluate a model: exact match with its interval, errors, perplexity; every answer is kept.
 
-    The same call again continues an interrupted evaluation, or returns the results of a finished
+    Repeating the call continues an interrupted evaluation, or returns the results of a finished
     one; a loaded model is recognised by its weights.
 
     Args:
@@ -73,19 +73,19 @@ def evaluate(
             ``question`` and ``answer``. Default: what the recipe tests on, else GSM8K's test set.
         tokenizer: Of a loaded model.
         recipe: Prompt style and decoding are taken from it. Default: the recipe that the model was
-            trained by, if it is a result, else that of ``mathtune eval``, ``gsm8k-eval``.
-        limit: Only so many problems of each set, the first by content hash.
-        label: ``base`` or ``tuned``; default: by where the model comes from.
+            trained with, if it is a result, else that of ``mathtune eval``, ``gsm8k-eval``.
+        limit: At most this many problems of each set, the first by content hash.
+        label: ``base`` or ``tuned``; default: depends on where the model comes from.
         run_dir: Run folder; default: under ``runs``, as ``mathtune eval`` has it.
-        fresh: Measure again where the folder holds results made of other inputs.
+        fresh: Evaluate again if the folder holds results from other inputs.
         overrides: As in ``load_recipe``.
         **knobs: As in ``load_recipe``: ``prompt={"shots": 4}``, ``eval={"calculator": True}``.
 
     Raises:
-        ConfigError: With every fault that shows before work begins.
+        ConfigError: With every fault found before work begins.
         DataError: Problems cannot be read, or have no usable gold answer.
         ModelError: The model cannot be loaded.
-        RunError: The run folder belongs to another evaluation, is in use, or holds results made of
+        RunError: The run folder belongs to another evaluation, is in use, or holds results from
             other inputs.
         DiskError: Something could not be written.
     """
@@ -117,15 +117,15 @@ def compare(
     """Compare models on the same problems: paired, with McNemar's exact test and an interval.
 
     Args:
-        before: What the others are compared with: an evaluation or a predictions file. Alone: a
-            ``RunResult`` or run folder, of which base and tuned model are compared.
-        *after: The others. p-values are adjusted for their number (Holm).
+        before: The baseline: an evaluation or a predictions file. Alone: a ``RunResult`` or run
+            folder, whose base and tuned model are compared.
+        *after: The models to compare with it. p-values are adjusted for their number (Holm).
         allow_different: Compare although these differ: ``problems``, ``prompts``, ``decoding``.
-        confidence: Of the intervals.
+        confidence: Confidence level of the intervals.
 
     Raises:
         ConfigError: If there are not two sides.
-        DataError: If they were not measured alike.
+        DataError: If they were not evaluated alike.
     """
     paths = [
         each.predictions
@@ -153,7 +153,7 @@ def chat(
     overrides: Overrides = (),
     **knobs: Any,
 ) -> Chat:
-    """Load a model to put questions to, prompted exactly as in training and evaluation.
+    """Load a model to ask questions, prompted exactly as in training and evaluation.
 
     Args:
         model: As in ``evaluate``.
@@ -181,10 +181,10 @@ def chat(
 
 
 def _asked(model: Any, tokenizer: Any) -> _Asked:
-    """Tell the forms in which a model can be given apart.
+    """Distinguish the forms in which a model can be given.
 
     Raises:
-        ConfigError: It is none of them, or the tokenizer is missing or one too many.
+        ConfigError: It is none of them, or the tokenizer is missing or not needed.
     """
     if isinstance(model, RunResult):
         model = model.training
@@ -222,10 +222,10 @@ def _test_sets(
     *,
     fresh: bool,
 ) -> tuple[list[Any], Path | None]:
-    """Return ``data.test`` for what was given, and the run folder where problems are kept in it.
+    """Return ``data.test`` for the given problems, and the run folder if they are kept in it.
 
     Raises:
-        DataError: If problems are of no use.
+        DataError: If problems cannot be used.
         ConfigError: If sources and problems are mixed.
     """
     if isinstance(given, str | os.PathLike):
@@ -247,7 +247,7 @@ def _test_sets(
     def sets(path: str) -> list[Any]:
         return [{"label": label, "sources": [{"path": path}]}]
 
-    if folder is None:  # named by what the problems are, not by where they will be
+    if folder is None:  # named by the problems' content, not by where they will be
         by_content = f"{ProblemSet(label, checked).fingerprint}.jsonl"
         recipe = config.load(start, [*overrides, as_override("data.test", sets(by_content))])
         folder = runs.default_folder(recipe)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class PlanResult:
-    """What a training takes.
+    """The memory and time a training takes.
 
     Attributes:
         facts: Everything, as ``mathtune plan --json`` prints it: bytes, seconds, counts.
@@ -45,7 +45,7 @@ class PlanResult:
         return tuple(self.facts["remedies"])
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return one row a use of memory, in bytes."""
+        """Return one row per use of memory, in bytes."""
         sizes = self.facts["memory"]["bytes"]
         return data_frame({"use": use, "bytes": size} for use, size in sizes.items())
 

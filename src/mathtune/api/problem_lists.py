@@ -1,4 +1,4 @@
-"""Problems to look at: loaded, checked and split as a run does it."""
+"""Problems to look at: loaded, checked and split as in a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Problems(Sequence[Problem]):
     Attributes:
         label: Name of the set.
         items: The problems.
-        dropped: Why rows were left out, and how many.
+        dropped: How many rows were left out, by reason.
     """
 
     label: str
@@ -53,7 +53,7 @@ class Problems(Sequence[Problem]):
         return self.items[index]
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return one row a problem: ``question``, ``answer``, ``gold``, ``type``, …"""
+        """Return one row per problem: ``question``, ``answer``, ``gold``, ``type``, …"""
         return data_frame(map(asdict, self.items))
 
     def __repr__(self) -> str:
@@ -100,12 +100,12 @@ def load_problems(
         source: A known set, hub id or file (``"gsm8k:test"``, ``"mine.jsonl"``), the settings of a
             source (``{"generated": "problems", "n": 100}``), or a recipe, whose problems are also
             split and checked for contamination.
-        limit: Take only so many, the first by content hash. Of a recipe: of each split.
-        seed: Of generated problems; a recipe has its own.
+        limit: Take at most this many, the first by content hash. For a recipe: of each split.
+        seed: Seed of generated problems; a recipe has its own.
 
     Raises:
         DataError: The problems cannot be found, read or used.
-        ConfigError: The source is not written as it must be.
+        ConfigError: The source is not written correctly.
     """
     limits = (
         {}

@@ -1,4 +1,4 @@
-"""Recipes from Python: loaded, planned, trained, run the whole way."""
+"""Recipes from Python: load, plan, train, and run from start to finish."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mathtune.progress.display import show_by_default
 StrPath: TypeAlias = "str | os.PathLike[str]"
 
 Overrides: TypeAlias = "Sequence[str] | Mapping[str, Any]"
-"""``["train.max_steps=10"]``, as behind a command, or ``{"train.max_steps": 10}``."""
+"""``["train.max_steps=10"]``, as on the command line, or ``{"train.max_steps": 10}``."""
 
 
 def load_recipe(name_or_path: StrPath, overrides: Overrides = (), **knobs: Any) -> Recipe:
-    """Load a recipe by name or from a YAML file, with knobs of your own.
+    """Load a recipe by name or from a YAML file, with your own overrides.
 
     Args:
         name_or_path: A name from ``mathtune recipes``, or a file.
@@ -31,7 +31,7 @@ def load_recipe(name_or_path: StrPath, overrides: Overrides = (), **knobs: Any) 
             Of a section only the keys given are set; ``adapter=None`` trains all weights.
 
     Raises:
-        ConfigError: With one sentence a fault, all that were found.
+        ConfigError: With one sentence per fault, all that were found.
     """
     given = config.overrides_from_python(overrides, knobs)
     return config.load(os.fspath(name_or_path), given)
@@ -45,19 +45,19 @@ def run(
     fresh: bool = False,
     **knobs: Any,
 ) -> RunResult:
-    """Do everything a recipe asks for: base measured, training, tuned measured, report.
+    """Do everything a recipe asks for: measure the base, train, measure the tuned model, report.
 
-    The same call again continues an interrupted run, or returns the results of a finished one.
+    Repeating the call continues an interrupted run, or returns the results of a finished one.
 
     Args:
         recipe: A recipe, its name or its file.
         overrides: As in ``load_recipe``.
         run_dir: Run folder; default: ``runs/NAME-HASH``, the same for the same recipe.
-        fresh: Do again what the folder holds where it was made of other inputs.
+        fresh: Redo what the folder holds if it was made from other inputs.
         **knobs: As in ``load_recipe``.
 
     Raises:
-        ConfigError: With every fault that shows before work begins.
+        ConfigError: With every fault found before work begins.
         DataError: Problems cannot be read or used.
         ModelError: The model cannot be loaded or does not fit the recipe.
         RunError: The run folder belongs to another recipe, or is in use.
@@ -120,14 +120,14 @@ def plan(
 ) -> PlanResult:
     """Estimate what a training takes: parameters, memory, time, and what helps if it is too much.
 
-    Only the model's configuration is read; nothing is downloaded where it is known already.
+    Only the model's configuration is read; nothing is downloaded if it is already known.
 
     Args:
         recipe: A recipe, its name or its file.
         overrides: As in ``load_recipe``.
         device: For example ``"RTX 4090"``, ``"H100"`` or ``"cpu"``; default: this machine.
         memory: Memory of a device, as ``"24GB"`` or in bytes; default: the device's own.
-        devices: Train on so many of them.
+        devices: Number of devices to train on.
         **knobs: As in ``load_recipe``.
 
     Raises:

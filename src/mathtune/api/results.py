@@ -31,7 +31,7 @@ class EvaluationResult:
         run_dir: The run folder, with every answer.
         label: ``base`` or ``tuned``.
         model: Name or folder of the model.
-        evaluations: The figures, one mapping a set and calculator setting, the headline's first;
+        evaluations: The figures, one mapping per set and calculator setting, the headline's first;
             ``docs/run-folder.md`` lists their keys.
         answers: The model's answers to the recipe's example problem, by calculator setting.
     """
@@ -44,7 +44,7 @@ class EvaluationResult:
 
     @classmethod
     def read(cls, run_dir: Path, label: str, recipe: Recipe) -> EvaluationResult:
-        """Read what an evaluation has left in its run folder."""
+        """Read the results of an evaluation from its run folder."""
         results = read_json(RunPaths(run_dir).results, keys=("headline", "evaluations", "example"))
         where = results["headline"]
         found = [each for each in results["evaluations"] if each["model"] == label]
@@ -76,7 +76,7 @@ class EvaluationResult:
 
     @property
     def perplexity(self) -> float | None:
-        """Perplexity of the headline set's gold solutions; None where it was not measured."""
+        """Perplexity of the headline set's gold solutions; None if it was not measured."""
         found = self.evaluations[0]["perplexity"]
         return None if found is None else float(found["completion"])
 
@@ -87,7 +87,7 @@ class EvaluationResult:
 
     @property
     def rows(self) -> tuple[PredictionRow, ...]:
-        """The headline set's predictions, a mapping a problem and sample."""
+        """The headline set's predictions, one mapping per problem and sample."""
         return tuple(read_rows(self.predictions))
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -105,12 +105,12 @@ class EvaluationResult:
 
 @dataclass(frozen=True, repr=False)
 class TrainResult:
-    """What came out of a training.
+    """Result of a training.
 
     Attributes:
         run_dir: The run folder.
         model: Folder of the weights, or the adapter, that validation chose, with the tokenizer.
-        recipe: What it was trained by.
+        recipe: The recipe it was trained with.
         figures: ``steps``, ``best_step``, ``best_eval_loss``, ``stopped``, ``train_tokens``,
             ``seconds``, …: ``training`` in ``manifest.json``.
         parameters: ``total``, ``trainable`` and ``trainable_share``; with ``_packed`` the same
@@ -127,7 +127,7 @@ class TrainResult:
 
     @classmethod
     def read(cls, run_dir: Path, recipe: Recipe) -> TrainResult:
-        """Read what a training has left in its run folder."""
+        """Read the results of a training from its run folder."""
         manifest = read_json(RunPaths(run_dir).manifest_file, keys=("training", "parameters"))
         lines = RunPaths(run_dir).metrics.read_text(encoding="utf-8").splitlines()
         return cls(
@@ -141,7 +141,7 @@ class TrainResult:
 
     @property
     def best_eval_loss(self) -> float:
-        """Validation loss of the kept weights, nats a supervised token."""
+        """Validation loss of the kept weights, nats per supervised token."""
         return float(self.figures["best_eval_loss"])
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -172,9 +172,9 @@ class RunResult:
     Attributes:
         run_dir: The run folder.
         base: The model before; None for random weights.
-        training: What came out of training.
+        training: Result of the training.
         tuned: The model after.
-        comparisons: One mapping a test set and calculator setting, as in ``results.json``.
+        comparisons: One mapping per test set and calculator setting, as in ``results.json``.
     """
 
     run_dir: Path
@@ -185,7 +185,7 @@ class RunResult:
 
     @classmethod
     def read(cls, run_dir: Path, recipe: Recipe) -> RunResult:
-        """Read what a run has left in its folder."""
+        """Read the results of a run from its folder."""
         results = read_json(RunPaths(run_dir).results, keys=("comparisons", "headline"))
         where = results["headline"]
         found = sorted(
@@ -207,11 +207,11 @@ class RunResult:
 
     @property
     def report(self) -> Path:
-        """The report, for reading."""
+        """The report, as HTML."""
         return RunPaths(self.run_dir).report
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return one row a model, test set and calculator setting."""
+        """Return one row per model, test set and calculator setting."""
         sides = [self.tuned] if self.base is None else [self.base, self.tuned]
         return data_frame(
             {

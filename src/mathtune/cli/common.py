@@ -25,10 +25,13 @@ def run_options(function: F) -> F:
     function = click.option(
         "--fresh",
         is_flag=True,
-        help="Where data, model or knobs changed since, redo the stages that stand on them.",
+        help="Redo the stages whose data, model or knobs have changed since.",
     )(function)
     function = click.option(
-        "--json", "as_json", is_flag=True, help="Print the figures as one JSON object, last line."
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print the figures as one JSON object on the last line.",
     )(function)
     return click.option(
         "--run-dir",
@@ -38,7 +41,7 @@ def run_options(function: F) -> F:
 
 
 def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """Print text that may come from a model, a file or a server, as it is: nothing is obeyed."""
+    """Print untrusted text (of a model, a file or a server) as it is, markup and escapes inert."""
     click.echo(visible(text), err=err, nl=nl)
 
 
@@ -48,7 +51,7 @@ def print_json(figures: Any) -> None:
 
 
 def print_outcome(figures: dict[str, Any], *, as_json: bool) -> None:
-    """Print what a run came to: for people, or as one JSON object on the last line."""
+    """Print a run's results: for people, or as one JSON object on the last line."""
     if not ranks.is_first():
         return
     if as_json:

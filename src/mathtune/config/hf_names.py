@@ -1,6 +1,6 @@
 """Names that Transformers knows, for checking a recipe before training.
 
-They are read from its source: importing it takes seconds, and a typo should be told at once.
+They are read from its source: importing it takes seconds, and a typo should be reported at once.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ OPTIMIZER_PACKAGES = {
     "schedule_free": "schedulefree",
     "stable_adamw": "optimi",
 }
-"""Beginning of an optimiser's name → the module that it needs and mathtune does not install."""
+"""Prefix of an optimiser's name → the module it needs that mathtune does not install."""
 
 ATTENTION_PACKAGES = {
     "flash_attention_2": "flash-attn",
     "flash_attention_3": "flash-attn-3",
     "flash_attention_4": "flash-attn-4",
 }
-"""Attention kernel → the package that it needs; where ``kernels`` is installed, Transformers takes
+"""Attention kernel → the package that it needs; where ``kernels`` is installed, Transformers uses
 one from the hub instead."""
 
 OWN_GROUPS = ("adalomo", "apollo", "galore", "lomo")
-"""Beginnings of the optimisers that group parameters by themselves, which LoRA+ would have to."""
+"""Prefixes of optimisers that build their own parameter groups, as LoRA+ needs to."""
 
 
 @functools.cache
@@ -52,7 +52,7 @@ def schedules() -> tuple[str, ...]:
 
 
 def package_of(optimizer: str) -> str | None:
-    """Return the module that an optimiser needs and that is not installed, if any."""
+    """Return the module that an optimiser needs but is not installed, if any."""
     for beginning, module in OPTIMIZER_PACKAGES.items():
         if optimizer.startswith(beginning) and importlib.util.find_spec(module) is None:
             return module
@@ -60,7 +60,7 @@ def package_of(optimizer: str) -> str | None:
 
 
 def package_of_attention(kernel: str | None) -> str | None:
-    """Return the package that an attention kernel needs and that is not installed, if any."""
+    """Return the package that an attention kernel needs but is not installed, if any."""
     package = "kernels" if "/" in (kernel or "") else ATTENTION_PACKAGES.get(kernel or "")
     return None if package is None or any(map(_is_installed, (package, "kernels"))) else package
 

@@ -1,8 +1,8 @@
-"""Which recipes are one experiment: what a run folder's name and its continuation depend on.
+"""Which recipes are the same experiment: what a run folder's name and resuming depend on.
 
-A knob that the schema marks by ``SAME_RESULT`` says how the work is done, not what comes of it: a
-run goes on with another value. Knobs at their defaults are left out of the name, so that a new knob
-in a later version leaves the names of folders as they are.
+A knob that the schema marks with ``SAME_RESULT`` changes how the work is done, not its result: a
+run can be continued with another value. Knobs at their defaults are left out of the name, so that a
+new knob in a later version does not change folder names.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Change:
 
     Attributes:
         key: Dotted.
-        before: Its value in the one, for JSON.
-        after: Its value in the other.
-        same_result: Whether nothing comes of it but rounding and which units dropout drops.
+        before: Its value in the first, for JSON.
+        after: Its value in the second.
+        same_result: Whether it changes only rounding and which units dropout drops.
     """
 
     key: str
@@ -36,22 +36,22 @@ class Change:
 
     @property
     def before_in_words(self) -> str:
-        """``before`` in a few words."""
+        """``before`` as short text."""
         return in_words(self.before)
 
     @property
     def after_in_words(self) -> str:
-        """``after`` in a few words."""
+        """``after`` as short text."""
         return in_words(self.after)
 
 
 def keys_of_same_result() -> set[str]:
-    """Return the dotted keys of the knobs that only say how the work is done."""
+    """Return the dotted keys of the knobs that change only how the work is done."""
     return {key for key, field in leaves() if field.exclude or SAME_RESULT in field.metadata}
 
 
 def identity(recipe: Recipe) -> str:
-    """Return a text that is the same for the same experiment, and only then."""
+    """Return a text that is the same for the same experiment and differs for any other."""
     given = recipe.model_dump(mode="json", exclude_defaults=True)
     free = keys_of_same_result()
     own = {key: value for key, value in _flat(given) if key not in free}
@@ -61,7 +61,7 @@ def identity(recipe: Recipe) -> str:
 def stage_knobs(recipe: Recipe, stage: str) -> dict[str, Any]:
     """Return the knobs that the output of a stage depends on, dotted key → value.
 
-    Where data and models come from is not among them: those are known by their content.
+    Where data and models come from is not among them: those are identified by content.
 
     Args:
         recipe: The recipe.
@@ -69,7 +69,7 @@ def stage_knobs(recipe: Recipe, stage: str) -> dict[str, Any]:
     """
     values = recipe.model_dump(mode="json")
     free = keys_of_same_result()
-    if recipe.eval.engine != "openai":  # of a server's model only the name is known
+    if recipe.eval.engine != "openai":  # only the name of a server's model is known
         free |= {"model.name_or_path", "model.revision"}
     wanted: tuple[str, ...] = ("model.", "prompt.", "eval.")
     if stage == "train":
@@ -101,7 +101,7 @@ def changes(before: Recipe, after: Recipe) -> list[Change]:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys down to the knobs; what a knob holds stays whole."""
+    """Yield dotted keys down to the knobs; a knob's own value is not split."""
     for name, value in values.items():
         key = f"{prefix}{name}"
         if isinstance(value, dict) and value and not prefix:
@@ -111,7 +111,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def in_words(value: Any) -> str:
-    """Return a knob's value in a few words."""
+    """Return a knob's value as short text."""
     if value is None:
         return "unset"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

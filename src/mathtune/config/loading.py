@@ -19,12 +19,12 @@ from mathtune.errors import ConfigError, did_you_mean
 from mathtune.text.redaction import redact
 
 _CHECKED_WHERE_USED = ("eval.base_url", "eval.api_key_env")
-"""Whose own checks refuse a secret in words that fit better."""
+"""Knobs whose own checks refuse a secret with a more fitting message."""
 
 ENDINGS = (".yaml", ".yml")
 
 RETIRED = (("eval", "bootstrap_resamples"),)
-"""Knobs of earlier versions, which their run folders still hold and nothing depends on."""
+"""Knobs of earlier versions: their run folders still have them, nothing depends on them."""
 
 
 def recipe_names() -> list[str]:
@@ -63,10 +63,10 @@ def load(name_or_path: str | Recipe, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def load_draft(name_or_path: str | Recipe, overrides: Sequence[str] = ()) -> Draft:
-    """Load a recipe as ``load`` does, and return its faults with what is sound of it.
+    """Load a recipe as ``load`` does, and return its faults with what is valid of it.
 
     Raises:
-        ConfigError: If there is no such recipe, or it is no YAML mapping.
+        ConfigError: If there is no such recipe, or it is not a YAML mapping.
     """
     if isinstance(name_or_path, Recipe):
         return _draft(_as_mapping(name_or_path), (), overrides)
@@ -80,8 +80,8 @@ def load_draft(name_or_path: str | Recipe, overrides: Sequence[str] = ()) -> Dra
         ) from error
     if not isinstance(raw, dict):
         raise ConfigError(
-            f"recipe {name_or_path!r} holds {_kind(raw)} where the keys name, model and data must "
-            "stand; print one to start from with mathtune recipes demo"
+            f"recipe {name_or_path!r} holds {_kind(raw)} where the keys name, model and data "
+            "should be; print one to start from with mathtune recipes demo"
         )
     return _draft(raw, repeated, overrides)
 
@@ -93,7 +93,7 @@ def _draft(raw: dict[str, Any], faults: Sequence[str], overrides: Sequence[str])
 
 
 def _blank_secrets(node: Any, key: str = "") -> Iterator[str]:
-    """Blank every value that holds a secret, and yield a sentence for each that does not show it.
+    """Blank every value that holds a secret, and yield a sentence for each, without the secret.
 
     The recipe is kept in the run folder, sent to trackers and printed.
     """
@@ -107,13 +107,13 @@ def _blank_secrets(node: Any, key: str = "") -> Iterator[str]:
             node[name] = blanked
             yield (
                 f"{where} holds a password, a token or an API key, and a recipe is kept in the run "
-                "folder; leave it out there: log in with `hf auth login`, or set the variable that "
-                "is meant for it, such as HF_TOKEN or OPENAI_API_KEY"
+                "folder; remove it: log in with `hf auth login`, or set the environment variable "
+                "for it, such as HF_TOKEN or OPENAI_API_KEY"
             )
 
 
 def _as_mapping(recipe: Recipe) -> dict[str, Any]:
-    """Return a recipe as it could have been read from YAML, with what ``dump`` leaves out."""
+    """Return a recipe as if read from YAML, including what ``dump`` leaves out."""
     raw = recipe.model_dump(mode="json")
     for key, field in leaves():
         if field.exclude:
@@ -135,7 +135,7 @@ def parse(raw: Mapping[str, Any]) -> Recipe:
 
 
 def parse_saved(raw: Mapping[str, Any]) -> Recipe:
-    """Validate what a run folder holds as its recipe, without the knobs that are no more.
+    """Validate a run folder's stored recipe, ignoring knobs that no longer exist.
 
     Raises:
         ConfigError: As ``parse`` does.
@@ -150,7 +150,7 @@ def parse_saved(raw: Mapping[str, Any]) -> Recipe:
 def dump(recipe: Recipe) -> str:
     """Return the complete recipe as YAML; loading it again gives an equal recipe.
 
-    Left out is what the schema marks as ``Unrecorded``.
+    Values that the schema marks as ``Unrecorded`` are left out.
     """
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
@@ -166,7 +166,7 @@ def knobs() -> Iterator[tuple[str, str, str]]:
         )
         text = " ".join((field.description or "").split())
         if key in free:
-            text += " A run can go on with another value."
+            text += " A run can be continued with another value."
         yield key, default, text
 
 
@@ -187,13 +187,13 @@ def _file_text(path: Path) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"recipe file {str(path)!r} is no text in UTF-8 (byte {error.start:,}); give the path "
+            f"recipe file {str(path)!r} is not UTF-8 text (byte {error.start:,}); give the path "
             "of a YAML file"
         ) from error
 
 
 class _Loader(BoundedLoader):
-    """Notes keys that are written twice, of which YAML would silently take the second."""
+    """Records keys that are written twice; YAML would silently take the second."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -206,14 +206,14 @@ class _Loader(BoundedLoader):
             first = lines.setdefault(str(key.value), line)
             if first != line:
                 self.repeated.append(
-                    f"key {key.value} stands in line {first} and again in line {line} of the "
+                    f"key {key.value} is on line {first} and again on line {line} of the "
                     "recipe; keep one of them"
                 )
         return super().construct_mapping(node, deep)
 
 
 def _read(text: str) -> tuple[Any, list[str]]:
-    """Return what a YAML text holds, and a sentence for each key that is written twice."""
+    """Return the value of a YAML text, and a sentence for each key written twice."""
     loader = _Loader(text)
     try:
         return loader.get_single_data(), loader.repeated

@@ -18,8 +18,8 @@ _OF_ANOTHER_MODEL = ("from_config", "train_tokenizer", "revision")
 
 
 def as_override(key: str, value: Any) -> str:
-    """Return the override that sets ``key`` to just ``value``, whatever YAML would make of it."""
-    return f"{key}={json.dumps(value, ensure_ascii=False)}"  # JSON is YAML in which all is quoted
+    """Return the override that sets ``key`` to exactly ``value``, however YAML would read it."""
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"  # JSON is YAML with everything quoted
 
 
 def overrides_from_python(
@@ -33,10 +33,10 @@ def overrides_from_python(
             only the keys given are set: ``train={"max_steps": 10}``.
 
     Raises:
-        ConfigError: If ``overrides`` is a single string, or a value is of a kind no recipe has.
+        ConfigError: If ``overrides`` is a single string, or a value has a type that no recipe uses.
     """
     if isinstance(overrides, str):
-        raise ConfigError(f"overrides={overrides!r} is a single string; give a list of such")
+        raise ConfigError(f"overrides={overrides!r} is a single string; give a list of strings")
     if not isinstance(overrides, Mapping):
         return [*overrides, *_from_mapping(dict(_flat(knobs)))]
     return _from_mapping({**overrides, **dict(_flat(knobs))})
@@ -58,7 +58,7 @@ def _from_mapping(given: Mapping[str, Any]) -> list[str]:
             found.append(as_override(key, fspath(value) if isinstance(value, PathLike) else value))
         except (TypeError, ValueError):
             faults.append(
-                f"{key} is a {type(value).__name__}; give a number, a text, a list or a mapping"
+                f"{key} is a {type(value).__name__}; give a number, a string, a list or a mapping"
             )
     if faults:
         raise ConfigError(faults)
@@ -66,7 +66,7 @@ def _from_mapping(given: Mapping[str, Any]) -> list[str]:
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> list[str]:
-    """Write every override into ``raw``; return a sentence for each that cannot be."""
+    """Write every override into ``raw``; return a sentence for each that fails."""
     faults = []
     given: dict[str, str] = {}
     for override in overrides:
@@ -74,7 +74,7 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> list[str]:
         key = key.strip()
         if not equals or not all(key.split(".")):
             faults.append(
-                f"override {override!r} is not of the form key=value; write it as in "
+                f"override {override!r} is not of the form key=value; write for example "
                 "train.max_steps=100"
             )
         elif given.setdefault(key, text) != text:
@@ -98,7 +98,7 @@ def _value(text: str) -> Any:
 
 
 def _write(raw: dict[str, Any], key: str, value: Any) -> str | None:
-    """Set one key; return the fault if it has no place."""
+    """Set one key; return the fault if there is no place for it."""
     *parents, last = key.split(".")
     node: Any = raw
     for depth, parent in enumerate(parents):
@@ -124,7 +124,7 @@ def _write(raw: dict[str, Any], key: str, value: Any) -> str | None:
 
 
 def _index(node: Any, part: str) -> int | None:
-    """Return the list index that ``part`` names, if ``node`` is a list that has it."""
+    """Return the index that ``part`` names, if ``node`` is a list with that item."""
     if isinstance(node, list) and part.isdecimal() and int(part) < len(node):
         return int(part)
     return None
@@ -135,13 +135,13 @@ def _no_place(key: str, node: Any, path: Sequence[str], part: str) -> str:
     if not isinstance(node, list):
         return f"override {key}: {where} has no keys of its own; set {where} itself"
     return (
-        f"override {key}: {where} is a list of {len(node)} and {part!r} is no place in it; give a "
+        f"override {key}: {where} is a list of {len(node)} and {part!r} is no index in it; give a "
         f"number from 0 to {len(node) - 1}, or set {where} itself"
     )
 
 
 def _swapped(model: Any, name: str) -> dict[str, Any]:
-    """Return the model section for another model: how it is held in memory stays."""
+    """Return the model section for another model, held in memory the same way."""
     kept = dict(model) if isinstance(model, dict) else {}
     for key in _OF_ANOTHER_MODEL:
         kept.pop(key, None)

@@ -24,19 +24,19 @@ from mathtune.errors import did_you_mean
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction01 = Annotated[float, Field(ge=0.0, lt=1.0)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every random generator used takes
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range that every random generator here accepts
 SAME_RESULT = "same result"
-"""Marks a knob for how the work is done: nothing comes of it but rounding, and which units dropout
-drops. So a run goes on in its folder with other values."""
+"""Marks a knob that changes how the work is done, and of its result only rounding and which units
+dropout drops. So a run can be continued in its folder with another value."""
 Unrecorded: Any = Field(exclude=True)
-"""How a server is reached: as ``SAME_RESULT``, and not written down either."""
+"""Marks how a server is reached: like ``SAME_RESULT``, and not recorded either."""
 
 SEED_PROBLEM = "What is 125 * 45 + 678? Show your work."
 """The problem that the Gemma-2B project put to the original and to the fine-tuned model."""
 
 
 class Section(BaseModel):
-    """A part of a recipe: unknown keys are errors, values never change after loading."""
+    """A section of a recipe: unknown keys are errors, values never change after loading."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -70,7 +70,7 @@ class ModelConfig(Section):
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Type of the weights. ``auto`` takes what the processor computes fast, and says which."""
+    """Dtype of the weights. ``auto`` picks one that the device computes fast, and shows it."""
     attn_implementation: Annotated[str, AfterValidator(_attention)] | None = None
     """Attention kernel by its Transformers name; empty lets Transformers pick."""
     load_in_4bit: bool = False
@@ -80,7 +80,7 @@ class ModelConfig(Section):
     bnb_4bit_use_double_quant: bool = True
     """Quantise the quantisation constants too."""
     trust_remote_code: bool = False
-    """Run Python code that a model repository ships. Off: nothing mathtune needs asks for it."""
+    """Run Python code that a model repository ships; mathtune itself never needs it."""
     from_config: dict[str, Any] | None = None
     """Instead of ``name_or_path``: build this Transformers configuration with random weights."""
     train_tokenizer: Positive | None = None
@@ -121,7 +121,7 @@ class AdapterConfig(Section):
     use_rslora: bool = False
     """Scale by ``lora_alpha / sqrt(r)`` (Kalajdzievski 2023)."""
     use_dora: bool = False
-    """Train magnitude and direction apart (Liu et al. 2024)."""
+    """DoRA: train magnitude and direction separately (Liu et al. 2024)."""
     init_lora_weights: Annotated[bool | str, AfterValidator(_initial_weights)] = True
     """``true``: B = 0; ``gaussian``; ``pissa``, or ``pissa_niter_16`` with a fast SVD: the weights'
     largest singular directions (Meng et al. 2024)."""
@@ -130,12 +130,12 @@ class AdapterConfig(Section):
 
     @property
     def is_pissa(self) -> bool:
-        """Whether the adapter begins as a part that is taken out of the base's weights."""
+        """Whether the adapter starts as a part taken out of the base's weights (PiSSA)."""
         return str(self.init_lora_weights).startswith("pissa")
 
 
 class SourceConfig(Section):
-    """One origin of problems. A bare string is short for ``name``, with a file ending ``path``."""
+    """One source of problems. A bare string is short for ``name``, or ``path`` if it is a file."""
 
     name: str | None = None
     """A known set (``gsm8k``, ``gsm8k-socratic``, ``orca-math``, ``svamp``) or any hub id."""
@@ -147,16 +147,18 @@ class SourceConfig(Section):
     split: str | None = None
     """Split on the hub, or of the known set. Default: ``train`` to train on, ``test`` to test."""
     fields: dict[Literal["question", "answer", "gold", "type"], str] = Field(default_factory=dict)
-    """Which column is what, for example ``{question: prompt, answer: response}``; ``outer.inner``
-    goes inside a column, ``messages.user`` and ``messages.assistant`` into a conversation."""
+    """Which column holds what, for example ``{question: prompt, answer: response}``;
+    ``outer.inner`` reaches inside a column, ``messages.user`` and ``messages.assistant`` into a
+    conversation."""
     prose: bool = False
-    """Solutions end in free prose, without ``####``, a box or "the answer is": take the number of
-    the last sentence for the final answer, and count it. With several numbers there it is unsure:
-    trained on, and left out of exact match. Off: such rows are refused."""
+    """Solutions end in free prose, without ``####``, a box or "the answer is": take the number in
+    the last sentence as the final answer, and count such rows. With several numbers there the
+    answer is uncertain: the row is trained on, but left out of exact match. Off: such rows are
+    refused."""
     generated: Literal["problems", "facts", "questions"] | None = None
     """Instead of ``name``: mathtune's own generator. ``questions`` leaves the solutions out."""
     types: list[str] | Literal["base", "new"] | None = None
-    """Generated problems only of these types; ``base`` and ``new`` are the demo's two groups."""
+    """Only these types of generated problems; ``base`` and ``new`` are the demo's two groups."""
     templates: Literal["train", "held_out", "all"] = "train"
     """Generated problems from templates kept for training, held out, or all."""
     part: Literal["train", "test", "all"] = "train"
@@ -174,7 +176,9 @@ class SourceConfig(Section):
             if self.name is None and self.path is None:
                 raise ValueError("needs a name (known set or hub id), a path, or generated")
             if self.n is not None:
-                raise ValueError("n counts generated problems; use limit to take part of a set")
+                raise ValueError(
+                    "n counts generated problems; use limit to take only part of a set"
+                )
         elif self.name or self.path or self.fields or self.split or self.prose:
             raise ValueError("generated problems take no name, path, fields, split or prose")
         elif self.n is None:
@@ -206,9 +210,9 @@ Sources = Annotated[list[Source], BeforeValidator(_as_list), Field(min_length=1)
 
 
 class TestSetConfig(Section):
-    """A labelled set that is only reported on, never chosen by."""
+    """A labelled set that is only reported on, never used to choose a checkpoint."""
 
-    __test__ = False  # not a test class, whatever pytest thinks of its name
+    __test__ = False  # not a test class, despite its name
 
     label: str
     """Name in reports."""
@@ -226,7 +230,7 @@ def _test_sets_from_short(value: Any) -> Any:
             sets.append(item)
         else:
             source = _source_from_text(item)
-            found = source if isinstance(source, dict) else {}  # else its own check says so
+            found = source if isinstance(source, dict) else {}  # else its own check reports it
             label = found.get("name") or found.get("path") or "generated"
             sets.append({"label": str(label), "sources": [source]})
     return sets
@@ -238,14 +242,14 @@ TestSets = Annotated[
 
 
 class DataConfig(Section):
-    """Which problems train, which choose the checkpoint, which are reported."""
+    """Which problems to train on, to choose the checkpoint by, and to report on."""
 
     train: Sources
     """Sources of training problems, shuffled together."""
     validation: Annotated[list[Source], BeforeValidator(_as_list)] = Field(default_factory=list)
     """Sources of validation problems; empty: ``validation_fraction`` of ``train`` is held out."""
     validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
-    """Part of ``train`` held out for validation, chosen by content hash."""
+    """Fraction of ``train`` held out for validation, chosen by content hash."""
     test: TestSets
     """Sets to report on; the first is the headline."""
     max_train_samples: Positive | None = None
@@ -266,7 +270,7 @@ class PromptConfig(Section):
     system: str | None = None
     """System message of the chat style."""
     shots: Annotated[int, Field(ge=0)] = 0
-    """Solved problems shown before each question that is measured; training shows none."""
+    """Solved problems shown before each question in evaluation; training shows none."""
     shot_source: str = "train"
     """``train``: drawn from ``data.train`` by seed; ``gsm8k-cot``, ``word-problems``; or a file."""
 
@@ -285,13 +289,13 @@ class TrainConfig(Section):
     """How to train; names and meanings as in ``TrainingArguments`` and ``SFTConfig``."""
 
     num_train_epochs: Annotated[float, Field(gt=0)] = 3
-    """Passes over the training problems, unless ``max_steps`` is given."""
+    """Epochs over the training problems, unless ``max_steps`` is given."""
     max_steps: Annotated[int, AfterValidator(_steps)] = -1
     """Optimiser steps; overrides ``num_train_epochs`` when above 0."""
     per_device_train_batch_size: Positive = 8
-    """Problems in one forward pass at most, a device."""
+    """At most this many problems in one micro-batch on each device."""
     gradient_accumulation_steps: Positive = 1
-    """An optimiser step sees batch × accumulation × devices problems, however they are cut."""
+    """An optimiser step sees batch × accumulation × devices problems, however they are split."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-5
     """Peak learning rate."""
     lr_scheduler_type: str = "cosine"
@@ -311,7 +315,7 @@ class TrainConfig(Section):
     label_smoothing_factor: Fraction01 = 0.0
     """Label smoothing."""
     max_length: Positive = 1024
-    """Longest example in tokens. A longer one is never cut: see ``overlong``."""
+    """Longest example in tokens. A longer one is never truncated: see ``overlong``."""
     overlong: Literal["drop", "error"] = "drop"
     """What to do with an example longer than ``max_length``; drops are counted and shown."""
     completion_only_loss: bool = True
@@ -319,9 +323,11 @@ class TrainConfig(Section):
     gradient_checkpointing: Annotated[bool, SAME_RESULT] = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     micro_batch_tokens: Annotated[Positive | None, SAME_RESULT] = None
-    """Tokens in one forward pass at most; never changes the gradient. Default: by device."""
+    """At most this many tokens in one micro-batch; never changes the gradient. Default: by
+    device."""
     padding_free: Annotated[bool, SAME_RESULT] = True
-    """Lay the examples of a pass in one row without padding, where the model keeps them apart."""
+    """Put the examples of a micro-batch in one row without padding, if the model keeps them
+    apart."""
     torch_compile: Annotated[bool, SAME_RESULT] = False
     """Compile the model's layers at the start; needs a C++ compiler, takes up to a minute."""
     use_liger_kernel: Annotated[bool, SAME_RESULT] = False
@@ -329,21 +335,21 @@ class TrainConfig(Section):
     logits_chunk_bytes: Annotated[Positive, SAME_RESULT] = 512 * 2**20
     """Largest block of logits held at once; never changes the gradient."""
     non_finite: Literal["stop", "skip"] = "stop"
-    """A step whose loss or gradient is not finite: stop, or leave it out (10 in a row at most)."""
+    """A step whose loss or gradient is not finite: stop, or skip it (at most 10 in a row)."""
     eval_strategy: Literal["epoch", "steps"] = "epoch"
     """When to measure validation loss; a better one is always saved."""
     eval_steps: Positive = 100
     """Interval with ``eval_strategy: steps``."""
     save_steps: Annotated[Positive, SAME_RESULT] = 500
-    """Also save a checkpoint every so many steps, to continue from after an interruption."""
+    """Interval of additional checkpoints, to continue from after an interruption."""
     save_only_when_better: Annotated[bool, SAME_RESULT] = True
-    """Save no checkpoint after a validation that was no better."""
+    """Save no checkpoint after a validation that did not improve."""
     save_total_limit: Annotated[Positive, SAME_RESULT] = 2
     """Checkpoints kept; the best and the newest are never deleted."""
     exact_match_samples: Annotated[int, Field(ge=0)] = 0
     """Let the model solve this many validation problems at every validation; 0: loss only."""
     metric_for_best_model: Literal["eval_loss", "eval_exact_match"] = "eval_loss"
-    """What chooses the checkpoint; ``eval_exact_match`` needs ``exact_match_samples``."""
+    """Metric that chooses the checkpoint; ``eval_exact_match`` needs ``exact_match_samples``."""
     logging_steps: Positive = 10
     """Interval of training metrics."""
     early_stopping_patience: Positive | None = None
@@ -353,7 +359,7 @@ class TrainConfig(Section):
 
 
 class EvalConfig(Section):
-    """How base and tuned model are measured; the same for both, or the comparison means nothing."""
+    """How base and tuned model are measured; the same for both, so that they compare."""
 
     max_new_tokens: Positive = 256
     """Longest answer in tokens."""
@@ -362,7 +368,7 @@ class EvalConfig(Section):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Sample from the likeliest tokens that hold this probability (Holtzman et al. 2020)."""
     samples: Annotated[int, Field(gt=0, le=10_000)] = 1
-    """Answers a problem; above 1 the majority's answer (maj@k) and pass@k are reported as well."""
+    """Answers per problem; above 1 the majority's answer (maj@k) and pass@k are reported too."""
     stop: list[str] | None = None
     """Strings that end an answer; default: those of the prompt style."""
     calculator: bool = False
@@ -376,21 +382,21 @@ class EvalConfig(Section):
     endpoint: Literal["completions", "chat"] = "completions"
     """``chat``: the server's own template renders the messages of ``prompt.style: chat``."""
     concurrency: Annotated[Positive, Unrecorded] = 16
-    """Most requests to the server at a time."""
+    """Maximum number of requests to the server at a time."""
     requests_per_minute: Annotated[Annotated[float, Field(gt=0)] | None, Unrecorded] = None
-    """Most requests started in a minute; empty leaves it to the server to say when to wait."""
+    """Maximum requests started per minute; empty: wait only when the server asks for it."""
     timeout_seconds: Annotated[float, Field(gt=0), Unrecorded] = 600.0
-    """Longest wait for one answer of the server; after it, the answer is asked for again."""
+    """Longest wait for one answer of the server, after which the request is sent again."""
     api_key_env: Annotated[str, Unrecorded] = "OPENAI_API_KEY"
-    """Environment variable with the server's API key, which is written down nowhere."""
+    """Environment variable with the server's API key, which is never recorded."""
     tensor_parallel_size: Positive = 1
     """GPUs that vLLM splits each layer over."""
     perplexity: bool = True
     """Also measure the perplexity of the gold solutions, with no solved problems before them."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    """Level of every interval."""
+    """Confidence level of every interval."""
     example: str = SEED_PROBLEM
-    """A problem that both models answer in the report."""
+    """An example problem that both models answer in the report."""
 
 
 class TrackingConfig(Section):
@@ -421,12 +427,12 @@ _ENGINES_WITH: dict[tuple[str, str], tuple[str, ...]] = {
     ("eval", "api_key_env"): ("openai",),
     ("eval", "tensor_parallel_size"): ("vllm",),
 }
-"""Knobs that not every engine has, which would do nothing if they were let through."""
+"""Knobs that not every engine has; allowed elsewhere, they would silently do nothing."""
 
 
 def _file_name(value: str) -> str:
     if not value.strip() or "/" in value or "\0" in value:
-        raise ValueError(f"is {value!r}; give a word without '/', it is part of a folder's name")
+        raise ValueError(f"is {value!r}; give a word without '/', as it is in a folder's name")
     return value
 
 
@@ -438,7 +444,7 @@ class Recipe(Section):
     description: Annotated[str, SAME_RESULT] = ""
     """One sentence for ``mathtune recipes``."""
     seed: Seed = 42
-    """Of everything that is random: data order, initial weights, sampling."""
+    """Seed of everything random: data order, initial weights, sampling."""
     model: ModelConfig
     adapter: AdapterConfig | None = None
     """LoRA settings; empty: all weights are trained (full fine-tuning)."""
@@ -478,7 +484,7 @@ class Recipe(Section):
         ):
             faults.append(
                 "train.metric_for_best_model=eval_exact_match with train.exact_match_samples=0: "
-                "there would be nothing to choose by; set train.exact_match_samples, for example "
+                "there is nothing to choose by; set train.exact_match_samples, for example "
                 "to 100"
             )
         if self.train.torch_compile and self.train.gradient_checkpointing:
@@ -517,7 +523,7 @@ class Recipe(Section):
                 f"data.test has two sets with one label ({', '.join(labels)}); rename one"
             )
         if faults:
-            raise ValueError("\x1e".join(faults))  # taken apart again in wording.py
+            raise ValueError("\x1e".join(faults))  # split again in wording.py
         return self
 
     def _engine_faults(self) -> Iterator[str]:

@@ -14,20 +14,20 @@ from mathtune.config.schema import Recipe, SourceConfig, TestSetConfig
 from mathtune.errors import did_you_mean
 
 SEPARATOR = "\x1e"
-"""Between the faults of one validator, which pydantic takes for one message."""
+"""Separates the faults of one validator, which pydantic treats as one message."""
 
 _LONGEST = 60
-"""So many characters of a value are shown."""
+"""At most this many characters of a value are shown."""
 
 _FEW = 12
-"""So many known keys can be listed in a sentence."""
+"""At most this many known keys are listed in a sentence."""
 
 _WRONG = {
     "int": "is not a whole number; give one, as in {key}={example}",
     "float": "is not a number; give one, as in {key}={example}",
-    "finite": "is no finite number; give one, as in {key}={example}",
+    "finite": "is not a finite number; give one, as in {key}={example}",
     "bool": "is neither true nor false; give one of them",
-    "string": 'is not a text; put it in quotes, as in {key}: "{text}"',
+    "string": 'is not a string; put it in quotes, as in {key}: "{text}"',
     "list": "is not a list; put it in brackets, as in {key}: [{value}]",
     "dict": "is not a section with keys; set its keys one by one",
     "model": "is not a section with keys; set its keys one by one, as in {key}.{first}=…",
@@ -35,14 +35,14 @@ _WRONG = {
     "greater": "is too small; give a number {bound}",
     "less": "is too large; give a number {bound}",
 }
-"""What to say by the first word of pydantic's error type."""
+"""Sentence by the first word of pydantic's error type."""
 
 _BOUNDS = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
 
 
 def sentences(error: ValidationError) -> list[str]:
-    """Return one sentence a fault."""
-    # Each type of a union complains for itself of the same key; the first says enough.
+    """Return one sentence per fault."""
+    # Each type of a union reports the same key; the first is enough.
     by_key = {".".join(key_parts(item["loc"])): dict(item) for item in reversed(error.errors())}
     return [text for item in reversed(by_key.values()) for text in _sentences(item)]
 
@@ -90,7 +90,7 @@ def _sentences(error: Mapping[str, Any]) -> Iterator[str]:
 def _what_is_wrong(error: Mapping[str, Any], parts: Sequence[str]) -> str:
     kind, context = str(error["type"]), error.get("ctx", {})
     if parts[-1] == "model" and kind == "model_type":
-        return f"is no model; {_needed(parts)}"
+        return f"is not a model; {_needed(parts)}"
     if kind == "literal_error":
         known = re.findall(r"'([^']*)'", str(context["expected"]))
         return f"is unknown; give {_or(known)}{did_you_mean(str(error['input']), known)}"
@@ -126,7 +126,7 @@ def _unknown_key(parts: Sequence[str]) -> str:
 
 
 def _needed(parts: Sequence[str]) -> str:
-    """Say what belongs at a place that is empty."""
+    """Return what belongs at a place that is empty."""
     if parts[-1] == "model":
         return "give a saved model's folder, a hub id such as google/gemma-2b, or tiny-base"
     field, section = _field(parts), _section(parts)
@@ -144,7 +144,7 @@ def _field(parts: Sequence[str]) -> FieldInfo | None:
 
 
 def _section(parts: Sequence[str]) -> type[BaseModel] | None:
-    """Return the class of the section at a place; None where the place is no section."""
+    """Return the class of the section at a place; None if the place is not a section."""
     section: type[BaseModel] = Recipe
     for part in parts:
         if part.isdecimal():

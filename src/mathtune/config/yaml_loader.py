@@ -1,4 +1,4 @@
-"""YAML that cannot grow: a text of ten lines can stand for a billion values through its aliases."""
+"""YAML of bounded size: through aliases, ten lines of text can expand to a billion values."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 import yaml
 
 MAX_VALUES = 10_000
-"""Values a recipe may hold with its aliases written out; those in the package have about 100."""
+"""Most values in a recipe with its aliases expanded; ours have about 100."""
 
 
 class TooLarge(yaml.MarkedYAMLError):
-    """A text of more values than are read."""
+    """A text with more values than allowed."""
 
 
 class BoundedLoader(yaml.SafeLoader):
-    """Refuses a text of more than ``MAX_VALUES``, aliases (``*name``) counted as what they name."""
+    """Refuses a text of more than ``MAX_VALUES``, with aliases (``*name``) expanded."""
 
     _composed = 0
 
     def get_single_node(self) -> Any:
-        """Return the root node, which is read no further where it is too large.
+        """Return the root node; reading stops where the text is too large.
 
         Raises:
             TooLarge: It is.
@@ -39,30 +39,30 @@ class BoundedLoader(yaml.SafeLoader):
         self._composed += 1
         if self._composed > MAX_VALUES:
             raise TooLarge(
-                problem=f"it holds more than {MAX_VALUES:,} values, and no more are read",
+                problem=f"it holds more than {MAX_VALUES:,} values, the most a recipe may have",
                 problem_mark=parent.start_mark if parent is not None else None,
             )
         return super().compose_node(parent, index)
 
 
 def read_yaml(text: str) -> Any:
-    """Return what a YAML text holds.
+    """Return the value of a YAML text.
 
     Raises:
-        yaml.YAMLError: It is not YAML.
+        yaml.YAMLError: It is not valid YAML.
         TooLarge: It is larger than ``BoundedLoader`` takes.
     """
     return yaml.load(text, Loader=BoundedLoader)
 
 
 def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """Return how many values a node stands for; the same node is counted once and added often."""
+    """Return how many values a node expands to; a shared node is counted once, added each time."""
     if not isinstance(node, yaml.CollectionNode):
         return 1
     known = sizes.get(id(node))
     if known == 0:
         raise TooLarge(
-            problem="an alias (*) stands inside what it names", problem_mark=node.start_mark
+            problem="an alias (*) is inside what it refers to", problem_mark=node.start_mark
         )
     if known is not None:
         return known
@@ -73,8 +73,8 @@ def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
     size = 1 + sum(_size(child, sizes) for child in children)
     if size > MAX_VALUES:
         raise TooLarge(
-            problem=f"with its aliases (*) written out it holds {size:,} values, and at most "
-            f"{MAX_VALUES:,} are read",
+            problem=f"with its aliases (*) expanded it holds {size:,} values, and at most "
+            f"{MAX_VALUES:,} are allowed",
             problem_mark=node.start_mark,
         )
     sizes[id(node)] = size

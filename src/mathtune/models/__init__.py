@@ -1,1 +1,1 @@
-"""Models: their files, the hub, loading, adapters, merging, and the device that computes."""
+"""Models: their files, the hub, loading, adapters, merging, and the device they run on."""

@@ -1,10 +1,10 @@
-"""LoRA adapters: put on a model, begun as PiSSA where asked, saved so that any library loads them.
+"""LoRA adapters: added to a model, initialised, and saved so that any library can load them.
 
 PiSSA (Meng et al. 2024) splits each weight W into its largest singular directions, which become the
-adapter B₀A₀, and a frozen rest W − B₀A₀. What is trained then stands on the rest, which no hub has.
-So B₀ and A₀ are kept in the run folder: a run that continues takes the same rest from them, bit for
-bit and without another SVD, and the trained adapter is saved as BA − B₀A₀, a plain LoRA of twice
-the rank on the original base.
+adapter B₀A₀, and a frozen rest W − B₀A₀. Training then works on that rest, which is on no hub. So
+B₀ and A₀ are kept in the run folder: a resumed run computes the same rest from them, bit for bit
+and without another SVD, and the trained adapter is saved as BA − B₀A₀, a plain LoRA of twice the
+rank on the original base.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from mathtune.storage import is_whole, publish, saving, seal
 WEIGHTS = "adapter_model.safetensors"
 
 INITIAL = "adapter_init"
-"""Folder beside the checkpoints with what a PiSSA adapter began as."""
+"""Folder next to the checkpoints with a PiSSA adapter's initial weights."""
 
 
 def check_targets(model: Any, adapter: AdapterConfig) -> None:
-    """Raise ModelError if a name in ``adapter.target_modules`` fits no module of the model.
+    """Raise ModelError if a name in ``adapter.target_modules`` matches no module of the model.
 
-    PEFT passes over such a name as long as another one fits.
+    PEFT ignores such a name as long as another one matches.
     """
     wanted = adapter.target_modules
     if wanted == "all-linear":
@@ -49,7 +49,7 @@ def check_targets(model: Any, adapter: AdapterConfig) -> None:
             if isinstance(module, torch.nn.Linear) and module is not model.get_output_embeddings()
         }
         raise ModelError(
-            f"adapter.target_modules={', '.join(unknown)} fits no layer of this model; give "
+            f"adapter.target_modules={', '.join(unknown)} matches no layer of this model; give "
             f"all-linear or some of {', '.join(sorted(linear))}"
         )
 
@@ -60,9 +60,9 @@ def add_adapter(model: Any, adapter: AdapterConfig, seed: int, initial: Path | N
     Args:
         model: A causal language model; with PiSSA its weights are changed.
         adapter: The recipe's section.
-        seed: Of the adapter's weights.
-        initial: With PiSSA, the folder that keeps what the adapter began as: written the first
-            time, read again after that.
+        seed: Seed of the adapter's weights.
+        initial: With PiSSA, the folder for the adapter's initial weights: written the first time,
+            read from then on.
 
     Raises:
         ModelError: If a target module does not exist in the model, or ``initial`` is damaged.
@@ -103,34 +103,34 @@ def add_adapter(model: Any, adapter: AdapterConfig, seed: int, initial: Path | N
 def _keep_initial(model: Any, initial: Path) -> None:
     from peft import get_peft_model_state_dict
 
-    aside = initial.with_name(initial.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    with saving(aside):
+    temporary = initial.with_name(initial.name + ".partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    with saving(temporary):
         save_file(
             {name: part.contiguous() for name, part in get_peft_model_state_dict(model).items()},
-            aside / WEIGHTS,
+            temporary / WEIGHTS,
         )
-        seal(aside)
-        publish(aside, initial)
+        seal(temporary)
+        publish(temporary, initial)
 
 
 def _restore_initial(model: Any, initial: Path) -> None:
-    """Give the adapter the weights that it began with and take them out of the base's."""
+    """Set the adapter's initial weights and subtract them from the base's."""
     from peft import set_peft_model_state_dict
     from peft.tuners.lora import LoraLayer
     from peft.utils.other import transpose
 
     if not is_whole(initial):
         raise ModelError(
-            f"{initial} is damaged, and without it the weights that the checkpoints stand on "
-            "cannot be made again; choose another --run-dir"
+            f"{initial} is damaged, and without it the base weights of the checkpoints "
+            "cannot be restored; choose another --run-dir"
         )
     set_peft_model_state_dict(model, load_file(initial / WEIGHTS))
     for layer in model.modules():
         if isinstance(layer, LoraLayer):
             (name,) = layer.lora_A.keys()
-            # The arithmetic of PEFT's pissa_init, to the bit.
+            # The same arithmetic as PEFT's pissa_init, bit for bit.
             weight = layer.get_base_layer().weight
             flipped = layer.fan_in_fan_out
             whole = transpose(weight.to(torch.float32), flipped).data
@@ -143,7 +143,7 @@ def save_as_lora(folder: Path, initial: Path) -> None:
     """Turn a saved PiSSA adapter into a LoRA adapter on the original base, in its own folder.
 
     W − B₀A₀ + BA = W + [B, −B₀][A; A₀], of rank 2r. The scale stays: ``lora_alpha`` grows with the
-    rank (with its root for rsLoRA). DoRA's magnitudes are of the same sum and stay as they are.
+    rank (with its root for rsLoRA). DoRA's magnitudes belong to the same sum and stay as they are.
     """
     trained, begun = load_file(folder / WEIGHTS), load_file(initial / WEIGHTS)
     for name, part in trained.items():
@@ -151,9 +151,9 @@ def save_as_lora(folder: Path, initial: Path) -> None:
             trained[name] = torch.cat([part, begun[name]], dim=0)
         elif ".lora_B." in name:
             trained[name] = torch.cat([part, -begun[name]], dim=1)
-    aside = folder / (WEIGHTS + ".tmp")
-    save_file(trained, aside, metadata={"format": "pt"})
-    os.replace(aside, folder / WEIGHTS)
+    temporary = folder / (WEIGHTS + ".tmp")
+    save_file(trained, temporary, metadata={"format": "pt"})
+    os.replace(temporary, folder / WEIGHTS)
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["init_lora_weights"] = True

@@ -1,6 +1,6 @@
-"""Which base an adapter was trained on: written down with the adapter, checked when it is loaded.
+"""Which base an adapter was trained on: recorded with the adapter, checked when it is loaded.
 
-An adapter on another base gives answers, only wrong ones, and nothing in its own files shows it.
+An adapter on another base still answers, only wrongly, and nothing in its own files shows it.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _BLOCK = 4096
 
 
 def note_base(folder: Path, config: ModelConfig, dtype: str) -> None:
-    """Write down in an adapter's folder what it is trained on.
+    """Record in an adapter's folder what it was trained on.
 
-    ``adapter_config.json`` names the base so that it is found from anywhere: a folder by its
+    ``adapter_config.json`` names the base so that it can be found from anywhere: a folder by its
     absolute path, a model on the hub by its id and the commit that was read. ``base.json`` holds
-    its fingerprint and the type of its weights, ``quantization.json`` their 4-bit form, if any.
+    its fingerprint and the dtype of its weights, ``quantization.json`` their 4-bit form, if any.
     """
     path = folder / "adapter_config.json"
     adapter = json.loads(path.read_text(encoding="utf-8"))
     name, revision = _lasting(config)
     adapter |= {"base_model_name_or_path": name, "revision": revision}
     _write(path, adapter)
-    if config.name_or_path is not None:  # else its weights are random and nowhere saved
+    if config.name_or_path is not None:  # else its weights are random and not saved anywhere
         _write(folder / BASE, {"dtype": dtype, "fingerprint": fingerprint(name or "", revision)})
     if config.load_in_4bit:
         form = {key: getattr(config, key) for key in _FORM}
@@ -49,17 +49,17 @@ def base_of(folder: Path, config: ModelConfig) -> ModelConfig:
 
     Args:
         folder: The adapter.
-        config: What was asked for; its other settings are kept.
+        config: The section as requested; its other settings are kept.
 
     Raises:
-        ModelError: If the base is another one now, or cannot be had in that form, or a file about
-            it is damaged.
+        ModelError: If the base has changed, or cannot be loaded in that form, or a file about it is
+            damaged.
     """
     adapter = model_files.read_json(folder / "adapter_config.json")
     if str(begun := adapter.get("init_lora_weights")).startswith("pissa_niter_"):
         raise ModelError(
-            f"adapter {str(folder)!r} stands on what {begun} left of its base, and that SVD is "
-            "random; give the model/ of its run, which stands on the base itself"
+            f"adapter {str(folder)!r} needs what {begun} left of its base, and that SVD is "
+            "random; give the model/ of its run, which works on the base itself"
         )
     name, revision = adapter["base_model_name_or_path"], adapter.get("revision")
     changes: dict[str, Any] = {"name_or_path": name, "revision": revision}
@@ -68,7 +68,7 @@ def base_of(folder: Path, config: ModelConfig) -> ModelConfig:
         changes |= {key: form[key] for key in _FORM if key in form}
     trained_on = recorded(folder).get("fingerprint")
     if trained_on is not None:
-        model_files.read_config(name, revision)  # fetches the base if it is on the hub
+        model_files.read_config(name, revision)  # downloads the base if it is on the hub
         found = fingerprint(name, revision)
         if found is not None and found != trained_on:
             raise ModelError(
@@ -80,27 +80,27 @@ def base_of(folder: Path, config: ModelConfig) -> ModelConfig:
 
 
 def base_note(name: str, revision: str | None = None) -> str | None:
-    """Return a line on an adapter's base and whether it is sure to be the right one, else None."""
+    """Return a line on an adapter's base and whether it is certain to be the right one, or None."""
     folder = adapter_folder(name, revision)
     if folder is None:
         return None
     base = model_files.read_json(folder / "adapter_config.json")["base_model_name_or_path"]
     known = recorded(folder).get("fingerprint")
     if known is None:
-        return f"adapter on {base}; no {BASE} says whether it was trained on these very weights"
-    return f"adapter on {base}, whose weights are those that it was trained on ({known})"
+        return f"adapter on {base}; no {BASE} shows whether it was trained on exactly these weights"
+    return f"adapter on {base}, whose weights are the ones it was trained on ({known})"
 
 
 def recorded(folder: Path) -> dict[str, Any]:
-    """Return ``base.json`` of an adapter; empty for an adapter that was made elsewhere."""
+    """Return ``base.json`` of an adapter; empty for an adapter made elsewhere."""
     return dict(model_files.read_json(folder / BASE)) if (folder / BASE).is_file() else {}
 
 
 def fingerprint(name: str, revision: str | None = None) -> str | None:
-    """Return 16 hex digits that change with a model's weights, however they are cut into files.
+    """Return 16 hex digits that change with a model's weights, however they are split into files.
 
-    Of each tensor its name, type, shape and three blocks of 4 KiB are hashed, which takes a blink
-    for any size and tells any two trainings apart.
+    Each tensor's name, dtype, shape and three blocks of 4 KiB are hashed, which is instant at any
+    size and distinguishes any two trainings.
 
     Returns:
         The fingerprint; None where no safetensors file of the model is on this machine.
@@ -127,7 +127,7 @@ def fingerprint(name: str, revision: str | None = None) -> str | None:
 
 
 def _lasting(config: ModelConfig) -> tuple[str | None, str | None]:
-    """Return the name and revision under which a base is found again."""
+    """Return the name and revision by which to find a base again."""
     name = config.name_or_path
     if name is None or name == model_files.TINY_BASE:
         return name, None

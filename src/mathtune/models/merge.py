@@ -1,12 +1,13 @@
-"""An adapter and its base become one model, which must answer as the two did.
+"""Merges an adapter and its base into one model, which must answer as the two did.
 
 A QLoRA adapter has learned to work with what 4-bit rounding left of its base's weights. So the base
-is loaded in 4 bits as in training, its weights are widened again to the type that training computed
-in, and the adapter is added to those. Added to the original weights it meets a base it has never
-seen (peft#2321); every file would be in order, and the answers others.
+is loaded in 4 bits as in training, its weights are dequantised to the dtype that training computed
+in, and the adapter is added to those. Added to the original weights it would work on a base it has
+never seen (peft#2321): every file would be valid, and the answers different.
 
-The merged folder is written aside, loaded from disk and compared with the adapter on its base:
-logits along the adapter's own answers, and greedy answers. Only what passes gets its name.
+The merged model is written to a temporary folder, loaded from disk and compared with the adapter on
+its base: logits along the adapter's own answers, and greedy answers. It gets its name only if it
+passes.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ from mathtune.storage import saving, write_json
 log = logging.getLogger(__name__)
 
 NOTE = "merged_from.json"
-"""In a merged folder: what it was made of and how it was checked."""
+"""In a merged folder: what it was made from and how it was checked."""
 
 TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
 """RMS difference of logits over their standard deviation. Rounding alone gives 5e-7 in float32, and
-in bfloat16 0.005 to 0.01 at 2 layers, 0.028 at 24. Merging into the weights before 4-bit rounding
-gives 0.06 to 0.18 and 0.29 to 0.38."""
+in bfloat16 0.005 to 0.01 at 2 layers, 0.028 at 24. Merging into the original weights instead gives
+0.06 to 0.18 and 0.29 to 0.38."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,9 @@ class Check:
 
     Attributes:
         problems: Problems that both answered.
-        same_answers: Of these, with the same greedy answer, token by token.
-        ties: Of the others, those that part where rounding decides between two tokens.
-        tokens: Answer tokens at which logits were compared.
+        same_answers: Of these, those with the same greedy answer, token by token.
+        ties: Of the others, those that diverge where rounding decides between two tokens.
+        tokens: Number of answer tokens at which logits were compared.
         max_logit_difference: Largest absolute difference of a logit.
         relative_difference: RMS difference over the standard deviation of the adapter's logits.
         tolerance: Largest ``relative_difference`` that passes.
@@ -76,7 +77,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """A merged model that was checked and is in its place."""
+    """A merged model that passed its checks and is in its final place."""
 
     folder: str
     parameters: int
@@ -87,7 +88,7 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """Greedy answers by problem, and the logits ``[tokens, vocabulary]`` that they came from."""
+    """Greedy answers by problem, and the logits ``[tokens, vocabulary]`` behind them."""
 
     ids: dict[str, tuple[int, ...]]
     logits: dict[str, Tensor]
@@ -103,16 +104,16 @@ def merge_adapter(
     """Merge an adapter into its base, check the result and publish it as ``output``.
 
     Args:
-        config: Names the adapter's folder. ``load_in_4bit`` and its form count only for an adapter
-            that was trained elsewhere and does not say what its base was held in.
-        output: Where to; a folder that an earlier merge has made is replaced.
+        config: Names the adapter's folder. ``load_in_4bit`` and its settings matter only for an
+            adapter trained elsewhere, without a record of how its base was held.
+        output: Target folder; one made by an earlier merge is replaced.
         prompts: Problems that the adapter and the merged model both answer.
-        decoding: How; greedy.
-        dtype: Type of the merged weights; ``auto`` is that of the training.
+        decoding: Greedy decoding settings.
+        dtype: Dtype of the merged weights; ``auto``: that of the training.
 
     Raises:
-        ModelError: The folder is no adapter, the base is missing or another one now, or the merged
-            model answers otherwise than the adapter.
+        ModelError: The folder is not an adapter, the base is missing or has changed, or the merged
+            model answers differently from the adapter.
         DiskError: There is no room, or ``output`` holds something else.
     """
     quiet_libraries()
@@ -120,7 +121,7 @@ def merge_adapter(
     adapter = Path(config.name_or_path or "")
     if not recorded(adapter) and not (adapter / QUANTIZATION).is_file():
         form = "4 bits" if config.load_in_4bit else "full; --load-in-4bit is for a QLoRA adapter"
-        log.info(f"the adapter does not say what its base was held in, taken as {form}")
+        log.info(f"the adapter does not record how its base was held; assuming {form}")
     trained_in = str(recorded(adapter).get("dtype", "auto"))
     compute = pick_compute(trained_in)
     saved_in = compute.dtype if dtype == "auto" else getattr(torch, dtype)
@@ -133,36 +134,36 @@ def merge_adapter(
 
     adapted.eval()
     before = _answers(adapted, tokenizer, prompts, decoding)
-    aside = output.with_name(output.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    with saving(aside, needed=parameters * saved_in.itemsize):
-        aside.mkdir(parents=True)
+    temporary = output.with_name(output.name + ".partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    with saving(temporary, needed=parameters * saved_in.itemsize):
+        temporary.mkdir(parents=True)
         merged = _merged(adapted, adapter).to(saved_in)
-        merged.save_pretrained(aside)
-        tokenizer.save_pretrained(aside)
+        merged.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
     del adapted, merged
     try:
-        check = _check(aside, tokenizer, prompts, decoding, before, compute, saved_in)
+        check = _check(temporary, tokenizer, prompts, decoding, before, compute, saved_in)
     except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
-    size = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for path in temporary.rglob("*") if path.is_file())
     note = _origin(adapter) | {"dtype": _short(saved_in), "check": asdict(check)}
-    with saving(aside):
-        write_json(aside / NOTE, note)
+    with saving(temporary):
+        write_json(temporary / NOTE, note)
         shutil.rmtree(output, ignore_errors=True)
-        aside.rename(output)
+        temporary.rename(output)
     return Merged(str(output), parameters, size, _short(saved_in), check)
 
 
 def check_output(output: Path) -> None:
-    """Raise DiskError if something that no merge has made is in the way."""
+    """Raise DiskError if ``output`` exists and was not made by a merge."""
     if (
         output.exists()
         and not (output / NOTE).is_file()
         and (not output.is_dir() or any(output.iterdir()))
     ):
-        raise DiskError(f"{output} exists and is no merged model; choose another --output")
+        raise DiskError(f"{output} exists and is not a merged model; choose another --output")
 
 
 def _merged(adapted: Any, adapter: Path) -> Any:
@@ -171,7 +172,7 @@ def _merged(adapted: Any, adapter: Path) -> Any:
 
     try:
         if getattr(adapted.get_base_model(), "is_quantized", False):
-            # PEFT itself would round the sum to 4 bits again.
+            # PEFT itself would quantise the sum to 4 bits again.
             base = adapted.unload().dequantize()
             adapted = PeftModel.from_pretrained(base, str(adapter))
         return adapted.merge_and_unload(safe_merge=True)
@@ -183,7 +184,7 @@ def _merged(adapted: Any, adapter: Path) -> Any:
 
 @torch.no_grad()
 def _logits(model: Any, prompt: Prompt, answer: Sequence[int]) -> Tensor:
-    """Return the logits ``[len(answer), vocabulary]`` that each token of an answer came from."""
+    """Return the logits ``[len(answer), vocabulary]`` behind each token of an answer."""
     ids = torch.tensor([[*prompt.ids, *answer]], device=model.device)
     logits: Tensor = model(input_ids=ids, use_cache=False).logits
     return logits[0, len(prompt.ids) - 1 : -1].float().cpu()
@@ -225,7 +226,7 @@ def _check(
         squares += float(difference.double().pow(2).sum())
     every = torch.cat(list(before.logits.values()))
     relative = (squares / every.numel()) ** 0.5 / float(every.std())
-    # The coarser of the two types sets how far rounding alone can go.
+    # The coarser of the two dtypes sets how far rounding alone can go.
     tolerance = max(TOLERANCE[_short(saved_in)], TOLERANCE[_short(compute.dtype)])
     after = _greedy(model, tokenizer, prompts, decoding)
     ties = other = 0
@@ -233,18 +234,18 @@ def _check(
         if after[key] != ids:
             tie = _is_tie(before.logits[key], ids, after[key], largest)
             ties, other = ties + tie, other + (not tie)
-    if not relative <= tolerance or other:  # nor where it is not a number
+    if not relative <= tolerance or other:  # also fails where it is NaN
         raise ModelError(
-            f"the merged model is not the adapter's: logits differ by {relative:.2g} of their "
+            f"the merged model differs from the adapter: logits differ by {relative:.2g} of their "
             f"spread (at most {tolerance:g} is rounding) and {ties + other} of {len(prompts)} "
-            "answers are others; nothing was written"
+            "answers differ; nothing was written"
         )
     same = len(prompts) - ties
     return Check(len(prompts), same, ties, every.shape[0], largest, relative, tolerance)
 
 
 def _is_tie(logits: Tensor, one: Sequence[int], other: Sequence[int], largest: float) -> bool:
-    """Return whether two answers part where the adapter's logits are as close as rounding."""
+    """Return whether two answers diverge where the adapter's logits are within rounding."""
     at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
     if at is None:  # one ends where the other goes on
         return False
@@ -267,7 +268,7 @@ def _check_room(output: Path, needed: int, dtype: str) -> None:
 
 
 def _origin(adapter: Path) -> dict[str, Any]:
-    """Return what a merged model was made of."""
+    """Return what a merged model was made from."""
     config = model_files.read_json(adapter / "adapter_config.json")
     form = adapter / QUANTIZATION
     return {

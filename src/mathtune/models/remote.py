@@ -1,7 +1,7 @@
-"""Models that are only asked: behind a server, or in vLLM's own process.
+"""Models that are only queried: behind a server, or in vLLM's own process.
 
-Their engines have no calculator and do not say how likely a given text is, so neither the other
-calculator setting nor perplexity can be measured on them.
+Their engines have no calculator and do not score a given text, so neither the other calculator
+setting nor perplexity can be measured.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ServedModel:
     recipe: Recipe
 
     def engine(self) -> OpenAIEngine:
-        """Return an engine that asks the server.
+        """Return an engine that sends requests to the server.
 
         Raises:
             ConfigError: The address is not usable.

@@ -11,14 +11,14 @@ from transformers import PreTrainedTokenizerFast
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 
 # A word with the space before it, one digit, one symbol, or one run of white space. Symbols stay
-# apart so that `<<`, `=` and `>>` are always the same tokens, wherever they stand.
+# separate so that `<<`, `=` and `>>` are always the same tokens, wherever they are.
 _PIECES = r" ?[A-Za-z]+|\d|\s|[^\sA-Za-z\d]"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer on ``texts``.
 
-    Digits are single tokens, as numbers must be read place by place. All 256 bytes are in the
+    Digits are single tokens, because numbers are read digit by digit. All 256 bytes are in the
     alphabet, so there is no unknown token.
 
     Args:

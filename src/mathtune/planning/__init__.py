@@ -1,1 +1,1 @@
-"""What a training will take before anything is downloaded: memory, time, and what would help."""
+"""Estimate a training's memory and time before anything is downloaded, and what would help."""

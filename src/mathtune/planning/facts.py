@@ -17,7 +17,7 @@ USES = {
     "logits": "logits",
     "overhead": "besides tensors",
 }
-"""Keys of ``memory.bytes`` → what the table calls them."""
+"""Keys of ``memory.bytes`` → their names in the table."""
 
 
 def facts_of(plan: TrainingPlan) -> dict[str, Any]:

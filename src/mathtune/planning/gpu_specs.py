@@ -1,4 +1,4 @@
-"""Processors by name: memory and peak rates as their vendors publish them, to plan for."""
+"""Devices to plan for, by name: memory and peak rates as published by their vendors."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from mathtune.errors import ConfigError, did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What is planned for.
+    """A device to plan for.
 
     Attributes:
-        name: For people.
-        kind: ``cuda`` (also AMD's, which PyTorch calls so) or ``cpu``.
+        name: As shown to users.
+        kind: ``cuda`` (also AMD's, which PyTorch also calls cuda) or ``cpu``.
         memory: Bytes; None where unknown.
-        bf16: Dense products in bf16 with float32 sums, FLOP/s; None where they are only emulated
-            or the rate is unknown.
+        bf16: FLOP/s of dense bf16 matrix products with float32 accumulation; None where they are
+            only emulated or the rate is unknown.
         fp16: The same in float16.
-        fp32: Products in float32, without TF32, which PyTorch leaves off.
-        native_bf16: Whether training takes bf16.
+        fp32: The same in float32 without TF32, which PyTorch leaves off by default.
+        native_bf16: Whether training uses bf16.
         measured: Whether the rates were measured here, not published.
     """
 
@@ -35,12 +35,12 @@ class Device:
 
 
 BUSY = {"cuda": (0.25, 0.40, 0.55), "cpu": (0.50, 0.70, 0.85)}
-"""Share of the products' rate that fine-tuning reaches, at worst, as a rule and at best: on GPUs of
-the published rate, which short examples do not fill; on a CPU of a measured one."""
+"""Share of the matrix-product rate that fine-tuning reaches, at worst, usually and at best: of the
+published rate on GPUs, which short examples do not saturate; of the measured rate on a CPU."""
 
 START_SECONDS = {"cuda": (20e-6, 10e-6, 6e-6), "cpu": (0.0, 0.0, 0.0)}
-"""What PyTorch takes to start a kernel on a GPU, at worst, as a rule and at best. Small
-micro-batches take no less, however fast the card is."""
+"""Seconds PyTorch takes to launch a kernel on a GPU, at worst, usually and at best. Small
+micro-batches cannot go faster than this, however fast the card is."""
 
 _MIB, _TERA = 2**20, 1e12
 
@@ -57,7 +57,7 @@ def _plain(name: str) -> str:
 
 
 # Memory in MiB as the driver shows it, with ECC where it is on by default; TFLOP/s of bf16, float16
-# and float32. GeForce cards sum products of 16 bits in float32 at half the advertised rate.
+# and float32. GeForce cards accumulate 16-bit products in float32 at half the advertised rate.
 GPUS = dict(
     (
         _gpu("T4", 15_360, None, 65, 8.1),
@@ -86,7 +86,7 @@ _SHORT = {"v100": "V100 16GB", "a100": "A100 40GB", "h100": "H100 SXM", "a6000":
 
 
 def find_gpu(name: str) -> Device:
-    """Return a GPU by its name, however it is written: ``RTX 4090``, ``rtx4090``, ``4090``.
+    """Return a GPU by name, in any spelling: ``RTX 4090``, ``rtx4090``, ``4090``.
 
     Raises:
         ConfigError: It is not in the list.
@@ -108,13 +108,13 @@ def find_gpu(name: str) -> Device:
 
 
 def parse_bytes(text: str) -> int:
-    """Read ``24GB``, ``24 GiB``, ``512M``: powers of 1,024, as on the labels of memory.
+    """Read ``24GB``, ``24 GiB``, ``512M``: powers of 1,024, as on memory labels.
 
     Raises:
-        ConfigError: It is no size.
+        ConfigError: It is not a size.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
     size = float(found[1]) * 1024 ** " kmgt".index(found[2] or " ") if found else 0
     if not found or size < _MIB:
-        raise ConfigError(f"--memory={text} is no size; give for example 24GB or 512MB")
+        raise ConfigError(f"--memory={text} is not a memory size; use for example 24GB or 512MB")
     return round(size)

@@ -1,14 +1,14 @@
-"""Peak memory of a deep model from walks through shallow ones of the same layers.
+"""Peak memory of a deep model, extrapolated from traces of shallow ones with the same layers.
 
-The layers of a decoder are alike, so each more of them adds the same: to what is held at a moment,
-to operations, to parameters. A model of one and one of two layers are walked through, and what
-the second one adds is added for all others; of two and of three, where the first is unlike them.
+The layers of a decoder are alike, so each extra one adds the same memory, operations and
+parameters. Models with one and two layers are traced, and what the second layer adds is added for
+all others; models with two and three layers where the first layer differs.
 
-Moments are matched from either end of a phase: both models do the same operations from the
-beginning on (weights, embedding, the first layers) and up to the end (the last layers, the output
-layer), and only the repeated layers between have no match. What is held there lies between what is
-held in the first and in the last of them, so the highest of the matched moments is the peak. Where
-layers differ, or operations do not match, the model is walked through whole.
+Moments are matched from both ends of a phase: both models run the same operations at the start
+(weights, embedding, the first layers) and at the end (the last layers, the output layer), and only
+the repeated layers in between have no match. Memory there lies between that of the first and that
+of the last layer, so the highest of the matched moments is the peak. Where layers differ, or
+operations do not match, the whole model is traced.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from mathtune.records import Example
 from mathtune.training.batching.micro_batches import Limits
 
 FIRST_DIFFERS = 2
-"""Layers of the shorter model where the first layer is unlike the others: with an adapter and no
+"""Layers of the shorter model where the first layer differs from the others: with an adapter and no
 checkpointing its input takes no gradient, so its backward pass is shorter."""
 
 
 class MemoryPlanner:
-    """Plans one model trained in several ways, walking through each kind of step only once.
+    """Plans one model trained in several ways, tracing each kind of step only once.
 
     Args:
         hf_config: The model's Transformers configuration.
-        trace: Walk through every layer and every chunk of the loss.
+        trace: Trace every layer and every chunk of the loss.
         say: Called with a line of progress.
     """
 
@@ -60,7 +60,7 @@ class MemoryPlanner:
         limits: Limits,
         accumulates: bool,
     ) -> MemoryPlan:
-        """Return what ``plan_memory`` does, to which arguments and errors are as well."""
+        """Return the same as ``plan_memory``, with the same arguments and errors."""
 
         def steps(layers: int | None) -> Steps:
             key = layers, _of_passes(recipe), compute, _sizes(micro_batches), limits, accumulates
@@ -87,14 +87,14 @@ class MemoryPlanner:
             short, longer = steps(fewest), steps(fewest + 1)
             if found := extrapolated(recipe, short, longer, fewest, self._layers):
                 return found
-        self._say(f"walking through all {self._layers or ''} layers".replace("  ", " "))
+        self._say(f"tracing all {self._layers or ''} layers".replace("  ", " "))
         whole = steps(None)
         peaks = [max(phase, key=lambda moment: moment.alive.total()) for phase in whole.phases]
         return whole.plan(recipe, *(peak.alive for peak in peaks))
 
 
 def shortened(hf_config: Any, layers: int) -> Any:
-    """Return the configuration of the same model with so many layers."""
+    """Return the configuration of the same model with this many layers."""
     short = copy.deepcopy(hf_config)
     text = short.get_text_config()
     text.num_hidden_layers = layers
@@ -104,7 +104,7 @@ def shortened(hf_config: Any, layers: int) -> Any:
 
 
 def are_alike(hf_config: Any) -> bool:
-    """Return whether all layers but the first are of one kind, and enough to save time."""
+    """Return whether all layers but the first are alike, and there are enough to save time."""
     text = hf_config.get_text_config()
     layers = getattr(text, "num_hidden_layers", None)
     if not isinstance(layers, int) or layers <= 2 * FIRST_DIFFERS + 1:
@@ -114,19 +114,19 @@ def are_alike(hf_config: Any) -> bool:
     try:
         short, longer, whole = (_parameters(shortened(hf_config, each)) for each in (1, 2, layers))
     except (ValueError, TypeError, ImportError, LookupError):
-        return False  # walking through the whole model says what is wrong, or that nothing is
+        return False  # tracing the whole model will show whether anything is wrong
     return short + (layers - 1) * (longer - short) == whole
 
 
 def extrapolated(
     recipe: Recipe, short: Steps, longer: Steps, fewest: int, layers: int
 ) -> MemoryPlan | None:
-    """Return the plan for so many layers; None where moments do not match.
+    """Return the plan for this many layers; None where moments do not match.
 
     Args:
-        recipe: Whose plan it is.
-        short: Of the model with fewer layers.
-        longer: Of that with one more.
+        recipe: The recipe to plan.
+        short: Steps of the model with fewer layers.
+        longer: Steps of the model with one more layer.
         fewest: Layers of ``short``.
         layers: Layers of the whole model.
     """
@@ -163,7 +163,7 @@ def extrapolated(
 
 
 def _matched(short: Sequence[Moment], longer: Sequence[Moment]) -> list[tuple[Moment, Moment]]:
-    """Return the moments of two phases that match from the beginning, and those from the end.
+    """Return the moments of two phases that match from the start, and those from the end.
 
     The list is empty where the two sides leave moments of the shorter phase without a match.
     """
@@ -171,9 +171,9 @@ def _matched(short: Sequence[Moment], longer: Sequence[Moment]) -> list[tuple[Mo
     from_end = list(_alike(short[::-1], longer[::-1]))
     if len(from_start) + len(from_end) < len(short):
         return []
-    # Operations may go on to match where the models are in different layers, or one is past them,
-    # and hold other things. So of each side only what comes before the layers and one of them
-    # counts; the layers begin no earlier than where the other side's matches do.
+    # Operations may still match where the models are in different layers, or one is past them, and
+    # hold different tensors. So from each side only what comes before the layers and one layer
+    # counts; the layers begin no earlier than the other side's matches.
     layer = len(longer) - len(short)
     until = len(short) - len(from_end) + layer
     since = len(short) - len(from_start) + layer
@@ -192,7 +192,7 @@ def _parameters(hf_config: Any) -> int:
 
 
 def _of_passes(recipe: Recipe) -> str:
-    """Return what forward and backward depend on, besides micro-batches and types of numbers."""
+    """Return what forward and backward depend on, besides micro-batches and dtypes."""
     train = recipe.train
     return (
         recipe.model.model_dump_json()

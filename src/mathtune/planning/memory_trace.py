@@ -1,9 +1,9 @@
-"""Memory and arithmetic of training steps, found by running them on tensors without data.
+"""Memory and FLOPs of training steps, found by running them on tensors without data.
 
-PyTorch's fake tensors go through the very same code as real ones (model, adapter, autocast,
-checkpointing, our loss, the optimiser) and have shapes and lifetimes but no values. Adding up what
-is alive after each operation gives the peak of any architecture, without formulas that would go
-stale and without weights.
+PyTorch's fake tensors run through the same code as real ones (model, adapter, autocast,
+checkpointing, our loss, the optimiser), with shapes and lifetimes but no values. Adding up what is
+alive after each operation gives the peak of any architecture, without weights and without formulas
+that would go stale.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Use(Enum):
 
     WEIGHTS = "weights"
     COPIES = "weights_in_compute_type"
-    """Autocast holds each weight a second time, in the type of the products."""
+    """Autocast keeps a second copy of each weight, in the compute dtype."""
     GRADIENTS = "gradients"
     OPTIMIZER = "optimizer"
     ACTIVATIONS = "activations"
-    """With what an operation holds for a moment."""
+    """Includes an operation's own temporary buffers."""
     LOGITS = "logits"
 
 
@@ -53,13 +53,13 @@ _DEVICE = torch.ops.prim.device.default
 
 
 class MemoryTrace(TorchDispatchMode):
-    """Counts bytes alive by use, kernels and their arithmetic, while it is entered.
+    """While entered, counts bytes alive by use, kernels and their FLOPs.
 
-    ``moments`` are those since ``begin_phase``; the first stands for what was there before.
+    ``moments`` are those since ``begin_phase``; the first is what was there before.
 
     Args:
-        vocabulary: Tensors whose last dimension it is are logits.
-        hidden: Width of the output layer's input; its gradient is not to be taken for logits.
+        vocabulary: Vocabulary size; tensors with this last dimension count as logits.
+        hidden: Width of the output layer's input; its gradient must not be taken for logits.
     """
 
     def __init__(self, vocabulary: int, hidden: int) -> None:
@@ -74,7 +74,7 @@ class MemoryTrace(TorchDispatchMode):
 
     @contextmanager
     def counting_as(self, use: Use) -> Iterator[None]:
-        """Count what is made inside as ``use``; a phase begins with it."""
+        """Count what is allocated inside as ``use``; starts a phase."""
         before, self._use = self._use, use
         self.begin_phase()
         try:
@@ -83,7 +83,7 @@ class MemoryTrace(TorchDispatchMode):
             self._use = before
 
     def begin_phase(self) -> list[Moment]:
-        """Forget the moments so far; return the list that the next ones go to."""
+        """Forget the moments so far; return the list for the next ones."""
         self.moments = [Moment(None, self.alive.copy())]
         return self.moments
 
@@ -103,12 +103,12 @@ class MemoryTrace(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func is _DEVICE:  # only a question, but two of three calls
+        if func is _DEVICE:  # a mere query, but two of three calls
             return args[0].fake_device if isinstance(args[0], FakeTensor) else func(*args)
         result = func(*args, **kwargs)
         tensors = [each for each in tree_leaves(result) if isinstance(each, torch.Tensor)]
         made = [self._note(func, args, tensor) for tensor in tensors]
-        self.kernels += any(made) or func._schema.is_mutable  # a view starts none
+        self.kernels += any(made) or func._schema.is_mutable  # a view launches none
         alive = self.alive.copy()
         alive[Use.ACTIVATIONS] += _inside(func, args)
         self.moments.append(Moment(func, alive))
@@ -153,7 +153,7 @@ _GEMM_4BIT = "bitsandbytes::gemm_4bit"
 
 
 def _inside(func: Any, args: tuple[Any, ...]) -> int:
-    """Return the bytes that an operation takes and gives back where no one sees it."""
+    """Return the bytes that an operation allocates and frees internally."""
     if func.name() == _GEMM_4BIT:  # the weight, back in 16 or 32 bits
         return math.prod(args[2]) * int(args[0].element_size())
     return 0

@@ -1,4 +1,4 @@
-"""Models with shapes, types and lifetimes, but no weights: for finding out what training takes."""
+"""Models with shapes, dtypes and lifetimes but no weights, to find out what training takes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from mathtune.models.compute import Compute
 
 
 def build(recipe: Recipe, hf_config: Any, compute: Compute) -> Any:
-    """Return the model on the meta device: shapes and types, no storage."""
+    """Return the model on the meta device: shapes and dtypes, no storage."""
     kernel = recipe.model.attn_implementation
     if kernel and (kernel.startswith(("flash_attention", "flex_attention")) or "/" in kernel):
-        kernel = "sdpa"  # takes as much, and is there without the package or the GPU
+        kernel = "sdpa"  # takes as much memory, and needs neither the package nor a GPU
     options = {"dtype": compute.dtype, "attn_implementation": kernel}
     with torch.device("meta"):
         try:
@@ -29,7 +29,7 @@ def build(recipe: Recipe, hf_config: Any, compute: Compute) -> Any:
         except (ValueError, TypeError, ImportError) as error:
             first = str(error).strip().partition("\n")[0].rstrip(".")
             raise ModelError(
-                f"model.name_or_path={recipe.model.name_or_path} cannot be planned: {first}; give "
+                f"model.name_or_path={recipe.model.name_or_path} cannot be planned: {first}; name "
                 "a causal language model that Transformers has code for"
             ) from error
         if recipe.model.load_in_4bit:
@@ -43,12 +43,12 @@ def build(recipe: Recipe, hf_config: Any, compute: Compute) -> Any:
 
 
 def _quantise(model: Any, config: ModelConfig, compute: Compute) -> None:
-    """Put bitsandbytes' 4-bit layers in, as ``from_pretrained`` does: all but the output layer."""
+    """Swap in bitsandbytes' 4-bit layers for all but the output layer, as ``from_pretrained``."""
     head = model.get_output_embeddings()
     for name, module in list(model.named_modules()):
         if type(module) is torch.nn.Linear and module is not head:
             model.set_submodule(name, _Linear4bit(module, config, compute.dtype))
-    model.is_loaded_in_4bit = True  # what PEFT asks
+    model.is_loaded_in_4bit = True  # PEFT checks this
 
 
 class _Linear4bit(bnb.nn.Linear4bit):
@@ -66,7 +66,7 @@ class _Linear4bit(bnb.nn.Linear4bit):
         self.weight.compress_statistics = self._doubled = config.bnb_4bit_use_double_quant
 
     def scales(self) -> QuantState:
-        """Return one for 64 weights in float32, or in 8 bits with scales of their own."""
+        """Return one constant for 64 weights: float32, or 8 bits with its own scales."""
         blocks = math.ceil(self.in_features * self.out_features / 64)
         state = partial(
             QuantState,
@@ -89,7 +89,7 @@ class _Linear4bit(bnb.nn.Linear4bit):
 
 
 def give_storage(model: torch.nn.Module) -> None:
-    """Replace each tensor on the meta device by one that has storage; tied ones stay tied."""
+    """Replace each tensor on the meta device by one with storage; tied ones stay tied."""
     made: dict[int, Any] = {}
     for module in list(model.modules()):
         for held in (module._parameters, module._buffers):

@@ -36,15 +36,15 @@ from mathtune.training.loss.supervised import summed_loss
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Bytes at the moment when most are held, on one device.
+    """Bytes at the moment of the peak, on one device.
 
     Attributes:
-        by_use: Bytes a use; they add up to ``peak``.
+        by_use: Bytes per use; they add up to ``peak``.
         moment: ``backward`` (forward and backward of a micro-batch) or ``optimiser step``.
         pageable: Bytes of ``by_use`` that a paged optimiser can move to the host's memory.
-        flops_per_token: Floating-point operations of forward and backward, a token of a
+        flops_per_token: Floating-point operations of forward and backward per token of a
             micro-batch.
-        kernels: Kernels that a micro-batch starts.
+        kernels: Kernels that a micro-batch launches.
         parameters: What is held and trained.
     """
 
@@ -61,7 +61,7 @@ class MemoryPlan:
         return self.by_use.total()
 
     def sharded(self, devices: int) -> int:
-        """Return the peak on each of several devices that share out weights and their states."""
+        """Return the peak per device when weights and their states are sharded over several."""
         shared = sum(self.by_use[use] for use in (Use.WEIGHTS, Use.GRADIENTS, Use.OPTIMIZER))
         return self.peak - shared + shared // devices
 
@@ -77,15 +77,15 @@ def plan_memory(
 ) -> MemoryPlan:
     """Return the peak over forward and backward of each micro-batch and an optimiser step.
 
-    Every layer is walked through; ``layer_extrapolation.py`` says the same from a few.
+    Every layer is traced; ``layer_extrapolation.py`` gets the same from a few.
 
     Args:
         recipe: Method, optimiser, checkpointing.
         hf_config: The model's Transformers configuration.
-        compute: Types of numbers, and whether kernels work on lists of tensors as on a GPU.
+        compute: Dtypes, and whether kernels work on lists of tensors as on a GPU.
         micro_batches: The largest ones; only lengths and what is supervised matter.
-        limits: Those they were cut by.
-        accumulates: Whether steps have several, so that the others' gradients are there already.
+        limits: The limits they were split by.
+        accumulates: Whether steps have several, so that the others' gradients are already there.
 
     Raises:
         ModelError: The model cannot be built, or the adapter does not fit it.
@@ -98,13 +98,13 @@ def plan_memory(
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What a walk through forward, backward and an optimiser step came to.
+    """The result of tracing forward, backward and an optimiser step.
 
     Attributes:
-        phases: Moments of forward and backward of each micro-batch, and last of the step.
+        phases: Moments of forward and backward of each micro-batch, then of the optimiser step.
         states: Bytes that the optimiser keeps.
         flops: Floating-point operations of all micro-batches.
-        kernels: Kernels that they start.
+        kernels: Kernels that they launch.
         tokens: Tokens in them, padding included.
         micro_batches: How many there are.
         parameters: What is held and trained.
@@ -122,7 +122,7 @@ class Steps:
         """Return the plan, given the peak of each phase."""
         *passes, step = peaks
         highest = max(passes, key=Counter.total).copy()
-        highest[Use.OPTIMIZER] = self.states  # they are there from the first step on
+        highest[Use.OPTIMIZER] = self.states  # they exist from the first step on
         named = (highest, "backward"), (step, "optimiser step")
         by_use, moment = max(named, key=lambda each: each[0].total())
         return MemoryPlan(
@@ -138,16 +138,16 @@ class Steps:
 class Walk:
     """A model without data that has gone through forward and backward of its micro-batches.
 
-    Optimiser steps can follow, each as the first.
+    Optimiser steps can follow, each as if it were the first.
 
     Args:
-        recipe: As for ``plan_memory``; so are the other arguments and what is raised.
+        recipe: As in ``plan_memory``, like the other arguments and the errors.
         hf_config: The model's configuration.
-        compute: Types of numbers.
+        compute: Dtypes.
         micro_batches: The largest ones.
-        limits: Those they were cut by.
+        limits: The limits they were split by.
         accumulates: Whether steps have several.
-        one_chunk: Whether of the equal chunks of rows in the loss one stands for all.
+        one_chunk: Whether to trace one of the loss's equal chunks of rows on behalf of all.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class Walk:
             self._flops, self._kernels = trace.flops - before[0], trace.kernels - before[1]
 
     def optimizer_step(self, recipe: Recipe) -> Steps:
-        """Return what the walk and a step of the recipe's optimiser came to."""
+        """Return the result of the walk plus a step of the recipe's optimiser."""
         with self._inside(), self._trace.counting_as(Use.OPTIMIZER):
             optimizer = _make_optimizer(recipe, self._model, self._trained, self._compute)
             _take_step(optimizer)
@@ -202,7 +202,7 @@ class Walk:
             yield
 
     def _prepare(self, recipe: Recipe) -> None:
-        """Make the model ready for training, gradients of earlier micro-batches included."""
+        """Prepare the model for training, gradients of earlier micro-batches included."""
         model, trace = self._model, self._trace
         self._parameters = count_parameters(model)
         self._trained = [each for each in model.parameters() if each.requires_grad]
@@ -243,7 +243,7 @@ Chunks = Callable[[torch.Tensor], Iterable[slice]]
 
 @contextmanager
 def _loss_in(chunks: Chunks) -> Iterator[None]:
-    """Let the loss take its rows in other chunks."""
+    """Let the loss split its rows differently."""
     before = cross_entropy.row_chunks
     cross_entropy.row_chunks = chunks  # type: ignore[assignment]
     try:
@@ -253,7 +253,7 @@ def _loss_in(chunks: Chunks) -> Iterator[None]:
 
 
 def _one_of_chunks(trace: MemoryTrace, chunks: Chunks, logits_NV: torch.Tensor) -> Iterator[slice]:
-    """Yield the first chunk of rows, and count the kernels of the others, which are like it."""
+    """Yield the first chunk of rows, and count the kernels of the others, which are alike."""
     first, *others = chunks(logits_NV)
     before = trace.kernels
     yield first
@@ -289,7 +289,7 @@ def _take_step(optimizer: torch.optim.Optimizer) -> None:
         optimizer.step()
         return
     # bitsandbytes: its kernels work in place, so the states are all there is.
-    optimizer.is_paged = False  # pages are set apart with CUDA
+    optimizer.is_paged = False  # pages are allocated with CUDA
     for number, group in enumerate(optimizer.param_groups):
         for index, parameter in enumerate(group["params"]):
             optimizer.init_state(group, parameter, number, index)

@@ -1,8 +1,8 @@
-"""What a training will take before anything is downloaded: memory, time, and what would help.
+"""Estimate a training's memory and time before anything is downloaded, and what would help.
 
-Nothing is looked up in tables but the processor: the model is built without data from its
-configuration and taken through a step (``peak_memory.py``), a few layers deep
-(``layer_extrapolation.py``), for the recipe and for each change that is proposed.
+Only the device is looked up in a table: the model is built without data from its configuration and
+taken through a step (``peak_memory.py``), a few layers deep (``layer_extrapolation.py``), for the
+recipe and for each proposed change.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ from mathtune.training.batching.micro_batches import Limits, cut
 from mathtune.training.memory.glibc_malloc import free_memory
 
 CUDA_CONTEXT = 750 * 2**20
-"""What CUDA and its libraries take before the first tensor."""
+"""Bytes that CUDA and its libraries take before the first tensor."""
 
 FRAGMENTED = 0.05
-"""Share of all but the weights that lies between blocks, in PyTorch's memory pool."""
+"""Share of everything but the weights lost to fragmentation of PyTorch's memory pool."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """Everything that is known before a training.
+    """Everything known before a training.
 
     Attributes:
         recipe: The recipe.
-        device: What is planned for.
-        budget: Bytes there are; None where unknown.
-        estimate: As the recipe stands.
-        rate: FLOP/s of matrix products in the type that is trained in; None where unknown.
-        remedies: Changes that lower the peak, where the budget is passed.
-        assumptions: What was taken for granted, a sentence each.
+        device: The device planned for.
+        budget: Bytes available; None where unknown.
+        estimate: For the recipe as it is.
+        rate: FLOP/s of matrix products in the training dtype; None where unknown.
+        remedies: Changes that lower the peak, where it exceeds the budget.
+        assumptions: What was assumed, one sentence each.
     """
 
     recipe: Recipe
@@ -78,7 +78,7 @@ class TrainingPlan:
 
     @property
     def seconds(self) -> tuple[float, float, float] | None:
-        """Seconds of the training steps, at best, as a rule and at worst."""
+        """Seconds of the training steps, at best, usually and at worst."""
         if self.rate is None:
             return None
         kind, found = self.device.kind, self.estimate
@@ -120,10 +120,10 @@ def this_cpu() -> Device:
 
 
 def find_device(name: str | None, memory: int | None) -> Device:
-    """Return the device of a name; without one this machine, or a GPU of so much memory.
+    """Return the named device; without a name, this machine, or a GPU with this much memory.
 
     Raises:
-        ConfigError: There is no such device in the list.
+        ConfigError: The device is not in the list.
     """
     if name is not None:
         return this_cpu() if name.lower() == "cpu" else find_gpu(name)
@@ -149,13 +149,13 @@ def make_plan(
     Args:
         recipe: The recipe.
         problems: Its training problems that are on this machine.
-        elsewhere: Names of its sources that are not.
+        elsewhere: Names of its sources that are elsewhere.
         device: What to plan for.
-        budget: Bytes there are; None where unknown.
-        devices: How many such devices train together.
+        budget: Bytes available; None where unknown.
+        devices: How many such devices to train on.
         changed: Returns the recipe with further overrides.
         say: Called with a line of progress.
-        trace: Walk through every layer of the model instead of a few.
+        trace: Trace every layer of the model instead of a few.
 
     Raises:
         ModelError: The model's configuration cannot be read or built.
@@ -164,11 +164,15 @@ def make_plan(
     transformers.logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
     hf_config = read_hf_config(recipe.model)
-    say(f"measuring {len(problems):,} training problems" if problems else "laying out the steps")
+    say(
+        f"measuring {len(problems):,} training problems"
+        if problems
+        else "splitting the steps into micro-batches"
+    )
     lengths = lengths_of(recipe, problems, elsewhere, tokenizer_at_hand(recipe.model))
     memory = MemoryPlanner(hf_config, trace=trace, say=say)
     planner = _Planner(memory, hf_config, lengths, device, devices)
-    say("walking a model without data through a training step")
+    say("tracing a training step of a model without data")
     estimate = planner.estimate(recipe)
     remedies: tuple[Remedy, ...] = ()
     if budget is not None and estimate.peak > budget:
@@ -181,7 +185,7 @@ def make_plan(
     assumptions = list(lengths.assumptions)
     if not lengths.longest_known:
         assumptions.append(
-            "memory is that of a micro-batch of problems of train.max_length="
+            "memory assumes a micro-batch of problems of train.max_length="
             f"{recipe.train.max_length} tokens each"
         )
     rate = _rate(device, estimate.compute)
@@ -212,7 +216,7 @@ def read_hf_config(model: ModelConfig) -> Any:
 
 
 def tokenizer_at_hand(model: ModelConfig) -> Any | None:
-    """Return the tokenizer where it is in a folder or in the hub's cache; None elsewhere."""
+    """Return the tokenizer from a folder or the hub's cache; None if it is in neither."""
     name = model.name_or_path
     try:
         if name is None or not (
@@ -221,13 +225,13 @@ def tokenizer_at_hand(model: ModelConfig) -> Any | None:
         ):
             return None
         return load_tokenizer(name, model.revision, trust=model.trust_remote_code)
-    except MathtuneError:  # only a configuration is needed, and what is assumed is said
+    except MathtuneError:  # only a configuration is needed, and what is assumed is reported
         return None
 
 
 @dataclass
 class _Planner:
-    """Estimates recipes that differ in how one model is trained on one set."""
+    """Estimates recipes that train one model on one set in different ways."""
 
     memory: MemoryPlanner
     hf_config: Any
@@ -251,7 +255,7 @@ class _Planner:
         return Estimate(memory, _overhead(memory, compute), compute, work, self.devices)
 
     def _compute(self, recipe: Recipe) -> Compute:
-        """Return how the device computes; a CPU is measured once, as noise may turn the choice."""
+        """Return how the device computes; a CPU is measured once, as noise can flip the choice."""
         dtype, trains_all = recipe.model.dtype, recipe.adapter is None
         key = dtype, trains_all and self.device.kind != "cpu"
         if key not in self._computes:
@@ -289,7 +293,7 @@ class _Planner:
 
 
 def _overhead(memory: MemoryPlan, compute: Compute) -> int:
-    if compute.device == "cpu":  # Python with the libraries, as in this very process
+    if compute.device == "cpu":  # Python with its libraries, as in this process
         return int(psutil.Process().memory_info().rss)
     return CUDA_CONTEXT + round(FRAGMENTED * (memory.peak - memory.by_use[Use.WEIGHTS]))
 

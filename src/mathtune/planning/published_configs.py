@@ -1,6 +1,6 @@
-"""Configurations of gated models as published, so that the seed recipes are planned offline.
+"""Published configurations of gated models, so that the seed recipes can be planned offline.
 
-Only what decides sizes and shapes; everything else is Transformers' default for the model type.
+Only what decides sizes and shapes; the rest is Transformers' default for the model type.
 """
 
 from __future__ import annotations

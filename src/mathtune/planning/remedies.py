@@ -1,4 +1,4 @@
-"""What to change where a training does not fit: each change reckoned through, none guessed."""
+"""What to change where a training does not fit: each change is estimated, none guessed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SMALL_LOGITS = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One way to train, reckoned through.
+    """The estimate of one way to train.
 
     Attributes:
         memory: Tensors at their peak, on one device.
         overhead: Bytes besides tensors.
-        compute: Types of numbers, with the reason.
+        compute: Dtypes, with the reason.
         work: Steps and tokens.
         devices: How many share the work; each holds everything.
     """
@@ -47,7 +47,7 @@ class Estimate:
 
     @property
     def sharded_peak(self) -> int:
-        """Bytes on one device where weights, gradients and optimiser states are shared out."""
+        """Bytes on one device where weights, gradients and optimiser states are sharded."""
         return self.memory.sharded(self.devices) + self.overhead
 
     @property
@@ -57,13 +57,13 @@ class Estimate:
 
     @property
     def kernels(self) -> int:
-        """Kernels that are started on one device."""
+        """Kernels launched on one device."""
         return self.memory.kernels * self.work.micro_batches
 
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """A change, as it would be typed behind the recipe, and the peak that it was found to have."""
+    """A change, as typed after the recipe, and the peak estimated for it."""
 
     change: str
     peak: int
@@ -79,15 +79,15 @@ def find_remedies(
 ) -> Iterator[Remedy]:
     """Yield the changes that lower the peak by 1 % or more, each by itself.
 
-    Where none of those that train the same weights is enough, they are tried together, and then
-    with LoRA and 4 bits.
+    Where no change that trains the same weights is enough, they are tried together, then with LoRA
+    and 4 bits.
 
     Args:
-        recipe: What does not fit.
-        before: As it stands.
-        budget: Bytes there are.
-        device: What is planned for.
-        peak_with: Returns the peak of the recipe with a change.
+        recipe: The recipe that does not fit.
+        before: Its estimate without changes.
+        budget: Bytes available.
+        device: The device planned for.
+        peak_with: Returns the recipe's peak with a change.
     """
     helpful: dict[str, str] = {}
     enough = False
@@ -120,7 +120,7 @@ def find_remedies(
 
 
 def _same_weights(recipe: Recipe, device: Device) -> Iterator[str]:
-    """Yield changes after which the same weights are trained."""
+    """Yield changes that train the same weights."""
     train = recipe.train
     if not train.gradient_checkpointing:
         yield "train.gradient_checkpointing=true"

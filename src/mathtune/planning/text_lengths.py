@@ -1,6 +1,6 @@
-"""How many training examples there are and how long: counted where data and tokenizer are at hand.
+"""How many training examples there are and how long: counted where data and tokenizer are here.
 
-Where they are not, what is assumed instead is said in a sentence.
+Where they are not, each assumption made instead is reported in a sentence.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from mathtune.prompts.render import Renderer
 from mathtune.records import Example, Problem
 
 CHARACTERS_A_TOKEN = 3.0
-"""Of word problems and their solutions; numbers are cut into digits, so fewer than of prose."""
+"""For word problems and solutions; numbers are split into digits, so fewer than in prose."""
 
 AROUND = 30
-"""Characters that a prompt has around its question, without instructions."""
+"""Characters of a prompt besides its question, without instructions."""
 
 GSM8K_CHARACTERS = (124, 293, 344, 391, 436, 484, 537, 601, 680, 807, 1689)
 """Deciles of question and solution of GSM8K's training problems, shortest and longest included."""
 
 QUESTION_SHARE = 0.45
-"""Of these characters, on average."""
+"""The question's average share of these characters."""
 
 PUBLISHED_SIZES = {"gsm8k": 7473, "gsm8k-socratic": 7473, "orca-math": 200_035}
-"""Training problems of the known sets."""
+"""Number of training problems in the known sets."""
 
 TOKENISED = 20_000
-"""Problems that are tokenised at most; the others are taken to be like them."""
+"""At most this many problems are tokenised; the others are assumed to be like them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ class Lengths:
     """The training examples by length.
 
     Attributes:
-        examples: All of them or a sample; of assumed ones only lengths and flags mean something.
+        examples: All of them or a sample; assumed ones have only lengths and flags.
         count: How many there are.
         longest_known: Whether no example is longer than those in ``examples``.
-        assumptions: What was taken for granted, a sentence each.
+        assumptions: What was assumed, one sentence each.
     """
 
     examples: tuple[Example, ...]
@@ -54,12 +54,12 @@ class Lengths:
 def lengths_of(
     recipe: Recipe, problems: Sequence[Problem], elsewhere: Sequence[str], tokenizer: Any | None
 ) -> Lengths:
-    """Count what is here and assume the rest.
+    """Count the examples that are here and assume the rest.
 
     Args:
         recipe: Prompt style, what is supervised, ``max_length``.
         problems: Training problems on this machine.
-        elsewhere: Names of the sources that are not.
+        elsewhere: Names of the sources that are elsewhere.
         tokenizer: The model's, or None.
 
     Raises:
@@ -81,7 +81,8 @@ def lengths_of(
         ]
         if problems:
             assumptions.append(
-                f"the model's tokenizer is not at hand: {CHARACTERS_A_TOKEN:g} characters a token"
+                "the model's tokenizer is not on this machine: "
+                f"{CHARACTERS_A_TOKEN:g} characters per token"
             )
     count = len(problems)
     for name in elsewhere:

@@ -1,4 +1,4 @@
-"""How much there is to compute: the optimiser steps of a recipe and their micro-batches."""
+"""How much there is to compute: a recipe's optimiser steps and their micro-batches."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from mathtune.records import Example
 from mathtune.training.batching.micro_batches import Limits, cut, supervised_count
 
 SAMPLED_STEPS = 1000
-"""Steps that are laid out at most; the tokens of longer trainings are extrapolated from them."""
+"""At most this many steps are simulated; longer trainings are extrapolated from them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A training, by size.
+    """The size of a training.
 
     Attributes:
         steps: Optimiser steps.
         examples: Examples seen over all of them, on all devices.
         tokens: Tokens that go through the model on one device, padding included.
-        micro_batches: Forward passes on one device.
-        largest: The micro-batch of most tokens and, if it is another, that of most targets; one of
-            them takes most memory.
+        micro_batches: Micro-batches on one device.
+        largest: The micro-batch with the most tokens and, if different, the one with the most
+            supervised tokens; one of them takes the most memory.
         accumulates: Whether a step has several micro-batches.
     """
 
@@ -47,14 +47,14 @@ def lay_out(
     devices: int = 1,
     count: int | None = None,
 ) -> Workload:
-    """Cut the steps of a training as the trainer does, in a random order of its own.
+    """Split a training's steps into micro-batches as the training loop does, in a random order.
 
     Args:
         examples: Training examples that fit ``train.max_length``, or a sample of them.
         train: Batch, accumulation, epochs.
-        limits: Bounds of a micro-batch.
-        seed: Of the order.
-        devices: Each takes a batch of its own.
+        limits: Limits of a micro-batch.
+        seed: Seed of the order.
+        devices: How many; each takes its own batch.
         count: How many examples there are where ``examples`` is a sample.
     """
     each = train.per_device_train_batch_size * train.gradient_accumulation_steps

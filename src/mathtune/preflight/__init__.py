@@ -1,7 +1,7 @@
 """Everything that can be checked before work begins, so that a run does not fail an hour in.
 
-All faults found are reported together: those of the recipe itself, and those that show where it
-meets models, files and disk. Torch is not loaded for it.
+All faults found are reported together: those of the recipe itself, and those in how it fits models,
+files and disk. Torch is not loaded for it.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from mathtune.preflight.training import sharding_faults, tracker_faults, trainin
 from mathtune.run_paths import slug
 
 MINIMUM_FREE_BYTES = 200 * 2**20
-"""A run folder of the smallest model with its checkpoints."""
+"""Size of a run folder of the smallest model with its checkpoints."""
 
 
 class Purpose(enum.Enum):
-    """What a recipe is loaded for; what is not needed for it is not checked."""
+    """What a recipe is loaded for; anything not needed for that is not checked."""
 
     TRAIN = "train"
     MEASURE = "measure"
     CHAT = "chat"
     VALIDATE = "validate"
-    """Only looked at: no network is asked, and local data are read to the end."""
+    """Only validated: the network is not used, and local data are read to the end."""
     PLAN = "plan"
-    """Only reckoned with: no network is asked, and the model's weights need not be there."""
+    """Only estimated: the network is not used, and the model's weights may be missing."""
 
     @property
     def trains(self) -> bool:
-        """Whether the part of the recipe about training matters."""
+        """Whether the recipe's training settings matter."""
         return self in (Purpose.TRAIN, Purpose.VALIDATE, Purpose.PLAN)
 
     @property
     def writes(self) -> bool:
-        """Whether a run folder is made."""
+        """Whether a run folder is created."""
         return self in (Purpose.TRAIN, Purpose.MEASURE)
 
 
@@ -56,14 +56,14 @@ def load(
     *,
     loaded: bool = False,
 ) -> Recipe:
-    """Load a recipe with overrides, and check all that can be checked without working on it.
+    """Load a recipe with overrides, and check all that can be checked before work begins.
 
     Args:
         name_or_path: Name or file of a recipe, or a loaded one.
         overrides: ``key=value`` texts.
         run_dir: Where the run folder will be; default: under ``runs``.
         purpose: What the recipe is loaded for.
-        loaded: Whether its model is in memory already, so that no files of it are looked for.
+        loaded: Whether its model is already in memory, so that its files are not checked.
 
     Raises:
         ConfigError: With every fault found.
@@ -71,7 +71,7 @@ def load(
     draft = config.load_draft(name_or_path, overrides)
     faults = [*draft.faults, *_faults(draft.recipe, run_dir, purpose, loaded)]
     if faults or purpose is Purpose.VALIDATE:
-        # Else the data are read in a moment anyway, and all their faults told then.
+        # Otherwise the data are read soon anyway, and all their faults are reported then.
         faults += problems.local_faults(
             draft.recipe.data, seed=draft.recipe.seed, trains=purpose.trains
         )
@@ -83,7 +83,7 @@ def load(
 def planner(
     name_or_path: str | Recipe, overrides: Sequence[str]
 ) -> Callable[[Sequence[str]], Recipe]:
-    """Return what loads a recipe to plan with, with further overrides in place of those given."""
+    """Return a function that loads a recipe to plan, with further overrides applied."""
 
     def changed(further: Sequence[str]) -> Recipe:
         replaced = {word.partition("=")[0] for word in further}
@@ -137,7 +137,7 @@ def _model_faults(recipe: Recipe, purpose: Purpose) -> Iterator[str]:
         yield from before_loading.faults(recipe, found or {})
     if purpose.trains and name and model_files.is_adapter(name, cached_only=cached_only):
         yield (
-            f"model={model.name_or_path} is an adapter, and training starts from a whole model; "
+            f"model={model.name_or_path} is an adapter, and training starts from a full model; "
             f"run mathtune merge {model.name_or_path} and name the folder that it writes"
         )
     context = model_files.context_length(found or {})
@@ -153,7 +153,7 @@ def _loaded_faults(recipe: Recipe) -> Iterator[str]:
     if recipe.eval.engine != "hf":
         yield (
             f"eval.engine={recipe.eval.engine} with a loaded model: only eval.engine=hf measures "
-            "what is in this process; set it, or give the model's name"
+            "a model in this process; set it, or give the model's name"
         )
 
 
@@ -169,7 +169,7 @@ def _attention_faults(recipe: Recipe) -> Iterator[str]:
 
 
 def _server_faults(recipe: Recipe) -> Iterator[str]:
-    """Check what can be known of a server without asking it."""
+    """Check the server settings without contacting the server."""
     from mathtune.generation.openai.engine import api_key
     from mathtune.models.remote import ServedModel
 
@@ -190,7 +190,7 @@ def _vllm_faults(recipe: Recipe) -> Iterator[str]:
     name = recipe.model.name_or_path
     try:
         adapter = name is not None and model_files.is_adapter(name, recipe.model.revision)
-    except MathtuneError:  # told already
+    except MathtuneError:  # reported already
         adapter = False
     if adapter:
         yield (
@@ -205,7 +205,7 @@ def _vllm_faults(recipe: Recipe) -> Iterator[str]:
 
 
 def _shot_faults(recipe: Recipe) -> Iterator[str]:
-    """Look for the solved examples that the recipe names; drawn ones come with the data."""
+    """Check that the solved examples that the recipe names exist; drawn ones are in the data."""
     k, source = recipe.prompt.shots, recipe.prompt.shot_source
     if k == 0 or source == prompts.TRAIN:
         return
@@ -220,13 +220,13 @@ def _shot_faults(recipe: Recipe) -> Iterator[str]:
 
 
 def _label_faults(recipe: Recipe) -> Iterator[str]:
-    """Two labels that differ only in what a file name cannot hold would share a file."""
+    """Check for labels that would share a file name."""
     slugs: dict[str, str] = {}
     for test in recipe.data.test:
         first = slugs.setdefault(slug(test.label), test.label)
         if first != test.label:
             yield (
-                f"data.test labels {first!r} and {test.label!r} would name the same file; change a "
+                f"data.test labels {first!r} and {test.label!r} would share a file name; change a "
                 "letter or digit in one"
             )
 
@@ -250,13 +250,13 @@ def _disk_faults(recipe: Recipe, run_dir: Path, purpose: Purpose) -> Iterator[st
 
 
 def _needed_bytes(recipe: Recipe, purpose: Purpose) -> int:
-    """Return a lower bound: the model, and where all weights are trained one checkpoint of them."""
+    """Return a lower bound: the model, and one checkpoint if all weights are trained."""
     name = recipe.model.name_or_path
     if purpose is not Purpose.TRAIN or recipe.adapter is not None or name is None:
         return MINIMUM_FREE_BYTES
     try:
         parameters = model_files.parameter_count(name) or 0
-    except MathtuneError:  # told already, or by loading it
+    except MathtuneError:  # reported already, or when it is loaded
         return MINIMUM_FREE_BYTES
     moments = 8 if recipe.train.optim.startswith("adamw_torch") else 0
     return max(MINIMUM_FREE_BYTES, parameters * (4 + 4 + moments))

@@ -1,4 +1,4 @@
-"""What would stop a training: unknown names, missing packages, settings that do not go together."""
+"""What would stop a training: unknown names, missing packages, incompatible settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mathtune.errors import did_you_mean
 
 
 def training_faults(recipe: Recipe) -> Iterator[str]:
-    """Names that belong to Transformers are checked against its own lists."""
+    """Check names that belong to Transformers against its own lists."""
     from mathtune.config import hf_names as names
 
     train, answer = recipe.train, recipe.eval.max_new_tokens
@@ -55,38 +55,38 @@ def training_faults(recipe: Recipe) -> Iterator[str]:
     ratio = recipe.adapter.loraplus_lr_ratio if recipe.adapter else None
     if ratio is not None and train.optim.startswith(names.OWN_GROUPS):
         yield (
-            f"train.optim={train.optim} groups parameters by itself, and so does "
+            f"train.optim={train.optim} builds its own parameter groups, and so does "
             f"adapter.loraplus_lr_ratio={ratio:g}; leave one of the two out"
         )
     if answer >= train.max_length:
         yield (
             f"eval.max_new_tokens={answer} is not below train.max_length={train.max_length}, so "
-            "longer texts would be asked for than were trained on; raise train.max_length or lower "
+            "answers could be longer than anything trained on; raise train.max_length or lower "
             "eval.max_new_tokens"
         )
 
 
 def tracker_faults(recipe: Recipe) -> Iterator[str]:
-    """Look for the packages of the trackers that are asked for."""
+    """Check that the packages of the requested trackers are installed."""
     from mathtune.tracking.setup import missing_packages
 
     yield from missing_packages(recipe.tracking.report_to)
 
 
 def sharding_faults(recipe: Recipe) -> Iterator[str]:
-    """Tell what does not work where no rank holds all weights; the launcher asks for it."""
+    """Check for what does not work when weights are sharded, as the launcher requests."""
     how = ranks.sharding()
     if how is None:
         return
     samples, optimizer = recipe.train.exact_match_samples, recipe.train.optim
     if samples:
         yield (
-            f"train.exact_match_samples={samples} under {how}: to solve problems each rank needs "
+            f"train.exact_match_samples={samples} under {how}: to solve problems, each rank needs "
             "the whole model; set train.exact_match_samples=0 or launch without it"
         )
     if recipe.model.load_in_4bit:
         yield (
-            f"model.load_in_4bit=true under {how}: 4-bit weights cannot be spread over ranks; "
+            f"model.load_in_4bit=true under {how}: 4-bit weights cannot be sharded; "
             "launch without it, so that each rank holds them all"
         )
     if optimizer.startswith("paged_") or optimizer.endswith("bit"):

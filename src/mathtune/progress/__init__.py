@@ -1,8 +1,7 @@
-"""How far long work has come, reported to whoever shows it.
+"""Progress of long work, reported to whatever displays it.
 
-What is said in words goes to Python's ``logging``, under the logger ``mathtune``. What moves goes
-through the two protocols here. Nothing is shown until a surface, such as the command line, calls
-``show_with``.
+Messages go to Python's ``logging``, under the logger ``mathtune``. Progress bars go through the two
+protocols here. Nothing is shown until a front end, such as the command line, calls ``show_with``.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Protocol
 
 
 class Bar(Protocol):
-    """One piece of work whose size is known."""
+    """One task of known size."""
 
     def update(self, done: int, note: str = "") -> None:
         """Set how much is done, with a short note such as the loss or how many were right."""
@@ -25,16 +24,16 @@ class Reporter(Protocol):
 
     @property
     def is_live(self) -> bool:
-        """Whether bars are seen as they move, as on a terminal; else lines have to say it."""
+        """Whether bars move, as on a terminal; otherwise progress is logged in lines."""
         ...
 
     def bar(self, title: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
         """Return a bar that is shown inside the block.
 
         Args:
-            title: What is done.
-            total: Units of the whole.
-            done: Units that an earlier start has done, which say nothing about the rate.
+            title: Name of the task.
+            total: Total units.
+            done: Units done by an earlier start, which do not count towards the rate.
         """
         ...
 
@@ -49,7 +48,7 @@ class Silent:
 
     @contextmanager
     def bar(self, title: str, total: int, done: int = 0) -> Iterator[Bar]:
-        """Return a bar that nobody sees."""
+        """Return an invisible bar."""
         yield self
 
 
@@ -63,10 +62,10 @@ def show_with(reporter: Reporter | None) -> None:
 
 
 def is_live() -> bool:
-    """Return whether bars are seen as they move."""
+    """Return whether bars move."""
     return _reporter.is_live
 
 
 def bar(title: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
-    """Return a bar of the present reporter; see ``Reporter.bar``."""
+    """Return a bar of the current reporter; see ``Reporter.bar``."""
     return _reporter.bar(title, total, done)

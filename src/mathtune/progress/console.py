@@ -11,7 +11,7 @@ from mathtune.text.visible import visible
 
 
 class SafeConsole(Console):
-    """Shows text, and cells and titles of tables, as they are: no escape, no markup is obeyed."""
+    """Shows text, table cells and titles as they are: escapes and markup have no effect."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **options)

@@ -1,4 +1,4 @@
-"""What long work says and how far it is: on standard error, or in the notebook's cell.
+"""Messages and progress of long work: on standard error, or in the notebook's cell.
 
 The command line shows it from the start. In Python the functions of ``mathtune`` do so when they
 are first called (``show_by_default``), unless ``show_progress(False)`` was called before.
@@ -30,19 +30,19 @@ from mathtune.progress.console import SafeConsole
 from mathtune.text.visible import visible_line
 
 MOST_CHARACTERS = 60
-"""So much is shown of a bar's title."""
+"""At most this many characters of a bar's title are shown."""
 
 _chosen = False
 
 
 def show_progress(shown: bool = True) -> None:
-    """Show log lines and progress bars from now on, or no longer.
+    """Turn log lines and progress bars on or off.
 
-    What is said goes to Python's ``logging`` all the same, under the logger ``mathtune``. Lines go
-    to standard error, in a notebook to the cell's output. Of several ranks only the first speaks.
+    Messages go to Python's ``logging`` in either case, under the logger ``mathtune``. Lines go to
+    standard error, in a notebook to the cell's output. Of several ranks only the first prints.
 
     Args:
-        shown: False leaves it to your own ``logging`` configuration, without bars.
+        shown: False leaves messages to your own ``logging`` configuration, without bars.
     """
     global _chosen
     _chosen = True
@@ -62,7 +62,7 @@ def show_progress(shown: bool = True) -> None:
 
 
 def show_by_default() -> None:
-    """Show progress, unless it was chosen already whether to, or ``logging`` has a handler."""
+    """Show progress, unless that was already decided or ``logging`` has a handler."""
     if not _chosen and not logging.getLogger("mathtune").handlers:
         show_progress()
 
@@ -87,7 +87,7 @@ class _Lines(logging.Handler):
 
 
 class _Bars:
-    """Rich bars with a note, the time taken and the time left; nothing outside of a terminal."""
+    """Rich bars with a note, the time taken and the time left; nothing outside a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -129,7 +129,7 @@ class _Bar:
 
 
 class _NotebookBars:
-    """Plain HTML bars in the cell's output, which are gone when the work is done.
+    """Plain HTML bars in the cell's output, removed when the work is done.
 
     They need no widgets, which not every notebook server has.
     """
@@ -148,7 +148,7 @@ class _NotebookBars:
 
 class _NotebookBar:
     SECONDS_BETWEEN = 0.2
-    """A browser that is sent every step falls behind."""
+    """A browser falls behind if sent every step."""
 
     def __init__(self, title: str, total: int, done: int) -> None:
         shown: Any = importlib.import_module("IPython.display")
@@ -164,7 +164,7 @@ class _NotebookBar:
             self._handle.update(self._html(self._text(done, note)))
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._handle.update(self._html(""))
 
     def _text(self, done: int, note: str) -> str:

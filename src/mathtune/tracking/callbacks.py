@@ -1,4 +1,4 @@
-"""accelerate's trackers, each in a wrapper that lets none of them stop training."""
+"""accelerate's trackers, each in a wrapper that keeps it from stopping training."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from mathtune.tracking import wandb_run
 from mathtune.tracking.setup import Kept, attempt
 
 GIVE_UP = 3
-"""After so many failures in a row a tracker is not called again: each may have cost a time-out."""
+"""After this many failures in a row a tracker is dropped: each may have cost a timeout."""
 
 
 class Tracker:
-    """Passes figures on to one tracker; its first failure is shown, all are counted.
+    """Passes figures to one tracker; its first failure is shown, all are counted.
 
     Args:
         name: As in ``tracking.report_to``.
@@ -42,12 +42,12 @@ class Tracker:
         self._shown = self._ended = False
 
     def start(self) -> None:
-        """Begin on rank 0, in the tracker's run of an earlier start if there was one."""
+        """Start on rank 0, continuing the tracker's run of an earlier start if there was one."""
         if ranks.is_first():
             self._guard(self._begin)
 
     def log(self, step: int, figures: dict[str, float]) -> None:
-        """Pass on figures, as ``train/loss`` or ``eval/loss``."""
+        """Pass figures on, as ``train/loss`` or ``eval/loss``."""
         named = {
             f"eval/{key.removeprefix('eval_')}"
             if key.startswith("eval_")
@@ -58,7 +58,7 @@ class Tracker:
             self._guard(self._log, self._tracker, step, named)
 
     def finish(self) -> None:
-        """End, after training; a W&B run stays open for the results."""
+        """Finish after training; a W&B run stays open for the results."""
         if self._tracker is not None and self._name != "wandb":
             self._guard(self._tracker.finish)
         self._ended = True
@@ -93,7 +93,7 @@ class Tracker:
         else:
             tracker = MLflowTracker(project, run_name=name)
             tracker.start()
-            if self._kept.get("run_id") is None:  # its parameters are written once and for all
+            if self._kept.get("run_id") is None:  # its parameters can be written only once
                 tracker.store_init_configuration(self._recipe.model_dump(mode="json"))
             run_id = tracker.tracker.info.run_id
             self._kept.set(run_id=run_id)
@@ -102,7 +102,7 @@ class Tracker:
 
     def _log(self, tracker: GeneralTracker, step: int, figures: dict[str, float]) -> None:
         if self._name == "wandb":
-            # W&B drops figures of a step it has seen, and a continued run begins before the last.
+            # W&B drops figures of a step it has seen, and a resumed run starts before the last one.
             tracker.log({**figures, "train/global_step": step})
         else:
             tracker.log(figures, step=step)
@@ -118,5 +118,5 @@ class Tracker:
 
 
 def make_trackers(names: Sequence[str], recipe: Recipe, run_dir: Path) -> list[Tracker]:
-    """Return the trackers to report to, none of them started."""
+    """Return the trackers to report to, not yet started."""
     return [Tracker(name, recipe, run_dir) for name in names]

@@ -1,4 +1,4 @@
-"""What trackers get when a run is done: its figures, the answers of both models, the report."""
+"""What trackers get when a run is done: figures, both models' answers, the report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mathtune.tracking import wandb_run
 from mathtune.tracking.setup import Kept
 
 MOST_ROWS = 10_000
-"""W&B shows no more rows of a table."""
+"""W&B shows at most this many rows of a table."""
 
 _COLUMNS = ("problem_id", "sample", "type", "question", "gold")
 _ANSWER_COLUMNS = ("completion", "extracted", "outcome", "error")
@@ -21,7 +21,7 @@ _REPORT = ("report.html", "README.md", "results.json", "recipe.yaml", "manifest.
 
 
 def figures(run_dir: Path) -> dict[str, float]:
-    """Return what was measured on test sets, by names such as ``test/gsm8k/tuned_exact_match``.
+    """Return the results on test sets, under names such as ``test/gsm8k/tuned_exact_match``.
 
     With the calculator the set is called ``gsm8k-calculator``.
     """
@@ -76,7 +76,7 @@ def to_wandb(recipe: Recipe, run_dir: Path) -> None:
             artifact.add_file(str(path))
         wandb.log_artifact(artifact)
     finally:
-        wandb_run.end()  # a server that stopped answering must not keep the process
+        wandb_run.end()  # a server that stopped answering must not block the process
 
 
 def to_tensorboard(recipe: Recipe, run_dir: Path) -> None:

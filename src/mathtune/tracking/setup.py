@@ -1,7 +1,7 @@
-"""Trackers: prepared so that none of them ever asks a question or stops a run.
+"""Sets up trackers so that none of them ever prompts for input or stops a run.
 
-Their integrations are Transformers' own. What is kept of them between two starts of a run (W&B's
-and MLflow's run ids, how often each failed) stands in ``tracking.json``; secrets never do.
+The integrations are accelerate's own. What is kept between two starts of a run (W&B's and MLflow's
+run ids, how often each failed) is in ``tracking.json``; secrets never are.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def missing_packages(trackers: Sequence[str]) -> list[str]:
 
 
 def prepare_trackers(recipe: Recipe, run_dir: Path) -> list[str]:
-    """Return the trackers to report to, W&B set to offline where it has no key.
+    """Return the trackers to report to, with W&B offline if it has no key.
 
-    What the user has set in the environment is left as it is.
+    Variables that the user has set in the environment are kept.
 
     Raises:
         ConfigError: If a tracker's package is not installed.
@@ -57,7 +57,7 @@ def prepare_trackers(recipe: Recipe, run_dir: Path) -> list[str]:
         raise ConfigError(missing)
     if "wandb" in trackers:
         os.environ.setdefault("WANDB_SILENT", "true")
-        # Its crash reports wait up to 20 seconds at the end for a server that does not answer.
+        # At exit its crash reports wait up to 20 seconds for a server that does not answer.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         if os.environ.get("WANDB_MODE", "online") == "online" and not _has_wandb_key():
             os.environ["WANDB_MODE"] = "offline"
@@ -66,18 +66,18 @@ def prepare_trackers(recipe: Recipe, run_dir: Path) -> list[str]:
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(RunPaths(run_dir).tensorboard)
     if "mlflow" in trackers:
         os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", recipe.tracking.project)
-        # Its own defaults wait for hours where a server does not answer.
+        # Its defaults wait for hours if a server does not answer.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         if kept := Kept(run_dir, "mlflow").get("run_id"):
             os.environ["MLFLOW_RUN_ID"] = kept
         else:
-            os.environ.pop("MLFLOW_RUN_ID", None)  # of another run of this process
+            os.environ.pop("MLFLOW_RUN_ID", None)  # from another run in this process
     return trackers
 
 
 class Kept:
-    """What ``tracking.json`` holds of one tracker."""
+    """One tracker's entry in ``tracking.json``."""
 
     def __init__(self, run_dir: Path, tracker: str) -> None:
         self._path, self._tracker = RunPaths(run_dir).tracking, tracker
@@ -101,9 +101,9 @@ class Kept:
 
 
 def log_results(recipe: Recipe, run_dir: Path) -> None:
-    """Give each tracker the figures, the answers and the report, once for each state of them.
+    """Send each tracker the figures, answers and report, once for each version of them.
 
-    A tracker that fails is named in one line and counted; it stops nothing.
+    A tracker that fails is reported in one line and counted; it stops nothing.
     """
     if not recipe.tracking.report_to:
         return
@@ -121,7 +121,7 @@ def log_results(recipe: Recipe, run_dir: Path) -> None:
 
 
 def attempt(name: str, kept: Kept, call: Callable[[], None], *, quiet: bool = False) -> bool:
-    """Call a tracker; count its failure, and say it unless ``quiet``; return whether it worked."""
+    """Call a tracker; count a failure, report it unless ``quiet``; return whether it worked."""
     try:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for our figures
             call()
@@ -129,7 +129,7 @@ def attempt(name: str, kept: Kept, call: Callable[[], None], *, quiet: bool = Fa
     except Exception as error:
         first = str(error).strip().partition("\n")[0] or type(error).__name__
         if not quiet:
-            log.info(f"{name} failed and the run goes on without it: {first}")
+            log.info(f"{name} failed; the run goes on without it: {first}")
         kept.count_failure()
         return False
 

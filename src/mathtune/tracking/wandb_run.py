@@ -1,4 +1,4 @@
-"""One W&B run for one run folder, over all its restarts, that never waits long for a server."""
+"""One W&B run per run folder, over all restarts, that never waits long for a server."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mathtune.tracking.setup import Kept
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 20.0
-"""Longest wait for a server at the start and at the end; ``WANDB_INIT_TIMEOUT`` changes the first
-and ``WANDB_FINISH_TIMEOUT`` the second."""
+"""Longest wait for a server at the start and at the end; ``WANDB_INIT_TIMEOUT`` changes the first,
+``WANDB_FINISH_TIMEOUT`` the second."""
 
 
 def begin(recipe: Recipe, run_dir: Path) -> Any:
-    """Return this folder's W&B run, started or continued; offline where no server is reached.
+    """Return this folder's W&B run, started or resumed; offline if no server is reached.
 
-    A run that the caller's own code has started is used as it is.
+    A run that the caller has already started is used as it is.
     """
     import wandb
 
@@ -41,8 +41,8 @@ def begin(recipe: Recipe, run_dir: Path) -> Any:
             f"W&B could not be reached ({first}): recording offline; `wandb sync` uploads it later"
         )
         kept.count_failure()
-        mode = os.environ["WANDB_MODE"] = "offline"  # ask no second time
-        wandb.teardown()  # the service would hold on to the id
+        mode = os.environ["WANDB_MODE"] = "offline"  # do not try twice
+        wandb.teardown()  # the service would keep the id
         run = _init(recipe, run_dir, run_id, mode)
     kept.set(mode=mode)
     return run

@@ -1,7 +1,7 @@
 """The device, the other processes and the number format, through accelerate.
 
-What ``accelerate launch`` or ``torchrun`` asked for decides between one process, DDP, FSDP2 and
-DeepSpeed; the loop is the same for all of them.
+``accelerate launch`` or ``torchrun`` decides between one process, DDP, FSDP2 and DeepSpeed; the
+loop is the same for all of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def make_accelerator(arguments: TrainingArguments) -> Accelerator:
     """Return the accelerator of a training.
 
     Args:
-        arguments: Of this training; making them has bound the process to its device.
+        arguments: Of this training; creating them has bound the process to its device.
     """
     if ranks.sharding() == "FSDP" and arguments.device.type == "cpu":
         # FSDP works with gloo too, but accelerate reads its settings only where it sees GPUs.
@@ -48,7 +48,7 @@ def make_accelerator(arguments: TrainingArguments) -> Accelerator:
 
 
 def parallelism(model: Any) -> str:
-    """Return how a prepared model is spread over the processes, from the model itself."""
+    """Return how a prepared model is distributed over the processes, from the model itself."""
     if isinstance(model, FSDPModule):
         return "FSDP2"
     if isinstance(model, DistributedDataParallel):

@@ -1,4 +1,4 @@
-"""A recipe in the words of ``transformers.TrainingArguments``."""
+"""A recipe as ``transformers.TrainingArguments``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ log = logging.getLogger(__name__)
 
 
 def training_arguments(recipe: Recipe, compute: Compute, run_dir: Path) -> TrainingArguments:
-    """Return what optimiser, schedule and accelerator are made of; binds the process to its device.
+    """Return arguments for optimiser, schedule and accelerator; binds the process to its device.
 
     Raises:
         ConfigError: If Transformers refuses a value.
     """
     train = recipe.train
     if compute.device == "cpu" and train.optim.startswith("paged_"):
-        log.info(f"{train.optim}: pages need a GPU; the same optimiser runs without them")
+        log.info(f"{train.optim}: paging needs a GPU; the same optimiser runs without it")
     try:
         return TrainingArguments(
             output_dir=str(RunPaths(run_dir).checkpoints),
@@ -36,11 +36,11 @@ def training_arguments(recipe: Recipe, compute: Compute, run_dir: Path) -> Train
             adam_beta1=train.adam_beta1,
             adam_beta2=train.adam_beta2,
             max_grad_norm=train.max_grad_norm,
-            eval_strategy=train.eval_strategy,  # some schedules move by validation results
+            eval_strategy=train.eval_strategy,  # some schedules follow validation results
             eval_steps=train.eval_steps,
             bf16=compute.autocast_bf16,
             use_cpu=compute.device == "cpu",
-            report_to="none",  # trackers are ours, so that none can stop a run
+            report_to="none",  # we call trackers ourselves, so that none can stop a run
             seed=recipe.seed,
         )
     except (ValueError, TypeError) as error:

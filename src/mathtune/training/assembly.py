@@ -39,14 +39,14 @@ Item = TypeVar("Item")
 
 
 def first_state(recipe: Recipe, examples: int, checkpoint: Path | None) -> TrainingState:
-    """Return where training begins: at its first step, or where a checkpoint left it.
+    """Return where training starts: at its first step, or where a checkpoint left off.
 
-    A run that is resumed keeps the size of its steps, also with another number of processes.
+    A resumed run keeps the size of its steps, even with another number of processes.
 
     Args:
         recipe: The recipe.
         examples: Size of the training set.
-        checkpoint: To continue from.
+        checkpoint: The checkpoint to continue from.
     """
     settings, count = recipe.train, ranks.world_size()
     per_step = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * count
@@ -54,7 +54,7 @@ def first_state(recipe: Recipe, examples: int, checkpoint: Path | None) -> Train
     if saved and saved.examples_per_step != per_step:
         log.info(
             f"{count} process{'es' if count > 1 else ''} would make steps of {per_step} problems; "
-            f"the run goes on with its steps of {saved.examples_per_step}"
+            f"the run continues with steps of {saved.examples_per_step}"
         )
         per_step = saved.examples_per_step
     steps = settings.max_steps
@@ -83,9 +83,9 @@ def make_loop(
     progress: TrainingProgress,
     run_dir: Path,
 ) -> TrainingLoop[Item]:
-    """Put a training loop together; with a checkpoint, all is restored from it.
+    """Put a training loop together; with a checkpoint, everything is restored from it.
 
-    See ``TrainingLoop`` for what the arguments are.
+    See ``TrainingLoop`` for the arguments.
     """
     settings = recipe.train
     seeded = enable_full_determinism if settings.full_determinism else set_seed
@@ -93,7 +93,7 @@ def make_loop(
     arguments = training_arguments(recipe, compute, run_dir)
     accelerator = make_accelerator(arguments)
     prepare_layers(recipe, model)
-    align_special_tokens(model, tokenizer)  # what is saved generates as it was trained
+    align_special_tokens(model, tokenizer)  # the saved model generates as it was trained
     ratio = recipe.adapter.loraplus_lr_ratio if recipe.adapter else None
     prepared, optimizer = accelerator.prepare(model, make_optimizer(model, arguments, ratio))
     scheduler = make_scheduler(optimizer, arguments, state.max_steps)
@@ -116,7 +116,7 @@ def make_loop(
 
 
 def _on_save(recipe: Recipe, compute: Compute) -> Callable[[Path], None] | None:
-    """Return what writes beside an adapter which base it belongs to."""
+    """Return the function that records an adapter's base next to it."""
     if recipe.adapter is None:
         return None
     dtype = str(compute.dtype).removeprefix("torch.")

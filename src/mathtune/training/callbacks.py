@@ -1,4 +1,4 @@
-"""What is seen of training: figures beside the loss, ``metrics.jsonl``, the progress bar."""
+"""What training shows: figures besides the loss, ``metrics.jsonl``, the progress bar."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ log = logging.getLogger(__name__)
 TRAIN_KEYS = ("loss", "perplexity", "learning_rate", "grad_norm", "skipped_steps")
 EVAL_KEYS = ("eval_loss", "eval_perplexity", "eval_exact_match")
 VOLATILE_KEYS = ("tokens_per_second", "memory_gb", "gpu_memory_gb", "seconds")
-"""What differs between two runs of one seed on one machine; all other keys do not."""
+"""Keys that differ between two runs with one seed on one machine; no others do."""
 
 
 class Recorder(Protocol):
-    """Is given all figures of a training; called on every rank."""
+    """Receives all figures of a training; called on every rank."""
 
     def start(self) -> None:
-        """Begin, before the first figures."""
+        """Start, before the first figures."""
 
     def log(self, step: int, figures: dict[str, float]) -> None:
-        """Take the figures of a training line or a validation; ``epoch`` is among them."""
+        """Record the figures of a training line or a validation, ``epoch`` included."""
 
     def finish(self) -> None:
-        """End, where training did not fail."""
+        """Finish, if training did not fail."""
 
 
 class RunFigures:
     """Adds perplexity, speed and memory to every training line.
 
-    They go to recorders and not into the training's state, so checkpoints of two runs of one seed
-    stay the same.
+    They go to recorders and not into the training state, so that checkpoints of two runs with one
+    seed stay the same.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class RunFigures:
         self._tokens: int | None = None
 
     def step_begins(self, tokens_seen: int) -> None:
-        """Start the clock; steps alone are timed, for validation is not speed."""
+        """Start the clock; only steps are timed, not validation."""
         self._began = time.monotonic()
         if self._tokens is None:
             self._tokens = tokens_seen
@@ -60,7 +60,7 @@ class RunFigures:
         self._seconds += time.monotonic() - self._began
 
     def added_to(self, figures: dict[str, float], tokens_seen: int) -> dict[str, float]:
-        """Return a training line's figures with ours; those of a validation as they are."""
+        """Return a training line's figures plus ours; those of a validation unchanged."""
         if "learning_rate" not in figures:
             return figures
         figures = dict(figures)
@@ -77,10 +77,10 @@ class RunFigures:
 
 
 class MetricsFile:
-    """Appends every logged metric to ``metrics.jsonl``, a JSON object a line, flushed at once.
+    """Appends every logged metric to ``metrics.jsonl``, one JSON object per line, flushed at once.
 
     ``seconds`` count from the start of this process's training. Only ``VOLATILE_KEYS`` differ
-    between two runs of one seed.
+    between two runs with one seed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,11 +88,11 @@ class MetricsFile:
         self._start = time.monotonic()
 
     def cut_after(self, step: int, *, validation_due: bool = False) -> None:
-        """Drop what is not of the checkpoint that training continues from.
+        """Drop lines later than the checkpoint that training continues from.
 
         Args:
-            step: The checkpoint's; lines of later ones go.
-            validation_due: Whether its own validation goes too, for it is done again.
+            step: The checkpoint's step; lines of later steps are dropped.
+            validation_due: Whether to drop its own validation too, because it is repeated.
         """
         if not self.path.exists():
             return
@@ -108,7 +108,7 @@ class MetricsFile:
         write_text(self.path, "".join(kept))
 
     def start(self) -> None:
-        """Do nothing: a line opens the file."""
+        """Do nothing: the first line opens the file."""
 
     def log(self, step: int, figures: dict[str, float]) -> None:
         """Append a line, on rank 0."""
@@ -129,7 +129,7 @@ class MetricsFile:
 
 
 class TrainingProgress:
-    """Shows step, loss, rate and time left; a line a log where no bar is seen to move."""
+    """Shows step, loss, rate and time left; as log lines where bars cannot move."""
 
     def __init__(self) -> None:
         self._shown = contextlib.ExitStack()
@@ -139,7 +139,7 @@ class TrainingProgress:
         self._start = 0.0
 
     def start(self, step: int, total: int) -> None:
-        """Begin at a step, of so many."""
+        """Start at a step out of a total."""
         self._first_step, self._total, self._start = step, total, time.monotonic()
         self._bar = self._shown.enter_context(progress.bar("training", total, step))
 
@@ -166,6 +166,6 @@ class TrainingProgress:
             log.info(f"step {step}/{self._total}  {note}{left}")
 
     def stop(self) -> None:
-        """Take the bar off the screen; may be called twice."""
+        """Remove the bar; may be called twice."""
         self._shown.close()
         self._bar = None

@@ -1,4 +1,4 @@
-"""Faster kernels for what a model computes between its products, where a recipe asks for them."""
+"""Faster kernels for a model's layers, where a recipe asks for them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIGER = {"fused_linear_cross_entropy": False, "cross_entropy": False}
 
 
 def check_kernels(recipe: Recipe, compute: Compute) -> None:
-    """Raise ConfigError where kernels are asked for that train on GPUs only."""
+    """Raise ConfigError where a recipe asks for kernels that train on GPUs only."""
     kernel = recipe.model.attn_implementation
     if kernel == "flex_attention" and compute.device == "cpu":
         raise ConfigError(
@@ -35,8 +35,8 @@ def check_kernels(recipe: Recipe, compute: Compute) -> None:
         )
 
 
-def kernels_in_words(recipe: Recipe, model: Any, compute: Compute, padding_free: bool) -> str:
-    """Return which kernels attend and update weights in training, and why."""
+def describe_kernels(recipe: Recipe, model: Any, compute: Compute, padding_free: bool) -> str:
+    """Return which kernels compute attention and the optimiser step in training, and why."""
     kernel = str(model.config.get_text_config()._attn_implementation)
     sixteen_bits = compute.autocast_bf16 or compute.dtype.itemsize == 2
     if not padding_free or kernel.startswith("flash_attention"):
@@ -44,34 +44,34 @@ def kernels_in_words(recipe: Recipe, model: Any, compute: Compute, padding_free:
         why = "as the recipe asks" if asked else "Transformers' choice for this model"
         attention = f"{kernel}, {why}"
     elif compute.device == "cuda" and sixteen_bits:
-        attention = "PyTorch's kernel for sequences of varying lengths, one call a row"
+        attention = "PyTorch's kernel for sequences of varying lengths, one call per row"
     else:
         attention = (
-            "PyTorch's SDPA, one call an example (its kernel for whole rows needs a GPU and 16-bit "
-            "numbers)"
+            "PyTorch's SDPA, one call per example (its kernel for whole rows needs a GPU and "
+            "16-bit numbers)"
         )
     optim = recipe.train.optim
-    fused = ", all weights in one pass" if optim.endswith("_fused") else ""
+    fused = ", all weights in one kernel" if optim.endswith("_fused") else ""
     return f"attention: {attention}; optimiser: {optim}{fused}"
 
 
 def compile_fault(error: Exception) -> ConfigError | None:
-    """Return what to tell a user if an error came from compiling layers."""
+    """Return the message for the user if an error came from compiling layers."""
     cause: BaseException | None = error
     while cause is not None and not type(cause).__module__.startswith(_COMPILER):
         cause = cause.__cause__ or cause.__context__
     if cause is None:
         return None
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next(iter(lines), type(error).__name__)
+    summary = next(iter(lines), type(error).__name__)
     return ConfigError(
-        f"train.torch_compile=true: PyTorch could not compile this model here ({told[:300]}); "
-        "mend the compiler or set train.torch_compile=false to go on"
+        f"train.torch_compile=true: PyTorch could not compile this model here ({summary[:300]}); "
+        "fix the compiler or set train.torch_compile=false to go on"
     )
 
 
 def prepare_layers(recipe: Recipe, model: Any) -> None:
-    """Give a model's layers the kernels that a recipe asks for, and let them save activations."""
+    """Apply the kernels and the activation checkpointing that a recipe asks for."""
     if recipe.train.use_liger_kernel:
         apply_liger_kernel(model, LIGER)
     if recipe.train.torch_compile:
@@ -79,7 +79,7 @@ def prepare_layers(recipe: Recipe, model: Any) -> None:
         log.info(
             f"compiling {layers} layers at the first steps"
             if layers
-            else "train.torch_compile: this model's layers are not Transformers', none is compiled"
+            else "train.torch_compile: this model's layers are not Transformers'; none is compiled"
         )
     if recipe.train.gradient_checkpointing:
         if hasattr(model, "activation_checkpointing_enable"):
@@ -91,8 +91,8 @@ def prepare_layers(recipe: Recipe, model: Any) -> None:
 def compile_layers(model: Any) -> int:
     """Compile each of a model's layers and return how many there are.
 
-    Layers of one kind share what is compiled, so it takes no longer for many, and what is put
-    around the model or before its output layer stays outside.
+    Layers of one kind share the compiled code, so many take no longer, and hooks around the model
+    or before its output layer stay outside.
     """
     layers = [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]
     for layer in layers:

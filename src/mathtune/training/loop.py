@@ -3,13 +3,13 @@
     the step's examples → micro-batches → loss → backward → clip → optimiser → schedule → metrics
     → validation → checkpoint
 
-One optimiser step means one fixed set of examples: each rank draws all of them, takes its part and
+One optimiser step means one fixed set of examples: each rank draws all of them, takes its share and
 splits it into micro-batches. The loss is summed over the step and divided by one number, so the
-split may follow speed and memory and the gradient stays the same.
+split can serve speed and memory while the gradient stays the same.
 
-Two seams: an ``Objective`` says what is learned, a ``StepSource`` where examples come from. What
-the loop is made of is put together in ``run.py``; accelerate hides one process, DDP, FSDP2 and
-DeepSpeed, and what a checkpoint holds is in ``checkpointing/``.
+Two seams: an ``Objective`` defines what is learned, a ``StepSource`` where examples come from.
+``assembly.py`` puts the loop together; accelerate hides whether it is one process, DDP, FSDP2 or
+DeepSpeed, and ``checkpointing/`` defines what a checkpoint holds.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ class TrainingLoop(Generic[Item]):
         accelerator: Device, processes and number format.
         model: As ``accelerator.prepare`` gave it.
         optimizer: As ``accelerator.prepare`` gave it.
-        scheduler: Of the learning rate.
+        scheduler: Learning-rate scheduler.
         objective: What is learned.
         source: Where each step's examples come from.
-        validate: Returns figures such as ``eval_loss`` for the model as it is. It may raise
-            ValidationInterrupted when a signal came.
+        validate: Returns figures such as ``eval_loss`` for the current model. Raises
+            ValidationInterrupted if a signal comes.
         checkpointer: Writes checkpoints.
         state: How far training has come; saved with each checkpoint.
         fitting: Limits of a micro-batch, which become smaller where memory runs out.
         nonfinite: Decides what happens to a step whose loss or gradient is not finite.
-        stop: Knows of signals.
-        recorders: Are given all figures: ``metrics.jsonl``, trackers.
+        stop: Reports signals.
+        recorders: Receive all figures: ``metrics.jsonl``, trackers.
         progress: Shows how far training has come.
         figures: Adds speed and memory to what is logged.
         loss_since_logged: Sum of the steps' mean losses since the last training line.
@@ -85,7 +85,7 @@ class TrainingLoop(Generic[Item]):
     loss_since_logged: torch.Tensor = field(init=False)
 
     def run(self) -> None:
-        """Train to the last step, to early stopping, or to the step in which a signal came."""
+        """Train until the last step, early stopping, or the step in which a signal came."""
         state, settings = self.state, self.settings
         if state.has_ended(settings.early_stopping_patience):  # killed while the model was saved
             return
@@ -99,16 +99,16 @@ class TrainingLoop(Generic[Item]):
         stopping = False
         if state.global_step == 0:  # what the model can do before it is trained
             stopping = not self._validate_and_save(validate=True, save=False)
-        elif state.validation_due:  # an earlier start was interrupted in it
+        elif state.validation_due:  # an earlier start was interrupted during it
             stopping = not self._validate_and_save(validate=True, save=True)
         while not (stopping or state.has_ended(settings.early_stopping_patience)):
             self.figures.step_begins(state.tokens_seen)
-            examples = self.source.next_step()  # of all ranks, the same on each
+            examples = self.source.next_step()  # over all ranks, the same on each
             loss = self._add_gradients(examples)  # a scalar: the mean over the whole step
             norm = self._clip_gradient()
             rate = self.optimizer.param_groups[0]["lr"]
             if self.nonfinite.found(state.global_step + 1, norm, ranks.all_reduce_max):
-                self.model.zero_grad()  # an optimiser passes over weights that have no gradient
+                self.model.zero_grad()  # an optimiser skips weights that have no gradient
             else:
                 self.loss_since_logged += loss
             self.optimizer.step()
@@ -135,7 +135,7 @@ class TrainingLoop(Generic[Item]):
     def _add_gradients(self, examples: Sequence[Item]) -> torch.Tensor:
         """Add the gradient of a step's mean loss to the weights'; return that loss.
 
-        Where memory runs out the step is split into smaller micro-batches and begun again.
+        If memory runs out, the step is split into smaller micro-batches and retried.
         """
         self.model.train()
         # DDP and FSDP average gradients over ranks; the loss is already a mean over all of them.
@@ -167,9 +167,9 @@ class TrainingLoop(Generic[Item]):
     def _without_reduction(
         self, model: Any, *, more: bool
     ) -> contextlib.AbstractContextManager[Any]:
-        """Leave the reduction over ranks to a step's last micro-batch, where that takes no memory.
+        """Reduce over ranks only in a step's last micro-batch, where that takes no extra memory.
 
-        Under FSDP whole gradients would stay on each rank until then.
+        Under FSDP full gradients would stay on each rank until then.
         """
         # DeepSpeed's engine reduces, clips and steps within ``backward`` where this is true.
         self.accelerator.sync_gradients = ranks.sharding() != "DeepSpeed" or not more
@@ -178,16 +178,16 @@ class TrainingLoop(Generic[Item]):
         return contextlib.nullcontext()
 
     def _clip_gradient(self) -> float:
-        """Scale the gradient down to ``max_grad_norm``; return the norm that it had."""
+        """Clip the gradient to ``max_grad_norm``; return its norm before that."""
         limit = self.settings.max_grad_norm or math.inf
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
         return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
     def _validate_and_save(self, *, validate: bool, save: bool) -> bool:
-        """Validate where that is due, then save; return whether training may go on.
+        """Validate if due, then save; return whether training may go on.
 
-        A checkpoint lies after the validation of its step, so that continuing from it repeats or
-        leaves out none. Where a signal interrupts the validation, the checkpoint says that it is
+        A checkpoint is written after the validation of its step, so that resuming neither repeats
+        nor skips one. If a signal interrupts the validation, the checkpoint records that it is
         still due, and the next start begins with it.
         """
         state = self.state
@@ -204,7 +204,7 @@ class TrainingLoop(Generic[Item]):
                 self._log(figures)
                 if state.global_step > 0:
                     better = self._note_validation(figures)
-                    stopping = self.stop.agreed() > 0  # it came while validating
+                    stopping = self.stop.agreed() > 0  # the signal came while validating
                     save = save or better or stopping or not self.settings.save_only_when_better
         if save:
             state.nonfinite, state.source = self.nonfinite.state(), self.source.state()
@@ -213,7 +213,7 @@ class TrainingLoop(Generic[Item]):
         return not (interrupted or stopping)
 
     def _note_validation(self, figures: dict[str, float]) -> bool:
-        """Let schedule and early stopping know of a validation; return whether it is the best."""
+        """Update schedule and early stopping with a validation; return whether it is the best."""
         metric = self.settings.metric_for_best_model
         if follows_validation(self.scheduler):
             self.scheduler.step(figures[metric])
@@ -222,7 +222,7 @@ class TrainingLoop(Generic[Item]):
         )
 
     def _log_training(self, norm: float, rate: float) -> None:
-        """Log the mean loss since the last training line, and what else belongs to it."""
+        """Log the mean loss since the last training line, and the figures with it."""
         steps = self.state.global_step - self.state.last_logged_step
         figures = {
             "loss": float(self.loss_since_logged) / steps,
@@ -236,7 +236,7 @@ class TrainingLoop(Generic[Item]):
         self._log(figures)
 
     def _log(self, figures: dict[str, float]) -> None:
-        """Keep figures in the state, and give them to whoever shows or records them."""
+        """Keep figures in the state, and pass them to the recorders and the progress bar."""
         step, epoch = self.state.global_step, self.state.epoch
         self.state.log_history.append({**figures, "epoch": epoch, "step": step})
         shown = self.figures.added_to({**figures, "epoch": epoch}, self.state.tokens_seen)

@@ -1,8 +1,8 @@
-"""Steps whose loss or gradient is not finite: training stops, or the step is left out and counted.
+"""Steps whose loss or gradient is not finite: training stops, or the step is skipped and counted.
 
-A step that is left out is as if its examples had not been there: no weight and no moment of the
-optimiser moves, and its loss is in no mean that is logged. The schedule goes on, for it counts
-steps. The gradient is looked at after it was summed over ranks, so that all ranks decide alike.
+Skipping a step is as if its examples had not existed: no weight and no optimiser moment changes,
+and its loss is in no logged mean. The schedule goes on, because it counts steps. The gradient is
+checked after summing over ranks, so that all ranks decide alike.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from mathtune.errors import TrainingStopped
 log = logging.getLogger(__name__)
 
 MOST_IN_A_ROW = 10
-"""So many left-out steps one after another are no accident: training stops anyway."""
+"""This many skipped steps in a row are no accident: training stops anyway."""
 
 NAMED = 32
-"""Problems that a message names at most."""
+"""At most this many problems are named in a message."""
 
 
 class NonFiniteSteps:
     """Watches every step's losses and gradient norm.
 
     Args:
-        skip: Leave such a step out in place of stopping.
+        skip: Skip such a step instead of stopping.
 
     Attributes:
-        skipped: Steps left out so far, over all restarts.
-        last: Whether the last step was left out.
+        skipped: Steps skipped so far, over all restarts.
+        last: Whether the last step was skipped.
     """
 
     def __init__(self, *, skip: bool) -> None:
@@ -49,7 +49,7 @@ class NonFiniteSteps:
         self._losses.clear()
 
     def note(self, loss: torch.Tensor, examples: Sequence[Any]) -> None:
-        """Keep a micro-batch's loss to be looked at when the step is complete.
+        """Keep a micro-batch's loss to check when the step is complete.
 
         Args:
             loss: Of the micro-batch.
@@ -58,15 +58,15 @@ class NonFiniteSteps:
         self._losses.append((loss.detach(), examples))
 
     def found(self, step: int, norm: float, on_ranks: Callable[[int], int]) -> bool:
-        """Return whether a step must be left out.
+        """Return whether a step must be skipped.
 
         Args:
             step: Its number.
             norm: Norm of its gradient, the same on all ranks.
-            on_ranks: Returns the largest of the ranks' numbers.
+            on_ranks: Returns the maximum over ranks.
 
         Raises:
-            TrainingStopped: If such steps are not to be left out, or came too many in a row.
+            TrainingStopped: If such steps are not to be skipped, or too many came in a row.
         """
         bad = [examples for loss, examples in self._losses if not math.isfinite(float(loss))]
         self.last = on_ranks(int(bool(bad) or not math.isfinite(norm))) > 0
@@ -82,20 +82,20 @@ class NonFiniteSteps:
             raise TrainingStopped(
                 f"the {what} is not finite at step {step}{where}; the weights of the last "
                 "checkpoint are untouched. Lower train.learning_rate, set train.max_grad_norm=1.0, "
-                "or leave such steps out with train.non_finite=skip, and give the command again"
+                "or skip such steps with train.non_finite=skip, and give the command again"
             )
         if self._in_a_row >= MOST_IN_A_ROW:
             raise TrainingStopped(
-                f"{self._in_a_row} steps in a row were left out because loss or gradient was not "
+                f"{self._in_a_row} steps in a row were skipped because loss or gradient was not "
                 f"finite, the last of them step {step}{where}; the weights of the last checkpoint "
                 "are untouched. Lower train.learning_rate or look at these problems, and give the "
                 "command again"
             )
-        log.info(f"step {step} left out: the {what} is not finite{where}")
+        log.info(f"step {step} skipped: the {what} is not finite{where}")
         return True
 
     def correct(self, logs: dict[str, float], window: int) -> None:
-        """Make the logged loss the mean over the steps that counted, and log how many did not.
+        """Log the mean loss over the steps that counted, and how many did not.
 
         Args:
             logs: Figures of a training line; changed in place.

@@ -21,13 +21,13 @@ Item = TypeVar("Item")
 class Objective(Protocol[Item]):
     """A loss that is a sum over a step's examples, divided by one number for the whole step.
 
-    So the gradient does not depend on how the examples are cut into micro-batches. An item is an
-    example, or whatever a ``StepSource`` gives: a preferred and a rejected answer, an answer with
+    So the gradient does not depend on how the examples are split into micro-batches. An item is an
+    example, or whatever a ``StepSource`` yields: a preferred and a rejected answer, an answer with
     its advantage.
     """
 
     def normaliser(self, items: Sequence[Item]) -> float:
-        """Return what the summed loss of a step is divided by; the items are those of all ranks."""
+        """Return the divisor of a step's summed loss; the items are those of all ranks."""
 
     def micro_batches(self, items: Sequence[Item], limits: Limits) -> MicroBatches[Item]:
         """Return this rank's micro-batches of a step, as many as on every other rank."""
@@ -41,15 +41,15 @@ class Objective(Protocol[Item]):
         """Return how many tokens the model reads in a step."""
 
     def metrics(self) -> dict[str, float]:
-        """Return figures to log beside the loss, of the steps since they were last asked for."""
+        """Return figures to log besides the loss, for the steps since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
 class SupervisedFineTuning:
-    """Cross-entropy at the supervised tokens, as a mean over all of them in the step.
+    """Cross-entropy at supervised tokens, averaged over all of them in the step.
 
     Attributes:
-        label_smoothing: Share of the target that is spread over all tokens.
+        label_smoothing: Share of the target spread over all tokens.
     """
 
     label_smoothing: float = 0.0
@@ -68,7 +68,7 @@ class SupervisedFineTuning:
         """Return the summed negative log-likelihood, in nats."""
         device = next(model.parameters()).device
         batch = collate(micro_batch, padding_free=limits.padding_free).to(device)
-        # The output layer alone would run outside of the wrappers that gather its weights.
+        # The output layer alone would run outside the wrappers that gather its weights.
         chunk = limits.max_supervised_tokens if ranks.sharding() is None else None
         return summed_loss(model, batch, self.label_smoothing, chunk)
 

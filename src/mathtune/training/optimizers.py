@@ -10,18 +10,18 @@ from transformers import Trainer, TrainingArguments, get_scheduler
 from transformers.trainer_pt_utils import get_parameter_names
 
 _NOT_DECAYED = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
-"""Names of weights that weight decay leaves alone, as in Transformers."""
+"""Names of weights without weight decay, as in Transformers."""
 
 
 def make_optimizer(
     model: Any, arguments: TrainingArguments, loraplus_lr_ratio: float | None = None
 ) -> torch.optim.Optimizer:
-    """Return the optimiser that ``arguments.optim`` names, over the weights that are trained.
+    """Return the optimiser that ``arguments.optim`` names, over the trainable weights.
 
     Args:
-        model: Whose weights.
+        model: The model to train.
         arguments: Name, learning rate, betas and weight decay.
-        loraplus_lr_ratio: LoRA+ (Hayou et al. 2024): B matrices learn at so many times the rate.
+        loraplus_lr_ratio: LoRA+ (Hayou et al. 2024): B matrices learn at this multiple of the rate.
     """
     kind, options = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
     optimizer: torch.optim.Optimizer
@@ -47,7 +47,7 @@ def make_optimizer(
 
 
 def _parameter_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the weights that are trained: those with weight decay, and norms and biases."""
+    """Return the trainable weights: those with weight decay, and norms and biases."""
     decayed = set(get_parameter_names(model, [torch.nn.LayerNorm], _NOT_DECAYED))
     trained = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     return [
@@ -84,5 +84,5 @@ def make_scheduler(optimizer: Any, arguments: TrainingArguments, steps: int) -> 
 
 
 def follows_validation(scheduler: Any) -> bool:
-    """Return whether a schedule moves by validation results, not by steps."""
+    """Return whether a schedule follows validation results, not steps."""
     return "metrics" in inspect.signature(scheduler.step).parameters

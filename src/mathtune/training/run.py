@@ -1,4 +1,4 @@
-"""One training run: resumed or begun, run to its end, the best weights saved."""
+"""One training run: started or resumed, run to its end, the best weights saved."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What came out of training.
+    """Result of a training.
 
     Attributes:
         steps: Optimiser steps of the whole run.
         best_step: Step of the checkpoint that was kept, chosen by ``train.metric_for_best_model``.
-        best_eval_loss: Its validation loss, nats a supervised token.
+        best_eval_loss: Its validation loss, nats per supervised token.
         stopped: ``finished`` or ``early``.
         train_tokens: Tokens trained on, prompts included.
-        skipped_steps: Steps left out because their loss or gradient was not finite.
-        oom_retries: How often passes were made smaller because memory ran out, since what
-            it depends on last changed.
+        skipped_steps: Steps skipped because their loss or gradient was not finite.
+        oom_retries: How often micro-batches were made smaller because memory ran out, since what it
+            depends on last changed.
         seconds: Wall-clock seconds of this process's training.
-        processes: How many trained together, and
-        parallelism: how: ``DDP``, ``FSDP2``, ``DeepSpeed``, or ``none`` for one.
+        processes: How many processes trained together.
+        parallelism: How: ``DDP``, ``FSDP2``, ``DeepSpeed``, or ``none`` for one.
     """
 
     steps: int
@@ -76,7 +76,7 @@ def _newest_whole(output: Path) -> Path | None:
         if not damaged:
             return checkpoint
         for folder in damaged:
-            log.info(f"{folder.name} is damaged (a crash while saving?) and left aside")
+            log.info(f"{folder.name} is damaged (a crash while saving?) and ignored")
             set_aside(folder)
 
 
@@ -85,7 +85,7 @@ def fitting(
 ) -> tuple[list[Example], int]:
     """Return the examples of at most ``max_length`` tokens and how many were longer.
 
-    An answer that is cut off teaches a model never to finish, so nothing is ever cut.
+    A truncated answer teaches a model never to finish, so nothing is ever truncated.
 
     Raises:
         DataError: If none fits, or if one does not and ``overlong`` is ``error``.
@@ -113,9 +113,9 @@ def train(
     run_dir: Path,
     exact_match: Callable[[Callable[[], bool]], float] | None = None,
 ) -> TrainingResult:
-    """Train, continue from the newest whole checkpoint if there is one, and save the best weights.
+    """Train, from the newest intact checkpoint if there is one, and save the best weights.
 
-    ``exact_match`` is called at every validation with a function that says whether a signal came.
+    ``exact_match`` is called at every validation with a function that tells if a signal came.
     On return ``model`` holds the weights of the best checkpoint, and ``run_dir/model`` has them
     with the tokenizer.
 
@@ -164,7 +164,7 @@ def train(
 
 
 def _run_to_end(loop: TrainingLoop[Example], metrics: MetricsFile, *, resumed: bool) -> float:
-    """Run a loop; return the seconds that it took.
+    """Run a loop; return the seconds it took.
 
     Raises:
         TrainingStopped: A signal ended it.
@@ -212,8 +212,8 @@ def _fitting_limits(
     )
     if fit.cuts:
         log.info(
-            f"memory ran out in an earlier start: {fit.in_words()}; delete {fit.path} to try "
-            "larger passes again"
+            f"memory ran out in an earlier start: {fit.describe()}; delete {fit.path} to try "
+            "larger micro-batches again"
         )
     if compute.device == "cpu":
         use_memory(recipe, model, fit.limits, ran_out=fit.cuts > 0)
@@ -262,7 +262,7 @@ def _result(loop: TrainingLoop[Example], seconds: float) -> TrainingResult:
 
 
 def _stopped(signal: int, step: int, output: Path) -> TrainingStopped:
-    """Return the error that ends a run on a signal, naming what it will continue from."""
+    """Return the error that ends a run on a signal, with where it will continue from."""
     saved = max((step_of(folder) for folder in output.iterdir()), default=-1)
     state = "checkpoint saved" if saved == step else f"the last checkpoint is of step {saved}"
     again = "continue"
@@ -278,23 +278,23 @@ def _stopped(signal: int, step: int, output: Path) -> TrainingStopped:
 
 
 def save_model(write: Callable[[Path], None], recipe: Recipe, folder: Path, needed: int) -> None:
-    """Save weights (or the adapter) and tokenizer aside and move them into place at once.
+    """Save weights (or the adapter) and tokenizer to a temporary folder, then move it into place.
 
     Args:
         write: Writes them into a folder. Every rank calls it, in case weights must be gathered.
-        recipe: Of the training.
+        recipe: The training's recipe.
         folder: Where to.
-        needed: About how many bytes, for the message where the disk is full.
+        needed: Approximate bytes, for the message if the disk is full.
     """
-    aside = folder.with_name(folder.name + ".partial")
+    temporary = folder.with_name(folder.name + ".partial")
     if ranks.is_first():
-        shutil.rmtree(aside, ignore_errors=True)
-    with saving(aside, needed=needed):
-        write(aside)
+        shutil.rmtree(temporary, ignore_errors=True)
+    with saving(temporary, needed=needed):
+        write(temporary)
         if ranks.is_first():
             if recipe.adapter is not None and recipe.adapter.is_pissa:
-                save_as_lora(aside, folder.with_name(INITIAL))
+                save_as_lora(temporary, folder.with_name(INITIAL))
             shutil.rmtree(folder, ignore_errors=True)
-            sync_folder(aside)
-            aside.rename(folder)
+            sync_folder(temporary)
+            temporary.rename(folder)
     ranks.wait()

@@ -1,4 +1,4 @@
-"""The model under study: loaded once, measured, trained, measured again."""
+"""A model for a whole run: loaded once, measured, trained, measured again."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Session:
     ) -> Session:
         """Load the recipe's base model, or build it with a tokenizer trained on ``texts``.
 
-        In a ``run``, the type of the weights that was picked first is kept for all its stages and
-        restarts: what picks it is a timing, and that can turn.
+        In a ``run``, the first choice of dtype is kept for all stages and restarts, because it
+        depends on a timing, which can vary.
 
         Raises:
             ModelError: If it cannot be loaded or built.
@@ -81,7 +81,7 @@ class Session:
 
     @classmethod
     def load_tuned(cls, recipe: Recipe, run: Run) -> Session:
-        """Load what an earlier training of this run has saved."""
+        """Load the weights that an earlier training of this run saved."""
         tuned = recipe.model.model_copy(
             update={
                 "name_or_path": str(run.model),
@@ -104,7 +104,7 @@ class Session:
         )
 
     def engine(self, interrupted: Callable[[], bool] = lambda: False) -> Engine:
-        """Return an engine that decodes with the model as it is now, until it is interrupted."""
+        """Return an engine that decodes with the model as it is now, until interrupted."""
         from mathtune.generation.hf import HFEngine
 
         rows = self.recipe.eval.batch_size
@@ -125,17 +125,17 @@ class Session:
             )
         mine = ranks.share(examples)
         with progress.bar("scoring solutions", len(mine)) as bar:
-            bounds = limits(self.recipe, self.model)
-            own = list(token_logprobs(self.model, mine, bounds, bar.update))
+            within = limits(self.recipe, self.model)
+            own = list(token_logprobs(self.model, mine, within, bar.update))
         parts = [iter(part) for part in ranks.gather(own)]
         return (next(parts[index % len(parts)]) for index in range(len(examples)))
 
     def check(self, splits: Splits) -> None:
-        """Find what would stop training on the splits, in seconds.
+        """Check within seconds for whatever would stop training on the splits.
 
         Raises:
-            DataError: If no example fits ``train.max_length``, or one does not and may not be left
-                out.
+            DataError: If no example fits ``train.max_length``, or one does not and may not be
+                dropped.
             ModelError: If ``train.max_length`` is beyond the model's context, or the adapter's
                 modules are not in the model.
         """
@@ -165,14 +165,13 @@ class Session:
         run: Run,
         exact_match: Callable[[Session, Callable[[], bool]], float] | None = None,
     ) -> TrainingResult:
-        """Train on the splits; afterwards the model holds the weights that validation chose.
+        """Train on the splits; afterwards the model has the weights that validation chose.
 
         Args:
             splits: Training and validation problems.
             run: Where checkpoints, metrics and the model go.
-            exact_match: Called at every validation with this session and with a function that says
-                whether a signal came, upon which it raises ValidationInterrupted; logged beside
-                the loss.
+            exact_match: Called at every validation with this session and a function that tells if a
+                signal came, on which it raises ValidationInterrupted; logged next to the loss.
 
         Raises:
             DataError: If no example fits ``train.max_length``.
@@ -184,7 +183,7 @@ class Session:
         train_examples, too_long = self._fitting(
             "training", splits.train, completion_only=recipe.train.completion_only_loss
         )
-        # Always by solutions, so that validation loss means the same for every recipe.
+        # Always on solutions, so that validation loss means the same for every recipe.
         validation_examples, too_long_for_validation = self._fitting(
             "validation", splits.validation, completion_only=True
         )
@@ -224,8 +223,8 @@ class Session:
         kept, left_out = fitting(examples, settings.max_length, settings.overlong, what)
         if unknown := renderer.unknown(kept) if what == "training" else 0:
             log.info(
-                f"{unknown} training examples hold characters that the tokenizer does not know "
-                f"({self.tokenizer.unk_token} in their place)"
+                f"{unknown} training examples have characters that the tokenizer does not know "
+                f"(replaced by {self.tokenizer.unk_token})"
             )
         if left_out:
             log.info(

@@ -14,10 +14,10 @@ Item = TypeVar("Item", covariant=True)
 
 
 class StepSource(Protocol[Item]):
-    """Gives each step its examples: from a fixed set, or sampled for the step.
+    """Yields each step's examples: from a fixed set, or sampled for the step.
 
-    Every rank has one, and all of them give the same examples for the same step. Its state is saved
-    in checkpoints, so that a run that is resumed meets what it would have met.
+    Every rank has one, and all yield the same examples for the same step. Its state is saved in
+    checkpoints, so that a resumed run sees the examples it would have seen.
     """
 
     def next_step(self) -> Sequence[Item]:
@@ -25,7 +25,7 @@ class StepSource(Protocol[Item]):
 
     @property
     def epoch(self) -> float:
-        """How often the whole set has been seen; an integer just where an epoch ends."""
+        """How often the whole set has been seen; an integer exactly where an epoch ends."""
 
     def state(self) -> dict[str, Any]:
         """Return what ``restore`` needs, for JSON."""
@@ -39,8 +39,8 @@ class ShuffledExamples:
 
     Args:
         examples: The training set.
-        examples_per_step: On all ranks; the last step of an epoch takes what is left.
-        seed: Of the order.
+        examples_per_step: On all ranks; the last step of an epoch takes the remainder.
+        seed: Seed of the order.
     """
 
     def __init__(self, examples: Sequence[Example], examples_per_step: int, seed: int) -> None:
@@ -52,7 +52,7 @@ class ShuffledExamples:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps that it takes to see every example once."""
+        """Number of steps to see every example once."""
         return math.ceil(len(self._examples) / self._size)
 
     def next_step(self) -> list[Example]:
@@ -69,7 +69,7 @@ class ShuffledExamples:
 
     @property
     def epoch(self) -> float:
-        """How often the whole set has been seen; an integer just where an epoch ends."""
+        """How often the whole set has been seen; an integer exactly where an epoch ends."""
         whole, steps = divmod(self._steps, self.steps_per_epoch)
         return whole + steps / self.steps_per_epoch
 
@@ -78,5 +78,5 @@ class ShuffledExamples:
         return {"steps": self._steps}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue after so many steps."""
+        """Continue after this many steps."""
         self._steps, self._order = int(state["steps"]), []

@@ -23,7 +23,7 @@ class Validation:
 
     Attributes:
         model: As ``accelerator.prepare`` gave it.
-        accelerator: That did.
+        accelerator: The one that prepared it.
         examples: The whole validation set, on every rank.
         fitting: Limits of a micro-batch.
         exact_match: Returns the share of validation problems that the model solves.
@@ -36,7 +36,7 @@ class Validation:
     exact_match: Callable[[], float] | None = None
 
     def __call__(self, where: str) -> dict[str, float]:
-        """Return loss (nats a supervised token), perplexity and exact match.
+        """Return loss (nats per supervised token), perplexity and exact match.
 
         The loss is the mean over all supervised tokens of the set, whatever the micro-batches.
 

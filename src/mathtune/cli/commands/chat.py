@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 )
 @click.option("--max-new-tokens", default=256, type=click.IntRange(min=1))
 def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> None:
-    """Put questions to MODEL, one a line; an empty line or Ctrl-D ends.
+    """Ask MODEL questions, one per line; an empty line or Ctrl-D ends.
 
-    Each question stands for itself, prompted exactly as in training and evaluation.
+    Each question is independent, prompted exactly as in training and evaluation.
     """
     from mathtune import stages
     from mathtune.config import as_override
@@ -33,16 +33,16 @@ def command(model: str, style: str, calculator: bool, max_new_tokens: int) -> No
     given = {"model": model, "prompt.style": style, "eval.max_new_tokens": max_new_tokens}
     overrides = [as_override(key, value) for key, value in given.items()]
     recipe = load("gsm8k-eval", overrides, None, Purpose.CHAT)
-    echo(f"loading {files.in_words(model)}", err=True)  # importing torch takes seconds too
+    echo(f"loading {files.describe(model)}", err=True)  # importing torch takes seconds as well
 
     answer = stages.open_chat(recipe, calculator=calculator)
-    log.info(f"{model} is ready: a question a line, prompted in style {style}")
+    log.info(f"{model} is ready: one question per line, prompted in style {style}")
     while True:
         if sys.stdin.isatty():
             echo("? ", nl=False)
         try:
             question = sys.stdin.readline().strip()
-            question.encode()  # in the C locale, foreign bytes come as lone surrogates
+            question.encode()  # in the C locale, non-ASCII bytes arrive as lone surrogates
         except UnicodeError as error:
             raise DataError(f"the question is not UTF-8 ({error}); write it as UTF-8") from error
         if not question:

@@ -9,7 +9,7 @@ import click
 from mathtune.cli.common import echo, print_json
 
 MOST = 4_000
-"""So many characters of a question or an answer are shown; of more it says how many."""
+"""At most this many characters of a question or answer are shown; then how many are left."""
 
 
 @click.command("compare")
@@ -26,7 +26,7 @@ MOST = 4_000
     "--examples",
     default=0,
     type=click.IntRange(min=0),
-    help="Show so many problems gained and lost.",
+    help="Show this many problems gained and lost.",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the figures as one JSON object instead."
@@ -41,8 +41,8 @@ def command(
     """Compare models on the same problems, from saved outputs alone.
 
     PATHS are files that `mathtune grade` takes: predictions files, samples of
-    lm-evaluation-harness, or rows with a completion and a gold answer. The first is what the others
-    are compared with. Or one run folder, whose base and tuned model are compared.
+    lm-evaluation-harness, or rows with a completion and a gold answer. The others are compared with
+    the first. Or one run folder, to compare its base and tuned model.
     """
     from mathtune import stages
     from mathtune.evaluation.compare import compare_files

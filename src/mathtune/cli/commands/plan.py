@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 @recipe_arguments
 @click.option("--memory", help="Memory of a device, for example 24GB; default: the device's own.")
 @click.option("--device", help='For example "RTX 4090", H100, or cpu. Default: this machine.')
-@click.option("--devices", type=click.IntRange(min=1), default=1, help="Train on so many of them.")
 @click.option(
-    "--trace", is_flag=True, help="Walk through every layer instead of a few; takes minutes."
+    "--devices", type=click.IntRange(min=1), default=1, help="Number of devices to train on."
 )
+@click.option("--trace", is_flag=True, help="Trace every layer instead of a few; takes minutes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as one JSON object.")
 def command(
     recipe: str,
@@ -33,7 +33,7 @@ def command(
     trace: bool,
     as_json: bool,
 ) -> None:
-    """Estimate what training RECIPE takes: memory and time, and what helps if it is too much.
+    """Estimate what training RECIPE takes: memory and time, and what would help if it is too much.
 
     Only the model's configuration is read; no weights are needed.
     """
@@ -48,7 +48,7 @@ def command(
 
     size = None if memory is None else parse_bytes(memory)
     if device is not None and device.lower() != "cpu":
-        find_gpu(device)  # a typo is told before anything is read
+        find_gpu(device)  # a typo is reported before anything is read
 
     changed = planner(recipe, overrides)
     plan = stages.plan(
@@ -71,7 +71,7 @@ def command(
 
 
 def shown(facts: dict[str, Any]) -> Iterator[Table | str]:
-    """Yield the plan for people."""
+    """Yield the plan as text for users."""
     yield from _parameters(facts)
     yield _memory_table(facts)
     yield _verdict(facts)
@@ -90,7 +90,7 @@ def _parameters(facts: dict[str, Any]) -> Iterator[str]:
     else:
         base = total - trainable
         yield (
-            f"trains {trainable:,} parameters beside the model's {base:,} ({_billions(base)} "
+            f"trains {trainable:,} parameters on top of the model's {base:,} ({_billions(base)} "
             f"true): {counts['trainable_share']:.2%} of all"
         )
     if packed != total:
@@ -127,7 +127,7 @@ def _memory_table(facts: dict[str, Any]) -> Table:
 
 def _verdict(facts: dict[str, Any]) -> str:
     memory = facts["memory"]
-    text = {None: "no memory was given to compare with", True: "fits", False: "does not fit"}[
+    text = {None: "no memory size given to compare with", True: "fits", False: "does not fit"}[
         facts["fits"]
     ]
     if memory["pageable"]:
@@ -139,7 +139,7 @@ def _remedy_table(facts: dict[str, Any]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title="each estimated by itself", box=SIMPLE_HEAD, title_justify="left")
+    table = Table(title="each estimated on its own", box=SIMPLE_HEAD, title_justify="left")
     table.add_column("with", overflow="fold")
     table.add_column("peak, GB", justify="right")
     table.add_column("")

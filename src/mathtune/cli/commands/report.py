@@ -12,9 +12,9 @@ from mathtune.cli.common import echo
 @click.command("report")
 @click.argument("run_dir", type=click.Path(path_type=Path))
 def command(run_dir: Path) -> None:
-    """Write report.html and README.md of RUN_DIR again from its files; no model is needed.
+    """Rewrite report.html and README.md of RUN_DIR from its files; no model is needed.
 
-    Where the data or the model of the run are here and have changed since, it refuses.
+    Refuses if the run's data or model are on this machine and have changed since.
     """
     from mathtune import report, stages
 

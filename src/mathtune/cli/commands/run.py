@@ -15,10 +15,10 @@ from mathtune.cli.common import print_outcome, recipe_arguments, run_options
 def command(
     recipe: str, overrides: tuple[str, ...], run_dir: Path | None, fresh: bool, as_json: bool
 ) -> None:
-    """Do everything RECIPE asks for: base measured, training, tuned measured, report.
+    """Do everything RECIPE asks for: measure the base, train, measure the tuned model, report.
 
     RECIPE is a name from `mathtune recipes` or a YAML file. Any knob can be set after it, for
-    example train.learning_rate=1e-4 or model=PATH_OR_ID. The same command again continues an
+    example train.learning_rate=1e-4 or model=PATH_OR_ID. Repeat the same command to continue an
     interrupted run.
     """
     from mathtune import pipeline

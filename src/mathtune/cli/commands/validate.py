@@ -12,7 +12,7 @@ from mathtune.cli.common import echo, recipe_arguments
 def command(recipe: str, overrides: tuple[str, ...]) -> None:
     """Check RECIPE with its local data and model, and show the resolved recipe.
 
-    Nothing is run and the hub is not asked.
+    Nothing is run and the hub is not contacted.
     """
     from mathtune import config
     from mathtune.preflight import Purpose, load

@@ -1,1 +1,1 @@
-"""What is checked of a model: its files before loading, its weights after."""
+"""Checks of a model: its files before loading, its weights after."""

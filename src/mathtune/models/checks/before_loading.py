@@ -1,8 +1,8 @@
-"""What of a model's files is refused before it is loaded, where torch is not needed to see it.
+"""What is refused in a model's files before loading it, as far as that works without torch.
 
-A ``config.json`` may name classes in Python files beside it (``auto_map``) and kernels on the hub,
+A ``config.json`` may name classes in Python files next to it (``auto_map``) and kernels on the hub,
 and ``tokenizer_config.json`` a tokenizer class. None of it is imported without
-``model.trust_remote_code``. ``auto_map`` of a type that Transformers has itself is not used at all.
+``model.trust_remote_code``. ``auto_map`` is ignored for a model type that Transformers itself has.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from mathtune.prompts import CHAT, ChatTemplate
 ADAPTER_FILES = (
     "adapter_config.json",
     "adapter_model.safetensors",
-    "base.json",  # this and the next only of adapters that mathtune has trained
+    "base.json",  # this and the next: only in adapters trained by mathtune
     "quantization.json",
 )
 UNTRUSTED = (
-    "is not run unasked; read that code and set model.trust_remote_code=true, or choose a model "
+    "is not run by default; read that code and set model.trust_remote_code=true, or choose a model "
     "that Transformers knows"
 )
 
 
 def faults(recipe: Recipe, config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each reason not to load a recipe's model, of those that files show.
+    """Yield a sentence for each reason in its files not to load a recipe's model.
 
     Args:
         recipe: Names the model.
@@ -52,9 +52,9 @@ def _template_faults(recipe: Recipe, folder: Path) -> Iterator[str]:
     from transformers import PreTrainedTokenizerFast
 
     try:
-        # Its own class may differ in ids, which templates do not see, and takes seconds to import.
+        # Its own class may differ in ids, which templates do not use, and takes seconds to import.
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    except Exception:  # loading it by its own class says why
+    except Exception:  # loading it with its own class reports why
         return
     try:
         ChatTemplate(tokenizer, system=recipe.prompt.system)
@@ -63,7 +63,7 @@ def _template_faults(recipe: Recipe, folder: Path) -> Iterator[str]:
 
 
 def code_faults(name: str, config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each piece of code that a model's ``config.json`` asks for.
+    """Yield a sentence for each piece of code that a model's ``config.json`` requires.
 
     Args:
         name: The model.
@@ -78,7 +78,7 @@ def code_faults(name: str, config: Mapping[str, Any]) -> Iterator[str]:
     kind = config.get("model_type")
     if config.get("auto_map") and not is_known(kind):
         yield (
-            f"model {name!r} is of the type {kind!r}, which Transformers does not know, and its "
+            f"model {name!r} has the type {kind!r}, which Transformers does not know, and its "
             f"own code (auto_map in config.json) {UNTRUSTED}"
         )
 
@@ -91,7 +91,7 @@ def is_known(model_type: object) -> bool:
 
 
 def _kernels(config: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
-    """Yield key and name of kernels on the hub, in a configuration and in those within it."""
+    """Yield key and name of hub kernels in a configuration and its nested ones."""
     for key, value in config.items():
         setting = within or (key if "_implementation" in key else "")
         if isinstance(value, dict):
@@ -101,7 +101,7 @@ def _kernels(config: Mapping[str, Any], within: str = "") -> Iterator[tuple[str,
 
 
 def adapter_folder(name: str, revision: str | None = None) -> Path | None:
-    """Return the folder of an adapter, fetched if it is on the hub; None for a whole model.
+    """Return the folder of an adapter, downloaded if it is on the hub; None for a full model.
 
     Raises:
         ModelError: There is no such model, or the adapter has no safetensors.
@@ -118,16 +118,16 @@ def adapter_folder(name: str, revision: str | None = None) -> Path | None:
 
 
 def check_safetensors(name: str, revision: str | None = None) -> None:
-    """Raise ModelError if a whole model on the hub has no safetensors.
+    """Raise ModelError if a full model on the hub has no safetensors.
 
-    Transformers would ask a service on the hub to convert it.
+    Transformers would ask a hub service to convert it.
     """
     if not Path(resolve(name)).is_dir() and not any(_fetched(name, revision, INDEX, WEIGHTS)):
         raise ModelError(_lacking(name, WEIGHTS))
 
 
 def _fetched(name: str, revision: str | None, *files: str) -> Iterator[Path | None]:
-    """Yield the path of each file of a model on the hub, from its cache if that is all there is."""
+    """Yield the path of each file of a model on the hub, offline those in its cache."""
     cached_only = hub.why_unreachable() is not None
     for file in files:
         yield hub.model_file(name, file, revision, cached_only=cached_only)

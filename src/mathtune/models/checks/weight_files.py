@@ -1,8 +1,8 @@
-"""Weights and tokenizer on disk, checked without torch: headers, index, and who has room for whom.
+"""Weights and tokenizer on disk, checked without torch: headers, index, vocabulary size.
 
 A safetensors file is an 8-byte length, a JSON header of that length, and the tensors' bytes in the
 order of the header, without gaps (https://github.com/huggingface/safetensors#format). Nothing in a
-header is believed before it is checked against the size of the file.
+header is trusted before it is checked against the size of the file.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
 
 PICKLED = (
-    "a pickle, which can run code when it is opened; convert it to safetensors where you trust it "
-    "(save_pretrained of Transformers or PEFT writes safetensors)"
+    "a pickle, which can run code when opened; convert it to safetensors if you trust it "
+    "(save_pretrained of Transformers or PEFT writes them)"
 )
 
 _HEADER_LIMIT = 100 * 2**20  # the longest header that safetensors itself reads
@@ -32,14 +32,14 @@ _BITS = {
 }  # fmt: skip
 
 Header = Mapping[str, Mapping[str, Any]]
-"""``dtype``, ``shape`` and ``data_offsets`` by tensor."""
+"""``dtype``, ``shape`` and ``data_offsets`` per tensor."""
 
 
 def read_header(path: Path) -> Header:
     """Return the header of a safetensors file, without its metadata.
 
     Raises:
-        ModelError: It is no such file, is cut off, or its header does not describe its bytes.
+        ModelError: It is not such a file, is cut off, or its header does not match its bytes.
     """
     again = "save or download the model again"
     try:
@@ -48,14 +48,14 @@ def read_header(path: Path) -> Header:
             start = file.read(8)
             if start == b"version " and size < 1024:
                 raise ModelError(
-                    f"{path} is a pointer of Git LFS, not the weights themselves; run git lfs pull "
+                    f"{path} is a Git LFS pointer, not the weights themselves; run git lfs pull "
                     f"in its repository, or {again}"
                 )
             length = int.from_bytes(start, "little")
             if size < 8 or length > min(size - 8, _HEADER_LIMIT):
                 raise ModelError(
-                    f"{path} is no safetensors file: its header would be {length:,} bytes long and "
-                    f"the file has {size:,}; {again}"
+                    f"{path} is not a safetensors file: its header would be {length:,} bytes "
+                    f"long and the file has {size:,}; {again}"
                 )
             header = json.loads(file.read(length))
         header.pop("__metadata__", None)
@@ -66,52 +66,52 @@ def read_header(path: Path) -> Header:
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         if isinstance(error, ModelError):
             raise
-        raise ModelError(f"{path} is no safetensors file; {again}") from error
+        raise ModelError(f"{path} is not a safetensors file; {again}") from error
     except RecursionError as error:
-        raise ModelError(f"{path} is no safetensors file; {again}") from error
+        raise ModelError(f"{path} is not a safetensors file; {again}") from error
     if fault:
         raise ModelError(f"{path} is damaged: {fault}; {again}")
     return dict(header)
 
 
 def _layout_fault(header: Header, size: int) -> str | None:
-    """Return what is wrong with where a header puts its tensors in ``size`` bytes of data."""
+    """Return what is wrong with a header's tensor positions in ``size`` bytes of data."""
     at = 0
     for name, tensor in sorted(header.items(), key=lambda item: item[1]["data_offsets"][0]):
         start, end = tensor["data_offsets"]
         shape = tensor["shape"]
         if any(type(number) is not int or number < 0 for number in (start, end, *shape)):
-            return f"tensor {name!r} has a shape or a place that is no whole number"
+            return f"tensor {name!r} has a shape or a position that is not a whole number"
         if start < at:
             return f"tensor {name!r} overlaps another"
         if start > at:
             return f"{start - at:,} bytes before tensor {name!r} belong to none"
-        bits = _BITS.get(tensor["dtype"])  # new types are safetensors' business
+        bits = _BITS.get(tensor["dtype"])  # new dtypes are safetensors' business
         if bits is not None and (end - start) * 8 != math.prod(shape) * bits:
-            return f"tensor {name!r} takes {end - start:,} bytes, which is not its shape {shape}"
+            return f"tensor {name!r} takes {end - start:,} bytes, not those of its shape {shape}"
         at = max(at, end)
-    return f"{size - at:,} bytes at its end belong to no tensor" if size > at else None
+    return f"{size - at:,} bytes at the end belong to no tensor" if size > at else None
 
 
 def index_faults(folder: Path, weight_map: object) -> list[str]:
-    """Return what a sharded model's index names that the folder does not have, a sentence each.
+    """Return what a sharded model's index lists but the folder lacks, one sentence each.
 
     Args:
         folder: The model.
-        weight_map: File by tensor, from ``model.safetensors.index.json``.
+        weight_map: File of each tensor, from ``model.safetensors.index.json``.
     """
     index = folder / INDEX
     if not isinstance(weight_map, dict) or not all(
         isinstance(file, str) and Path(file).name == file for file in weight_map.values()
     ):
         return [
-            f"{index} has no weight_map of tensors to files beside it; save or download the model "
+            f"{index} has no weight_map of tensors to files next to it; save or download the model "
             "again"
         ]
     files = sorted(set(weight_map.values()))
     if lost := [file for file in files if not (folder / file).is_file()]:
         return [
-            f"{index} names {first_few(lost, 'file')} that the folder does not hold; download the "
+            f"{index} names {first_few(lost, 'file')} missing from the folder; download the "
             "model again"
         ]
     there = {file: read_header(folder / file).keys() for file in files}
@@ -119,7 +119,7 @@ def index_faults(folder: Path, weight_map: object) -> list[str]:
     if not absent:
         return []
     return [
-        f"{index} names {first_few(absent, 'tensor')} that its files do not hold; save or download "
+        f"{index} names {first_few(absent, 'tensor')} missing from its files; save or download "
         "the model again"
     ]
 
@@ -137,15 +137,15 @@ def vocabulary_fault(
 ) -> str | None:
     """Return why a tokenizer does not fit a model's embeddings, or None if it does.
 
-    A token that was added to the tokenizer and is none of its BOS, EOS, … may lie beyond the
-    embeddings: Gemma 3's text models lack the row of ``<image_soft_token>``, which no text holds.
+    An added token that is not BOS, EOS and the like may be beyond the embeddings: Gemma 3's text
+    models lack the row of ``<image_soft_token>``, which occurs in no text.
 
     Args:
         name: The model.
-        vocabulary: Id by token, added tokens included.
+        vocabulary: Id of each token, added tokens included.
         added: The added tokens.
-        needed: Special tokens that come up in every text.
-        rows: How many tokens the model has embeddings for.
+        needed: Special tokens that occur in every text.
+        rows: Number of tokens the model has embeddings for.
     """
     spare = set(added) - set(needed)
     beyond = {token: at for token, at in vocabulary.items() if at >= rows and token not in spare}
@@ -163,7 +163,7 @@ def vocabulary_fault(
 def tokenizer_fault(name: str, folder: Path, config: Mapping[str, Any]) -> str | None:
     """Return why the tokenizer in a folder does not fit its ``config.json``, or None.
 
-    What is not in a ``tokenizer.json`` is checked when it is loaded.
+    A tokenizer without ``tokenizer.json`` is checked when it is loaded.
     """
     text = config.get("text_config")
     rows = config.get("vocab_size") or (text.get("vocab_size") if isinstance(text, dict) else None)
@@ -179,7 +179,7 @@ def tokenizer_fault(name: str, folder: Path, config: Mapping[str, Any]) -> str |
         settings = folder / "tokenizer_config.json"
         special = json.loads(settings.read_text("utf-8")) if settings.is_file() else {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None  # loading it says why
+        return None  # loading it reports why
     needed = [special.get(f"{role}_token") for role in ("bos", "eos", "pad", "unk")]
     needed = [each.get("content") if isinstance(each, dict) else each for each in needed]
     return vocabulary_fault(

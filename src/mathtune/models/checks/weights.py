@@ -1,9 +1,9 @@
-"""Is a loaded model whole? Every tensor came from its files, has its shape, and holds numbers.
+"""Is a loaded model complete? Every tensor came from its files, with its shape, and is finite.
 
-Transformers fills what a checkpoint lacks with random numbers and leaves out what it has no place
-for, and PEFT does the same for adapters; both only warn. Such a model answers, and its figures look
-like any other's. What a family may lack or bring along (tied output layers, rotary buffers) is
-known to Transformers, and what it renames or fuses while loading is compared afterwards.
+Transformers fills what a checkpoint lacks with random numbers and drops what it has no place for,
+and PEFT does the same for adapters; both only warn. Such a model answers, and its figures look like
+any other's. Transformers knows what a family may lack or add (tied output layers, rotary buffers),
+and the comparison comes after it has renamed or fused tensors while loading.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _AGAIN = "save or download the model again"
 
 _BUFFERS = re.compile(r"\.(masked_bias|causal_mask|position_ids|inv_freq|rotary_emb\.\w+)$")
 _MASKS = re.compile(r"\.(attn|attention)\.bias$")
-"""What checkpoints of older versions hold besides weights; a model makes these itself."""
+"""What older checkpoints hold besides weights; a model creates these itself."""
 
 
 def check_loading(name: str, model: Any, info: Mapping[str, Any], folder: Path | None) -> None:
-    """Raise ModelError if weights of a model are not those of its files.
+    """Raise ModelError if a model's weights are not the ones in its files.
 
     Args:
         name: The model.
-        model: As ``from_pretrained`` made it.
+        model: As returned by ``from_pretrained``.
         info: Its ``output_loading_info``: missing, unexpected and mismatched keys.
         folder: Its files.
     """
@@ -44,8 +44,8 @@ def check_loading(name: str, model: Any, info: Mapping[str, Any], folder: Path |
     if missing and (prefix := _prefix(missing, unexpected)):
         raise ModelError(
             f"the names of {first_few(unexpected, 'tensor')} of model {name!r} begin with "
-            f"{prefix!r}, so none is found by its own name; save the model by itself "
-            "(merge_and_unload() and save_pretrained() where PEFT put an adapter on it)"
+            f"{prefix!r}, so none is found by its own name; save the model on its own "
+            "(merge_and_unload() and save_pretrained() if PEFT put an adapter on it)"
         )
     architecture = type(model).__name__
     faults = []
@@ -55,7 +55,7 @@ def check_loading(name: str, model: Any, info: Mapping[str, Any], folder: Path |
             for key, (saved, own) in mismatched.items()
         ]
         faults.append(
-            f"model {name!r} has weights of other shapes than its config.json says: "
+            f"model {name!r} has weights of other shapes than in its config.json: "
             f"{first_few(shapes, 'tensor')}; {_AGAIN}"
         )
     if missing:
@@ -74,7 +74,7 @@ def check_loading(name: str, model: Any, info: Mapping[str, Any], folder: Path |
 
 
 def _weights_among(unexpected: Iterable[str], folder: Path | None) -> set[str]:
-    """Return the names that are not of buffers, which are known by name or as masks by shape."""
+    """Return the names that are not buffers, which are known by name or, if masks, by shape."""
     left = {name for name in unexpected if not _BUFFERS.search(name)}
     if folder is not None and any(map(_MASKS.search, left)):
         shapes = {
@@ -88,7 +88,7 @@ def _weights_among(unexpected: Iterable[str], folder: Path | None) -> set[str]:
 
 
 def _prefix(missing: set[str], unexpected: set[str]) -> str | None:
-    """Return the prefix that makes the missing names the unexpected ones, if there is one."""
+    """Return the prefix that turns the missing names into the unexpected ones, if any."""
     shortest = min(missing, key=len)
     for name in unexpected:
         prefix = name.removesuffix(shortest)
@@ -98,25 +98,25 @@ def _prefix(missing: set[str], unexpected: set[str]) -> str | None:
 
 
 def _saved_as(model: Any) -> str | None:
-    """Return the remedy for a model that was saved with another head, as a classifier's."""
+    """Return the remedy for a model saved with another head, such as a classifier's."""
     (saved, *_) = getattr(model.config, "architectures", None) or [""]
     if not saved.endswith(("Classification", "QuestionAnswering", "ForMaskedLM")):
         return None
-    return f"it was saved as {saved}, which writes no text: give a causal language model"
+    return f"it was saved as {saved}, which generates no text: give a causal language model"
 
 
 def check_finite(name: str, model: Any, folder: Path | None) -> None:
     """Raise ModelError if weights are NaN or infinite.
 
-    The smallest and the largest number of each tensor show it, at the speed of memory. 4-bit
-    weights are looked at in the model's files, for rounding to 4 bits makes numbers of NaN.
+    The minimum and maximum of each tensor show it, at memory speed. 4-bit weights are checked in
+    the model's files, because rounding to 4 bits turns NaN into numbers.
     """
     bad = {key for key, tensor in model.named_parameters() if not _is_finite(tensor)}
     if folder is not None and getattr(model, "is_quantized", False):
         bad |= {key for key, tensor in _saved(folder) if not _is_finite(tensor)}
     if bad:
         dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-        remedy = " or set model.dtype=float32, if it is whole there" if dtype == "float16" else ""
+        remedy = " or set model.dtype=float32, if finite there" if dtype == "float16" else ""
         raise ModelError(
             f"model {name!r} holds NaN or infinite numbers, as {dtype}, in "
             f"{first_few(bad, 'tensor')}; {_AGAIN}{remedy}"
@@ -128,19 +128,19 @@ def _is_finite(tensor: Tensor) -> bool:
         return True
     if tensor.dtype.itemsize == 1:  # 8-bit types have no minimum on every device
         return bool(tensor.float().isfinite().all())
-    low, high = tensor.detach().aminmax()  # NaN goes through
+    low, high = tensor.detach().aminmax()  # NaN propagates
     return bool(low.isfinite() & high.isfinite())
 
 
 def _saved(folder: Path) -> Iterator[tuple[str, Tensor]]:
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118 - it is no dict
+            for key in file.keys():  # noqa: SIM118 - not a dict
                 yield key, file.get_tensor(key)
 
 
 def check_adapter(folder: Path, model: Any) -> None:
-    """Raise ModelError if an adapter's tensors are not all that the adapted model needs.
+    """Raise ModelError unless an adapter's tensors are exactly those the adapted model needs.
 
     Args:
         folder: The adapter.
@@ -151,7 +151,7 @@ def check_adapter(folder: Path, model: Any) -> None:
     (adapter,) = model.peft_config
     saved = load_file(folder / "adapter_model.safetensors")
     loaded = set_peft_model_state_dict(model, dict(saved), adapter_name=adapter)
-    marked = re.compile(rf"\.{re.escape(adapter)}(\.|$)")  # the base's own are not in the file
+    marked = re.compile(rf"\.{re.escape(adapter)}(\.|$)")  # the base's are not in the file
     missing = [key for key in loaded.missing_keys if marked.search(key)]
     faults = []
     if missing:
@@ -172,8 +172,8 @@ def check_adapter(folder: Path, model: Any) -> None:
 
 
 def adapter_fault(folder: Path, error: Exception) -> str | None:
-    """Return which tensors of an adapter PEFT has stumbled over; None if over something else."""
-    if isinstance(error, KeyError) and isinstance(error.args[0], str):  # of a module saved whole
+    """Return which tensors of an adapter PEFT rejected; None if it failed for another reason."""
+    if isinstance(error, KeyError) and isinstance(error.args[0], str):  # in a module saved whole
         return _lacking(folder, error.args)
     found: Iterable[tuple[str, str, str]] = re.findall(
         r"size mismatch for (\S+): copying a param with shape torch\.Size\((\[[\d, ]*\])\) from "
@@ -184,7 +184,7 @@ def adapter_fault(folder: Path, error: Exception) -> str | None:
     if not shapes:
         return None
     return (
-        f"adapter {str(folder)!r} is of other shapes than its base: {first_few(shapes, 'tensor')}; "
+        f"adapter {str(folder)!r} has other shapes than its base: {first_few(shapes, 'tensor')}; "
         "give it the base that it was trained on"
     )
 
@@ -192,7 +192,7 @@ def adapter_fault(folder: Path, error: Exception) -> str | None:
 def _lacking(folder: Path, names: Iterable[str]) -> str:
     return (
         f"adapter {str(folder)!r} lacks {first_few(names, 'tensor')} that its adapter_config.json "
-        "says, which would be as if never trained; save or train it again"
+        "requires, which would be as if never trained; save or train it again"
     )
 
 

@@ -1,13 +1,13 @@
-"""One optimiser step on several ranks: who takes which examples, in how many micro-batches.
+"""One optimiser step on several ranks: which rank takes which examples, in how many micro-batches.
 
-Every rank draws the whole set of a step, as one process would, and takes its part of it. So all
-ranks know the step's count of supervised tokens and each other's micro-batches without a message,
-the order of the data is that of one process, and a run goes on with another number of ranks and the
-same steps.
+Every rank draws all examples of a step, as one process would, and takes its share. So all ranks
+know the step's count of supervised tokens and each other's micro-batches without communication, the
+data order is that of one process, and a run can continue on another number of ranks with the same
+steps.
 
 Under FSDP every forward and backward pass gathers weights from all ranks, and under DDP the last
-one reduces gradients: a rank with fewer micro-batches would leave the others waiting for good. So
-each runs as many as the busiest, those that it has no examples for with a loss weight of 0.
+one reduces gradients: a rank with fewer micro-batches would leave the others waiting forever. So
+each runs as many as the busiest, with a loss weight of 0 where it has no examples left.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ examples and only keeps up with the others."""
 
 
 def parts(examples: Sequence[Example], count: int) -> list[list[Example]]:
-    """Deal examples out so that the parts have about as many tokens each.
+    """Distribute examples so that all shares have about the same number of tokens.
 
-    The longest go first, each to the part with the fewest tokens so far.
+    The longest go first, each to the share with the fewest tokens so far.
     """
     dealt: list[list[Example]] = [[] for _ in range(count)]
     loads = [(0, part) for part in range(count)]
@@ -47,5 +47,5 @@ def micro_batches(examples: Sequence[Example], limits: Limits) -> MicroBatches[E
     by_rank = [list(cut(part, limits)) for part in parts(examples, ranks.world_size())]
     own = [(micro, 1.0) for micro in by_rank[ranks.rank()]]
     idle = max(map(len, by_rank)) - len(own)
-    # First, so that the last one, in which DDP reduces gradients, is like that of the others.
+    # First, so that the last one, in which DDP reduces gradients, is like the others'.
     return [([min(examples, key=lambda example: len(example.ids))], 0.0)] * idle + own

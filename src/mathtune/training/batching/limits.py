@@ -1,6 +1,6 @@
-"""How much a pass takes, and whether its examples can share a row.
+"""How large a micro-batch may be, and whether its examples can share a row.
 
-The latter depends on the model, so it is tried on two examples before a training begins.
+The latter depends on the model, so it is tested on two examples before training starts.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from mathtune.models.compute import Compute
 from mathtune.records import Example
 from mathtune.training.batching.micro_batches import Limits, collate
 from mathtune.training.batching.padding_free import attention_within_examples, is_asked
-from mathtune.training.kernels import kernels_in_words
+from mathtune.training.kernels import describe_kernels
 from mathtune.training.loss.lm_head import target_hidden
 from mathtune.training.memory.out_of_memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
-# So many that products run at their full rate and gradients of weights are seldom added up.
+# Enough for matrix products to run at full rate, with few gradient accumulations.
 MICRO_BATCH_TOKENS = {"cpu": 2048, "mps": 4096, "cuda": 16384}
 
 
 def limits(recipe: Recipe, model: Any) -> Limits:
-    """Return the bounds of a micro-batch that follow from a recipe and the model's device."""
+    """Return the limits of a micro-batch for a recipe and the model's device."""
     return limits_on(recipe, model.config, model.device.type)
 
 
 def limits_on(recipe: Recipe, hf_config: Any, device: str) -> Limits:
-    """Return the bounds of a micro-batch on a kind of device, from the model's configuration."""
+    """Return the limits of a micro-batch on a kind of device, from the model's configuration."""
     vocabulary = int(hf_config.get_text_config().vocab_size)
     return Limits(
         max_examples=recipe.train.per_device_train_batch_size,
@@ -47,17 +47,16 @@ def limits_on(recipe: Recipe, hf_config: Any, device: str) -> Limits:
 
 
 def limits_for(recipe: Recipe, model: Any, compute: Compute, examples: Sequence[Example]) -> Limits:
-    """Return the bounds of a micro-batch; say which they are, how it is laid out and by what
-    kernels it is computed.
+    """Return the limits of a micro-batch; report them, its layout and its kernels.
 
-    ``examples`` are all that will be laid out by them. One that is longer than a pass has a row to
-    itself, with the same attention, so it counts too.
+    ``examples`` are all that these limits apply to. One that is longer than a micro-batch has a row
+    to itself, with the same attention, so it counts too.
 
     Raises:
-        ModelError: The model sees the tokens that it is to predict.
+        ModelError: The model sees the tokens that it should predict.
         TrainingStopped: Memory does not even hold one example.
     """
-    bounds = limits(recipe, model)
+    fitting = limits(recipe, model)
     shortest = min(examples, key=lambda example: len(example.ids))
     ranks.from_first(lambda: check_causal(model, shortest))
 
@@ -67,34 +66,34 @@ def limits_for(recipe: Recipe, model: Any, compute: Compute, examples: Sequence[
         )
 
     how = "padded rows, as the recipe asks"
-    if bounds.padding_free:
+    if fitting.padding_free:
         how = "one row without padding"
         if reason := why_not(padding_free=True):
-            how = f"padded rows, for in one row {reason}"
-            bounds = replace(bounds, padding_free=False)
+            how = f"padded rows, because in one row {reason}"
+            fitting = replace(fitting, padding_free=False)
     if (
-        not bounds.padding_free
-        and bounds.max_examples > 1
+        not fitting.padding_free
+        and fitting.max_examples > 1
         and (reason := why_not(padding_free=False))
     ):
-        how = f"a row of its own, for even in padded rows {reason}"
-        bounds = replace(bounds, max_examples=1)
-    problems = "1 problem" if bounds.max_examples == 1 else f"{bounds.max_examples} problems"
-    log.info(f"at most {problems} and {bounds.max_tokens:,} tokens a pass, in {how}")
-    log.info(kernels_in_words(recipe, model, compute, bounds.padding_free))
-    return bounds
+        how = f"a row of its own, because even in padded rows {reason}"
+        fitting = replace(fitting, max_examples=1)
+    problems = "1 problem" if fitting.max_examples == 1 else f"{fitting.max_examples} problems"
+    log.info(f"at most {problems} and {fitting.max_tokens:,} tokens per micro-batch, in {how}")
+    log.info(describe_kernels(recipe, model, compute, fitting.padding_free))
+    return fitting
 
 
 _TOLERANCE = {4: 1e-3, 2: 5e-2}
-"""Relative difference of a hidden state that rounding explains, by bytes of a number."""
+"""Relative difference of hidden states explained by rounding, by bytes per number."""
 
 
 def check_causal(model: Any, example: Example) -> None:
     """Raise ModelError if what a model computes for a token depends on tokens after it.
 
-    Then its loss would measure nothing, for each token to be predicted is seen. In a causal model
-    the gradient of the first half's hidden states by the second half's embeddings is exactly 0, in
-    numbers of any size.
+    Then its loss would be meaningless, because each token to predict is seen. In a causal model the
+    gradient of the first half's hidden states with respect to the second half's embeddings is
+    exactly 0, in any dtype.
     """
     embeddings: list[torch.Tensor] = []
 
@@ -107,9 +106,9 @@ def check_causal(model: Any, example: Example) -> None:
         hidden_TD = _hidden(model, [example], padding_free=False)
         half = len(hidden_TD) // 2
         first_TD = hidden_TD[:half]
-        # The square besides, for the sum over a normalised vector is a constant.
+        # The square as well, because the sum over a normalised vector is constant.
         (gradient_BTD,) = torch.autograd.grad((first_TD + first_TD.square()).sum(), embeddings[:1])
-    except Exception:  # what else is wrong is found by why_mixed, or by the first step
+    except Exception:  # other faults are found by why_mixed, or by the first step
         return
     finally:
         hook.remove()
@@ -126,11 +125,11 @@ def check_causal(model: Any, example: Example) -> None:
 def why_mixed(
     model: Any, examples: Sequence[Example], padding_free: bool, autocast_bf16: bool = False
 ) -> str | None:
-    """Return why a model's examples cannot be laid out together, or None if they can.
+    """Return why a model's examples cannot share a layout, or None if they can.
 
-    The longest and the shortest example are given to the model together and each alone. Their last
-    hidden states differ if one sees the other, through attention or a state that runs along the
-    row, if attention has other rules for long texts, or if a model sees the padding ahead.
+    The model gets the longest and the shortest example together and each alone. Their last hidden
+    states differ if one sees the other, through attention or a state carried along the row, if
+    attention changes for long texts, or if the model sees padding ahead.
 
     Raises:
         TrainingStopped: Memory does not even hold one example.
@@ -141,10 +140,10 @@ def why_mixed(
     try:
         with autocast:
             alone_ND = torch.cat([_hidden(model, [example], False) for example in two])
-    except Exception as error:  # architectures fail in ways of their own
+    except Exception as error:  # architectures fail in their own ways
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise TrainingStopped(
-                f"out of memory before the first step, where the model looks at {len(two[0].ids)} "
+                f"out of memory before the first step, in a test with {len(two[0].ids)} "
                 "tokens; lower train.max_length, take a smaller model, or train an adapter on "
                 "4-bit weights (adapter.r=8 model.load_in_4bit=true)"
             ) from error
@@ -172,7 +171,7 @@ def _hidden(model: Any, examples: Sequence[Example], padding_free: bool) -> torc
     was_training = model.training
     model.eval()
     try:
-        # Of every token: what reaches only the next few is seen nowhere else.
+        # Of every token: an effect on only the next few shows nowhere else.
         batch = collate(examples, padding_free=padding_free, every_token=True)
         return target_hidden(model, batch.to(model.device)).float()
     finally:

@@ -1,9 +1,8 @@
-"""How the examples of one optimiser step are cut into micro-batches and laid out as tensors.
+"""How the examples of one optimiser step are split into micro-batches and laid out as tensors.
 
-The cut never changes the gradient (see ``loss.py``), so it is free to serve speed and memory: a
-micro-batch holds at most so many examples, tokens and logits. Its examples lie one after another in
-one row (see ``padding_free.py``), or each in a row of its own, and then those of like length go
-together.
+The split never changes the gradient (see ``loss/supervised.py``), so it serves speed and memory: a
+micro-batch has limits on examples, tokens and logits. Its examples are one after another in one row
+(see ``padding_free.py``), or each in a row of its own, grouped by similar length.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ class MicroBatch:
 
     Attributes:
         input_ids_BT: Token ids, padded on the right. The last token of an example is only a target.
-        rows_N: PredictionRow of each supervised position.
+        rows_N: Row of each supervised position.
         columns_N: Column whose hidden state predicts it (one before the target).
-        targets_N: The token id to be predicted there.
+        targets_N: The token id to predict there.
         lengths: Tokens of each example in the one row; empty where each has its own.
     """
 
@@ -48,12 +47,12 @@ class MicroBatch:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Upper bounds of one micro-batch; a single example may pass that of tokens.
+    """Limits of one micro-batch; a single example may exceed that of tokens.
 
     Attributes:
         max_examples: Examples.
         max_tokens: Tokens, padding included.
-        max_supervised_tokens: Supervised tokens; a longer example has its logits made so many
+        max_supervised_tokens: Supervised tokens; the logits of a longer example are made this many
             at a time.
         padding_free: Whether its examples share one row.
     """

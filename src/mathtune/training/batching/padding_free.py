@@ -1,12 +1,12 @@
-"""Several examples in one row, none of which sees another: no padding is computed.
+"""Several examples in one row, none of which sees another: nothing is spent on padding.
 
-A row's positions begin anew with each example, and attention runs over each example by itself. On
-CPUs that is a call of PyTorch's kernel an example; on GPUs with 16-bit numbers one call of its
-kernel for sequences of varying lengths, or of flash-attn's, where the recipe asks for that.
+Positions in a row restart with each example, and attention runs over each example separately. On
+CPUs that is one call of PyTorch's kernel per example; on GPUs with 16-bit dtypes one call of its
+variable-length kernel, or of flash-attn's, where the recipe asks for that.
 
 Whether it is exact depends on the architecture: some carry a state along the row (Mamba, short
-convolutions), some bend attention in a way of their own. So ``layout.py`` tries it on two examples
-before a training, and a model that mixes them is trained on padded rows instead.
+convolutions), some change attention in their own way. So ``limits.py`` tests it on two examples
+before training, and a model that mixes them is trained on padded rows instead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mathtune.training.batching.micro_batches import Limits
 
 _NAME = "mathtune_padding_free"
 
-# Arguments with which an architecture changes attention in a way that is not done here.
+# Arguments with which an architecture changes attention in ways not supported here.
 _UNSUPPORTED = ("s_aux", "sinks", "position_bias", "head_mask", "indices", "block_indices")
 
 
@@ -37,16 +37,15 @@ class _CannotPack(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RowLengths:
-    """Tokens of each example in a row; torch.compile does not look into it on its way.
+    """Tokens of each example in a row, opaque to torch.compile.
 
-    Of a bare tuple it would compile a version for each number of examples, and none after the
-    eighth.
+    For a bare tuple it would compile a version per number of examples, and stop after the eighth.
     """
 
     tokens: tuple[int, ...]
 
 
-@torch.compiler.disable  # else compiled anew for each number of examples
+@torch.compiler.disable  # else compiled again for each number of examples
 def _attention(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -64,7 +63,7 @@ def _attention(
     """Attend within each example: ``(B, H, T, D)`` to ``(B, T, H, D)``.
 
     Keys and values may have fewer heads, of which H is a multiple. T is the sum of the lengths of
-    the examples in the one row; without lengths each of B rows is an example.
+    the examples in the row; without lengths each of B rows is an example.
     """
     lengths = example_lengths.tokens if example_lengths else (query.shape[2],)
     changed = [name for name in _UNSUPPORTED if kwargs.get(name) is not None]
@@ -148,7 +147,7 @@ def _is_flash(implementation: str) -> bool:
 
 
 def is_asked(recipe: Recipe) -> bool:
-    """Return whether a recipe lets examples share rows; an attention kernel it names may not."""
+    """Return whether a recipe lets examples share rows; the attention kernel may prevent it."""
     kernel = recipe.model.attn_implementation
     return recipe.train.padding_free and (kernel in (None, "sdpa") or _is_flash(kernel))
 
@@ -168,7 +167,7 @@ def attention_for(model: Any, limits: Limits) -> AbstractContextManager[None]:
 
 
 def row_arguments(model: Any, lengths: tuple[int, ...], device: torch.device) -> dict[str, Any]:
-    """Return what the model's forward pass needs to know of the examples in its one row."""
+    """Return what the model's forward pass needs to know about the examples in its row."""
     positions = torch.cat([torch.arange(length, device=device) for length in lengths])
     ends = torch.tensor((0, *accumulate(lengths)), dtype=torch.int32, device=device)
     arguments: dict[str, Any] = {

@@ -1,1 +1,1 @@
-"""Checkpoints that are whole or not there: where, when, and under FSDP."""
+"""Checkpoints that are complete or absent: where, when, and under FSDP."""

@@ -1,8 +1,8 @@
-"""What a checkpoint holds of a training, written and read back.
+"""What a checkpoint holds, written and read back.
 
 A checkpoint is written into a temporary folder, sealed and renamed into place (``storage.py``).
-Weights and optimiser that are spread over ranks are gathered first, so that one process, DDP and
-FSDP2 read each other's.
+Sharded weights and optimiser states are gathered first, so that one process, DDP and FSDP2 can read
+each other's.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class Checkpointer:
     """Saves and restores a training; every rank calls each method.
 
     Attributes:
-        folder: Where the checkpoints lie.
-        accelerator: That prepared the model.
+        folder: Where the checkpoints are.
+        accelerator: The one that prepared the model.
         model: As ``accelerator.prepare`` gave it.
-        tokenizer: Saved beside the weights.
+        tokenizer: Saved next to the weights.
         optimizer: As ``accelerator.prepare`` gave it.
-        scheduler: Of the learning rate.
-        keep: How many checkpoints are kept; the newest and the best always are.
+        scheduler: Learning-rate scheduler.
+        keep: How many checkpoints to keep; the newest and the best always are.
         on_save: Called with each folder that weights were saved to, before it is sealed.
     """
 
@@ -58,7 +58,7 @@ class Checkpointer:
         return self.folder / f"checkpoint-{step}"
 
     def save(self, state: TrainingState) -> None:
-        """Write a checkpoint; one that is not whole never takes a name.
+        """Write a checkpoint; an incomplete one never gets its name.
 
         Raises:
             DiskError: The disk is full or cannot be written.
@@ -113,9 +113,9 @@ class Checkpointer:
             fsdp_state.load_weights(self.accelerator.unwrap_model(self.model), checkpoint)
 
     def restore(self, checkpoint: Path) -> None:
-        """Put weights, optimiser, schedule and random numbers back as they were when it was saved.
+        """Restore weights, optimiser, schedule and random states as they were when saved.
 
-        With another number of ranks than then, random numbers begin at the seed.
+        On another number of ranks, random numbers start from the seed.
         """
         self.load_weights(checkpoint)
         if ranks.sharding() != "DeepSpeed":  # which loads both together

@@ -1,8 +1,8 @@
-"""Weights and optimiser state of a model that FSDP2 has sharded, saved and loaded whole.
+"""Weights and optimiser state of an FSDP2-sharded model, saved and loaded unsharded.
 
-A checkpoint looks the same whoever wrote it: one process, DDP or FSDP. So it loads on any number of
-ranks, and ``model/`` is an ordinary folder of safetensors. The price is that rank 0 holds all of
-it in its main memory while it writes, which is what bounds the size of the model.
+A checkpoint is the same whether one process, DDP or FSDP wrote it. So it loads on any number of
+ranks, and ``model/`` is an ordinary folder of safetensors. The price is that rank 0 holds all of it
+in main memory while writing, which limits the size of the model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mathtune import ranks
 
 
 def whole_weights(model: Any) -> dict[str, torch.Tensor]:
-    """Return the weights as one process holds them, on rank 0; other ranks get none.
+    """Return the unsharded weights on rank 0; other ranks get none.
 
     Every rank must call it. Frozen weights under an adapter are left out, as they are not saved.
     """
@@ -38,10 +38,10 @@ def whole_weights(model: Any) -> dict[str, torch.Tensor]:
 
 
 def load_weights(model: Any, folder: Path) -> None:
-    """Copy saved weights or a saved adapter into a model, each rank its own shards.
+    """Copy saved weights or a saved adapter into a model, on each rank its own shards.
 
     Raises:
-        KeyError: If the folder holds weights that the model has not.
+        KeyError: If the folder holds weights that the model does not have.
     """
     if hasattr(model, "peft_config"):
         from peft import get_peft_model_state_dict
@@ -55,7 +55,7 @@ def load_weights(model: Any, folder: Path) -> None:
 
 
 def whole_optimizer(optimizer: Any) -> dict[str, Any]:
-    """Return an optimiser's state as one process holds it; every rank must call it."""
+    """Return an optimiser's unsharded state; every rank must call it."""
     state: dict[str, Any] = optimizer.state_dict()
     return {
         **state,
@@ -67,7 +67,7 @@ def whole_optimizer(optimizer: Any) -> dict[str, Any]:
 
 
 def load_optimizer(optimizer: Any, path: Path) -> None:
-    """Load an optimiser's state that is saved whole, each rank its own shards."""
+    """Load an optimiser's unsharded state, on each rank its own shards."""
     spread = ranks.sharding() is not None  # then each rank reads only its part of the file
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=spread)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -87,7 +87,7 @@ def _whole(value: Any) -> Any:
 
 
 def _like(whole: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Lay out a tensor that every rank has as the target is laid out, with no message."""
+    """Shard a tensor that every rank has like the target, without communication."""
     if not isinstance(target, DTensor):
         return whole
     on_device = whole.to(target.device, target.dtype)

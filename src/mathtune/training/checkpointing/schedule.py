@@ -15,13 +15,13 @@ from mathtune.training.checkpointing.state import TrainingState
 
 
 class StopOnSignal:
-    """Notes SIGINT and SIGTERM, for training to end after the running step.
+    """Records SIGINT and SIGTERM, so that training ends after the current step.
 
-    A second signal of the same kind ends the process at once, as without this. Several ranks stop
-    after the same step, and only by the first signal: a launcher passes on what the terminal has
-    sent to all of them already.
+    A second signal of the same kind ends the process at once, as usual. Several ranks stop after
+    the same step, and only on the first signal: a launcher forwards what the terminal has already
+    sent to all of them.
 
-    It says so as soon as the signal comes. Python runs a handler only between two steps of its own,
+    It is reported as soon as the signal comes. Python runs a handler only between two bytecodes,
     and a backward pass is one; a thread that the system's handler wakes through a pipe need not
     wait.
     """
@@ -62,26 +62,26 @@ class StopOnSignal:
 
 
 def _say_once(reader: int) -> None:
-    """Wait for the number of a signal, byte by byte, and say what follows from it."""
+    """Wait for the number of a signal, byte by byte, and report what follows."""
     with open(reader, "rb", buffering=0) as numbers:
         while number := numbers.read(1):
             if number[0] not in (signal.SIGINT, signal.SIGTERM) or not ranks.is_first():
                 continue
-            again = "; once more ends the process at once" if ranks.world_size() == 1 else ""
+            again = "; a second one ends the process at once" if ranks.world_size() == 1 else ""
             line = (
                 f"{signal.Signals(number[0]).name}: stopping after this training step, with a "
                 f"checkpoint{again}\n"
             )
-            with contextlib.suppress(OSError):  # a terminal that is gone
+            with contextlib.suppress(OSError):  # the terminal is gone
                 # Not through Rich, whose lock the interrupted main thread may hold.
                 os.write(2, (("\n" if os.isatty(2) else "") + line).encode())
             return
 
 
 def validation_is_due(settings: TrainConfig, state: TrainingState) -> bool:
-    """Return whether the model is validated after the step that was just done.
+    """Return whether the model is validated after the step just done.
 
-    The last step always is, also where it falls between two validations.
+    It always is after the last step, even between two scheduled validations.
     """
     if state.global_step >= state.max_steps:
         return True

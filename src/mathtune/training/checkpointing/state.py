@@ -1,4 +1,4 @@
-"""How far a training has come: what a checkpoint holds beside weights and optimiser."""
+"""Training progress: what a checkpoint holds besides weights and optimiser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EARLIER_FILE = "loss_window.json"
 
 @dataclass
 class TrainingState:
-    """Progress of a training; names as in ``transformers.TrainerState`` where it has them.
+    """Progress of a training; named as in ``transformers.TrainerState`` where possible.
 
     Attributes:
         max_steps: Optimiser steps of the whole training.
@@ -24,13 +24,13 @@ class TrainingState:
         best_metric: Best validation result so far; None before the first validation.
         best_global_step: Its step; None where no validation was finite.
         validations_without_gain: In a row, for early stopping.
-        validation_due: Whether a signal cut off the validation of ``global_step``.
+        validation_due: Whether a signal interrupted the validation of ``global_step``.
         tokens_seen: Tokens trained on, prompts included.
         loss_since_logged: Sum of the steps' losses since the last training line.
         last_logged_step: Step of that line.
         nonfinite: See ``NonFiniteSteps.state``.
         source: See ``StepSource.state``.
-        log_history: Everything that was logged.
+        log_history: Everything logged.
     """
 
     max_steps: int
@@ -61,10 +61,10 @@ class TrainingState:
         (folder / FILE).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
     def has_ended(self, patience: int | None) -> bool:
-        """Return whether nothing is left to train: all steps are done, or early stopping says so.
+        """Return whether training is over: all steps are done, or early stopping applies.
 
         Args:
-            patience: Validations without gain that end training; None: any number is allowed.
+            patience: Validations without gain that end training; None: no limit.
         """
         if self.validation_due:
             return False
@@ -76,7 +76,7 @@ class TrainingState:
         sign = 1 if greater_is_better else -1
         first = self.best_metric is None
         best = -sign * math.inf if self.best_metric is None else self.best_metric
-        better = sign * result > sign * best  # never of a result that is not a number
+        better = sign * result > sign * best  # never for NaN
         self.validations_without_gain = 0 if first or better else self.validations_without_gain + 1
         self.best_metric = result if better else best
         if better:

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there.
+"""Checkpoints that are complete or absent.
 
 A checkpoint is written into a temporary folder, synced, sealed with a manifest of hashes and
 renamed into place; a crash at any moment leaves either the earlier state or the new one.
@@ -22,7 +22,7 @@ def step_of(folder: Path) -> int:
 
 
 def newest_whole(checkpoints: Path) -> tuple[Path | None, list[Path]]:
-    """Return the newest whole checkpoint and the damaged ones that are newer than it."""
+    """Return the newest intact checkpoint and the damaged ones newer than it."""
     damaged: list[Path] = []
     folders = [path for path in checkpoints.glob("checkpoint-*") if step_of(path) >= 0]
     for folder in sorted(folders, key=step_of, reverse=True):

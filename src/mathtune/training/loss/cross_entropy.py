@@ -1,9 +1,9 @@
 """Cross-entropy that turns the logits into their own gradient, in place.
 
 PyTorch's holds four tensors of tokens × vocabulary: the logits, a float32 copy, its log-softmax and
-the gradient. Here the logits are all there is: the forward pass reads them, the backward pass
-overwrites them. Rows are taken a few at a time, so that the several passes over each run in the
-processor's cache and half-precision logits are only ever float32 for those few.
+the gradient. Here there are only the logits: the forward pass reads them, the backward pass
+overwrites them. Rows are processed a few at a time, so that they stay in the processor's cache and
+half-precision logits are float32 only for those few.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-# Elements of the rows that are worked on at once: 1 MB of float32 stays in a CPU's cache; a GPU has
-# enough to do in few kernels.
+# Elements processed at once: 1 MB of float32 stays in a CPU's cache; a GPU needs few, large
+# kernels.
 _CHUNK_ELEMENTS = {"cpu": 2**18, "cuda": 2**24}
 
 
@@ -65,7 +65,7 @@ def summed_cross_entropy(
     Args:
         logits_NV: Of any floating-point type; the arithmetic is float32.
         targets_N: Token ids.
-        label_smoothing: Share of each target that is spread over the vocabulary (Szegedy et al.
+        label_smoothing: Share of each target spread over the vocabulary (Szegedy et al.
             2016), as in ``torch.nn.functional.cross_entropy``.
     """
     loss: torch.Tensor = _SummedCrossEntropy.apply(logits_NV, targets_N, label_smoothing)
@@ -73,7 +73,7 @@ def summed_cross_entropy(
 
 
 def row_chunks(logits_NV: torch.Tensor) -> Iterable[slice]:
-    """Return the rows of logits that are worked on at once, a few at a time."""
+    """Return the rows of logits a few at a time, as they are processed."""
     rows, vocabulary = logits_NV.shape
     step = max(1, _CHUNK_ELEMENTS.get(logits_NV.device.type, 2**24) // vocabulary)
     return [slice(start, start + step) for start in range(0, rows, step)]

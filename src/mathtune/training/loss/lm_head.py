@@ -1,8 +1,8 @@
-"""A causal language model's output layer, apart from the layers below it.
+"""A causal language model's output layer, separate from the layers below it.
 
-What a model does around its output layer differs: Gemma 2 caps the logits softly, Granite and
-Cohere scale them, adapters may sit on it. So nothing of it is written anew here. Hooks hand the
-output layer other hidden states, and where its logits alone are wanted the layers are left out.
+Models differ around their output layer: Gemma 2 soft-caps the logits, Granite and Cohere scale
+them, adapters may be on it. So none of this is reimplemented here. Hooks hand the output layer
+other hidden states, and where only logits are wanted the layers below are skipped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mathtune.training.batching.padding_free import row_arguments
 
 
 def target_logits(model: torch.nn.Module, batch: MicroBatch) -> torch.Tensor:
-    """Return logits (N, vocabulary) of the batch's N targets, in the type the model gives."""
+    """Return logits (N, vocabulary) of the batch's N targets, in the model's dtype."""
     return _forward(model, batch, lambda hidden_BTD: hidden_BTD[batch.rows_N, batch.columns_N])
 
 
@@ -45,7 +45,7 @@ def logits_of(model: torch.nn.Module, hidden_ND: torch.Tensor) -> torch.Tensor:
         head = inner.get_output_embeddings()
         for layers in _layers(causal, head):
             replaced.enter_context(_replaced(layers, lambda *_, **__: made))
-        # Some models do more between their layers and the output layer, which is done already.
+        # Some models do more between their layers and the output layer; that is already done.
         hook = head.register_forward_pre_hook(lambda *_: hidden_N1D)
         replaced.callback(hook.remove)
         # The outermost forward, where autocast is.
@@ -54,9 +54,9 @@ def logits_of(model: torch.nn.Module, hidden_ND: torch.Tensor) -> torch.Tensor:
 
 
 def _layers(causal: Any, head: Any) -> list[Any]:
-    """Return what a model's forward may call for its layers, which go by several names.
+    """Return the modules that a model's forward may call for its layers, under any name.
 
-    OPT calls the decoder inside its base model, Llama 4's text model has a base model by name only,
+    OPT calls the decoder inside its base model, Llama 4's text model has a base model in name only,
     and ModernBERT's decoder is its output layer.
     """
     named = (causal.base_model, causal.get_decoder(), getattr(causal, "model", causal))
@@ -64,7 +64,7 @@ def _layers(causal: Any, head: Any) -> list[Any]:
 
 
 class _OnlyHidden(BaseModelOutputWithPast):
-    """What layers give; anything more that a model passes on (router logits) is None."""
+    """The layers' output; anything else that a model passes on (router logits) is None."""
 
     def __getattr__(self, name: str) -> None:
         return None
@@ -89,7 +89,7 @@ def _forward(
 
 @contextmanager
 def _replaced(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
-    """Let a module's forward be another function inside the block."""
+    """Replace a module's forward inside the block."""
     before = vars(module).get("forward")
     module.forward = forward
     try:

@@ -1,12 +1,12 @@
 """Cross-entropy at supervised positions only.
 
 The output layer is the largest matrix of a small model and its result, tokens × vocabulary, the
-largest tensor of any: Gemma's 256,000 entries take 1 MB a token. Prompt tokens and padding need
-none of it, so the output layer is handed just the hidden states that predict a supervised token
-(``head.py``), and of those at most ``chunk`` at a time.
+largest tensor of any: Gemma's 256,000 entries take 1 MB per token. Prompt tokens and padding need
+none of it, so the output layer gets only the hidden states that predict a supervised token
+(``lm_head.py``), at most ``chunk`` at a time.
 
-The loss of an optimiser step is the sum over its supervised tokens divided by their count, in
-whatever pieces the sum was taken: one optimiser step means one fixed set of examples.
+The loss of an optimiser step is the sum over its supervised tokens divided by their count, however
+the sum was split: one optimiser step means one fixed set of examples.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def summed_loss(
         model: A causal language model, which may be wrapped for DDP.
         batch: Its N targets.
         label_smoothing: As in ``summed_cross_entropy``.
-        chunk: Where N is larger, the output layer's result is only ever there for so many targets,
-            and made a second time in the backward pass.
+        chunk: If N is larger, logits exist only for this many targets at a time, and are recomputed
+            in the backward pass.
     """
     if chunk is None or len(batch.targets_N) <= chunk:
         logits_NV = target_logits(model, batch)
@@ -61,7 +61,7 @@ def token_logprobs(
 ) -> Iterator[list[float]]:
     """Yield the log-probability of each token of each example, in order; 0.0 for the first token.
 
-    ``on_scored`` is called after each micro-batch with the number of examples that are done.
+    ``on_scored`` is called after each micro-batch with the number of examples done.
 
     The result of an example does not depend on which others are in its batch, beyond rounding.
     """

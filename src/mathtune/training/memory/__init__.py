@@ -1,1 +1,1 @@
-"""What happens when memory runs out, and how the C library holds on to it."""
+"""What happens when memory runs out, and how the C library keeps it."""

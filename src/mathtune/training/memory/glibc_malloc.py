@@ -1,10 +1,10 @@
 """What the C library does with memory that PyTorch frees on a CPU.
 
-glibc gives blocks above 32 MB back to the system at once and fetches them anew, page by page, in
-the next pass: a quarter of a step's time with a large vocabulary. Of smaller ones it keeps all, and
-between layers of changing sizes many fit nothing else. So where memory is plentiful all of it is
-kept, and where it is scarce each block of 1 MB or more goes back at once: then no more is held than
-training needs, for more time. Other C libraries have their own ways and are left alone.
+glibc returns blocks above 32 MB to the system at once and fetches them again, page by page, in the
+next micro-batch: a quarter of a step's time with a large vocabulary. It keeps all smaller ones, and
+with varying sizes many cannot be reused. So where memory is plentiful all of it is kept, and where
+it is scarce each block of 1 MB or more is returned at once: that holds no more than training needs,
+at the cost of time. Other C libraries differ and are left alone.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ def use_memory(recipe: Recipe, model: Any, limits: Limits, *, ran_out: bool) -> 
         give_back_freed_memory()
         log.info(
             f"training may take {needed / 2**30:.1f} GB and {free / 2**30:.1f} GB are free: freed "
-            "memory goes back to the system at once, which takes more time"
+            "memory is returned to the system at once, which takes more time"
         )
 
 
 def hold_freed_memory() -> None:
-    """Make glibc keep what is freed, blocks of all sizes."""
+    """Make glibc keep freed blocks of all sizes."""
     _set(_MMAP_MAX, 0)
     _set(_TRIM_THRESHOLD, -1)
     _set(_TOP_PAD, 2**26)
 
 
 def give_back_freed_memory() -> None:
-    """Make glibc return each freed block of 1 MB or more to the system, those it holds too."""
+    """Make glibc return each freed block of 1 MB or more to the system, also those it holds."""
     _set(_MMAP_MAX, 65536)
     _set(_MMAP_THRESHOLD, 2**20)
     _set(_TRIM_THRESHOLD, 2**20)
@@ -61,14 +61,14 @@ def give_back_freed_memory() -> None:
 
 
 def free_memory() -> int:
-    """Return the bytes that processes here may come to hold: what is free, or a limit on them."""
+    """Return the bytes that processes here may use: what is free, or a limit on them."""
     held = psutil.Process().memory_info()
     bounds = [psutil.virtual_memory().available + held.rss]
     group = Path("/sys/fs/cgroup/memory.max")
     if group.is_file() and (text := group.read_text().strip()) != "max":
         bounds.append(int(text))
     addresses, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if addresses != resource.RLIM_INFINITY:  # libraries take addresses without memory
+    if addresses != resource.RLIM_INFINITY:  # libraries reserve addresses without memory
         bounds.append(addresses - held.vms + held.rss)
     return int(min(bounds))
 
@@ -76,8 +76,8 @@ def free_memory() -> int:
 def needed_at_most(model: Any, limits: Limits) -> int:
     """Return a generous estimate of the bytes that training takes on a CPU.
 
-    Weights, gradient and two moments, and for a micro-batch twice what linear layers take and give
-    and its logits.
+    Weights, gradient and two moments, and for a micro-batch twice the inputs and outputs of linear
+    layers, and its logits.
     """
     held = sum(each.numel() * each.element_size() for each in model.parameters())
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)

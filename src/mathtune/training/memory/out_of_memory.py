@@ -1,9 +1,9 @@
-"""A step that does not fit into memory is cut smaller and taken again.
+"""A step that does not fit into memory is split into smaller micro-batches and retried.
 
-The gradient of a step does not depend on how its examples are cut (``batches.py``), so training
-goes on as if the smaller cut had been asked for from the beginning. What was found to fit is kept
-in the run folder: a new start of the run begins with it. Several ranks can only go on by a new
-start, for the others are in the middle of a pass in which they wait for the one that failed.
+The gradient of a step does not depend on how its examples are split (``micro_batches.py``), so
+training goes on as if the smaller limits had been set from the start. Limits that fit are kept in
+the run folder, and the next start begins with them. Several ranks can only go on by a restart,
+because the others are in the middle of a micro-batch, waiting for the rank that failed.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ log = logging.getLogger(__name__)
 _KEPT = ("max_examples", "max_tokens", "max_supervised_tokens")
 
 _FEW_LOGITS = 32
-"""Logits of no more tokens are not what fills the memory."""
+"""Logits of this many tokens or fewer are not what fills the memory."""
 
 
 @dataclass
 class FittingLimits:
-    """Bounds of a pass, made smaller where memory runs out, over the starts of a run.
+    """Limits of a micro-batch, lowered when memory runs out, over all starts of a run.
 
     Attributes:
-        path: Where they are kept.
-        circumstances: What they were found in. In others than before, all begins anew.
-        limits: Those that fit, as far as is known.
-        cuts: How often they were made smaller.
+        path: File that keeps them.
+        circumstances: Where they were found. If these change, the search starts from scratch.
+        limits: The limits that fit, as far as known.
+        cuts: How often they were lowered.
     """
 
     path: Path
@@ -52,11 +52,11 @@ class FittingLimits:
 
     @classmethod
     def open(cls, run_dir: Path, limits: Limits, **circumstances: Any) -> FittingLimits:
-        """Return what an earlier start of the run has found, on every rank the same.
+        """Return what an earlier start of the run found, the same on every rank.
 
         Args:
             run_dir: The run folder.
-            limits: By the recipe and the model.
+            limits: Those of the recipe and the model.
             circumstances: What else memory depends on, for JSON.
         """
         known = {**asdict(limits), **circumstances}
@@ -64,7 +64,7 @@ class FittingLimits:
         return ranks.from_first(asked._found_before)
 
     def _found_before(self) -> FittingLimits:
-        with contextlib.suppress(RunError):  # missing or damaged: found again if need be
+        with contextlib.suppress(RunError):  # missing or damaged: found again if necessary
             kept = read_json(self.path, ("circumstances", *_KEPT, "cuts"))
             sound = all(type(kept[name]) is int and kept[name] > 0 for name in (*_KEPT, "cuts"))
             if sound and kept["circumstances"] == self.circumstances:
@@ -80,8 +80,8 @@ class FittingLimits:
         with contextlib.suppress(OSError):  # then it is found again; a full disk ends no run here
             write_json(self.path, {"circumstances": self.circumstances, **kept, "cuts": self.cuts})
 
-    def in_words(self) -> str:
-        """Say how large a micro-batch may be."""
+    def describe(self) -> str:
+        """Return as text how large a micro-batch may be."""
         limits = self.limits
         return (
             f"at most {limits.max_examples} examples, {limits.max_tokens} tokens and the logits of "
@@ -97,13 +97,13 @@ def within_memory(
     model: torch.nn.Module,
     where: str,
 ) -> torch.Tensor:
-    """Compute over a step's micro-batches; where memory runs out, again over smaller ones.
+    """Compute over a step's micro-batches; if memory runs out, again over smaller ones.
 
     Args:
-        fitting: Limits of a micro-batch; smaller after memory ran out.
+        fitting: Limits of a micro-batch; lowered when memory runs out.
         split: Returns this rank's micro-batches within given limits.
         compute: Called with them.
-        model: Its gradients are dropped before it is tried again.
+        model: Its gradients are dropped before a retry.
         where: Which step it is, for messages.
 
     Raises:
@@ -116,9 +116,9 @@ def within_memory(
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-        # Outside of the handler, whose traceback keeps the tensors of what failed alive.
+        # Outside the handler, whose traceback keeps the failed attempt's tensors alive.
         fitting.cut(halved(fitting.limits, [micro for micro, _ in micro_batches], where))
-        then = f"with {fitting.in_words()}; the gradient is the same, but for what dropout drops"
+        then = f"with {fitting.describe()}; the gradient is the same, except for what dropout drops"
         if ranks.world_size() > 1:
             raise TrainingStopped(
                 f"out of memory at {where}: give the same command again to go on from the last "
@@ -130,7 +130,7 @@ def within_memory(
             torch.cuda.empty_cache()
         else:
             give_back_freed_memory()
-        log.info(f"out of memory at {where}: it is taken again {then}")
+        log.info(f"out of memory at {where}: trying again {then}")
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -140,10 +140,10 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def halved(limits: Limits, micro_batches: Sequence[Sequence[Any]], where: str) -> Limits:
-    """Return limits that cut the largest of the micro-batches in two, or an example's logits.
+    """Return limits that split the largest of the micro-batches in two, or an example's logits.
 
     Args:
-        limits: The limits they were cut by.
+        limits: The limits they were split by.
         micro_batches: Those that did not fit.
         where: The step they belong to, for the message.
 
@@ -159,7 +159,7 @@ def halved(limits: Limits, micro_batches: Sequence[Sequence[Any]], where: str) -
         longest = max(len(example.ids) for micro in micro_batches for example in micro)
         raise TrainingStopped(
             f"out of memory at {where} with one example of {longest} tokens at a time; the last "
-            "checkpoint, if there is one, is whole. Set train.gradient_checkpointing=true, lower "
+            "checkpoint, if there is one, is intact. Set train.gradient_checkpointing=true, lower "
             "train.max_length or train.logits_chunk_bytes, or train an adapter (adapter.r=8, "
             "model.load_in_4bit=true)"
         )
