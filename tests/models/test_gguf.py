@@ -150,7 +150,7 @@ def test_wrong_files_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="Git LFS pointer"):
         gguf.converted(pointer)
     other.write_bytes(b"PK\x03\x04" + bytes(40))
-    with pytest.raises(ModelError, match="no GGUF at its start"):
+    with pytest.raises(ModelError, match="does not begin with GGUF"):
         gguf.converted(other)
     with pytest.raises(ModelError, match="does not exist"):
         gguf.converted(missing)
