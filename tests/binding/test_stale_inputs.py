@@ -416,6 +416,69 @@ def test_files_that_were_copied_elsewhere_are_held_against_what_lies_beside_them
     assert "are not those that base.jsonl.inputs.json names" in said
 
 
+@pytest.mark.parametrize("short", ["manifest", "side"])
+@pytest.mark.parametrize("damage", [None, "", "{", "{}"])
+def test_a_lost_or_damaged_record_does_not_hide_a_change(
+    world: World, copies: dict[str, Path], damage: str | None, short: str
+) -> None:
+    folder = copies["eval"]
+    record = folder / "inputs" / "base.json"
+    if short == "side":
+        manifest = json.loads((folder / "manifest.json").read_text())
+        del manifest["inputs"]
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    record.unlink()
+    if damage is None:  # the short form still says that nothing changed
+        assert "earlier version" not in accepted(world.call("eval", folder))
+    else:
+        record.write_text(damage)
+    one_gold(world, "eval")
+    said = refusal(world.call("eval", folder))
+    what = "the problems changed" if damage is None else f"{record} is damaged"
+    assert what in said and "give --fresh to redo base" in said and "delete" not in said
+    assert "base will be redone" in accepted(world.call("eval", folder, "--fresh"))
+    assert "earlier version" not in accepted(world.call("eval", folder))
+
+
+def first_row(content: bytes) -> bytes:
+    return content.splitlines(keepends=True)[0]
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (first_row, "1 rows in it, "),
+        (lambda content: content[:-30], " rows in it, "),
+        (lambda content: content * 2, " rows in it, "),
+        (lambda content: bytes(len(content)), "0 rows in it, "),
+        (lambda content: b"", "0 rows in it, "),
+        (lambda content: b"{\n" + content, "base.jsonl:1 is not JSON"),
+    ],
+)
+def test_a_finished_file_with_more_or_fewer_rows_is_found(
+    world: World,
+    copies: dict[str, Path],
+    samples: int,
+    damage: Callable[[bytes], bytes],
+    found: str,
+) -> None:
+    folder, more = copies["eval"], []
+    if samples > 1:
+        folder = folder.with_name("sampled")
+        more = [f"eval.samples={samples}", "eval.temperature=0.5"]
+        accepted(world.call("eval", folder, *more))
+    file = folder / "predictions" / "base.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    for command, options in (("eval", more), ("report", [])):
+        said = refusal(world.call(command, folder, *options))
+        assert "predictions/base.jsonl changed since base was measured (" in said
+        assert found in said and (found.endswith("JSON") or f"{3 * samples} in results" in said)
+    accepted(world.call("eval", folder, *more, "--fresh"))
+    assert file.read_bytes() == whole
+
+
 # --- Graders, earlier versions, inputs that are gone ----------------------------------------------
 
 
@@ -442,6 +505,9 @@ def test_a_folder_of_an_earlier_version_is_taken_over_with_a_warning(
     shutil.rmtree(folder / "inputs")
     for side in folder.glob("predictions/*.inputs.json"):
         side.unlink()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["inputs"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     before = outputs(folder)
     one_gold(world, "run")
     told = accepted(world.call("report", folder))

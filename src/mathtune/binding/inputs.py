@@ -135,6 +135,25 @@ def differences(
     return found + list(_knob_differences(then.knobs, now.knobs))
 
 
+def short_differences(then: Mapping[str, Any], now: Inputs, short: Mapping[str, str]) -> list[str]:
+    """Return the items of ``in_short`` that differ; what is empty on one side is left out.
+
+    Args:
+        then: The short form noted when the stage began.
+        now: What the stage would be made from.
+        short: The short form of that.
+    """
+    unknown = () if now.problems else ("problems", "shots", "n")
+    return [
+        key
+        for key, after in short.items()
+        if key not in unknown
+        and key in then
+        and (key == "shots" or (then[key] and after))
+        and then[key] != after
+    ]
+
+
 def _knob_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Difference]:
     for key, before in then.items():
         if key not in now or before == now[key]:  # a knob that one version lacks cannot be compared

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from mathtune.binding.fingerprints import cores, row_fingerprint
-from mathtune.binding.inputs import Difference, Inputs, digest
+from mathtune.binding.inputs import Difference, Inputs, digest, short_differences
 from mathtune.binding.stage_inputs import test_set_name
-from mathtune.errors import RunError
+from mathtune.errors import DataError, RunError
 from mathtune.evaluation.predictions.rows import whole_rows
+from mathtune.records import PredictionRow
 from mathtune.storage import read_json, write_json
 
 
@@ -23,47 +24,88 @@ def side_path(predictions: Path) -> Path:
     return predictions.with_name(predictions.name + ".inputs.json")
 
 
+def predictions_name(predictions: Path) -> str:
+    """Return the name of a predictions file in ``results.json``."""
+    return f"{predictions.parent.name}/{predictions.name}"
+
+
 def write_side(predictions: Path, inputs: Inputs, label: str) -> None:
     """Write it, for the test set with this label alone."""
     write_json(side_path(predictions), _in_short(inputs, label))
 
 
 def foreign_predictions(
-    paths: Sequence[Path], then: Inputs, figures: Sequence[Mapping[str, Any]]
+    paths: Sequence[Path], then: Inputs | None, figures: Sequence[Mapping[str, Any]]
 ) -> Iterator[Difference]:
     """Yield the predictions files that do not belong to the recorded measurement.
 
     Args:
         paths: Files of one model, in the predictions folder of a run; unfinished ones as well.
-        then: What the model was measured on.
+        then: What the model was measured on; None where that is unknown, and only the number of
+            rows and of right answers can be checked.
         figures: ``evaluations`` of ``results.json``.
     """
-    known = {name: cores(prints) for name, prints in then.problems.items()}
+    known = {name: cores(prints) for name, prints in then.problems.items()} if then else {}
     shown = {each["predictions"]: each for each in figures}
     for path in paths:
-        name, rows = f"{path.parent.name}/{path.name}", whole_rows(path).rows
+        name = predictions_name(path)
+        figure = shown.get(name)
+        try:
+            rows = whole_rows(path).rows
+        except (DataError, OSError) as error:
+            if not figure:  # unfinished: nothing to show yet
+                raise
+            yield Difference(name, "", str(error).partition(";")[0], "predictions")
+            continue
         others = [
             row
             for row in rows
-            if row_fingerprint(row) not in known.get(test_set_name(row["set"]), ())
+            if then and row_fingerprint(row) not in known.get(test_set_name(row["set"]), ())
         ]
         if others:
             what = f"{len(others):,} of its {len(rows):,} rows answer different problems"
             first = others[0]["question"][:60]
             yield Difference(name, "", f"{what}, first: {first!r}", "predictions")
             continue
-        if rows and side_path(path).is_file():
+        if then and rows and side_path(path).is_file():
             noted, ours = read_json(side_path(path)), _in_short(then, rows[0]["set"])
             if different := [key for key in ours if noted.get(key) != ours[key]]:
                 detail = f"it was made with different {', '.join(different)}"
                 yield Difference(name, "", detail, "predictions")
                 continue
-        figure, right = shown.get(name), sum(row["correct"] for row in rows)
-        if figure and figure.get("samples") == 1 and figure["n"] == len(rows):
-            correct = figure["exact_match"].get("correct")
-            if correct != right:
-                detail = f"{right:,} right in it, {correct} in results.json"
-                yield Difference(name, "", detail, "predictions")
+        if figure and (detail := _miscounted(rows, figure)):
+            yield Difference(name, "", detail, "predictions")
+
+
+def _miscounted(rows: Sequence[PredictionRow], figure: Mapping[str, Any]) -> str:
+    """Return how the rows of a finished file contradict its figure, or nothing."""
+    samples = figure.get("samples", 1)
+    if len(rows) != figure["n"] * samples:
+        return f"{len(rows):,} rows in it, {figure['n'] * samples:,} in results.json"
+    right, correct = sum(row["correct"] for row in rows), figure["exact_match"].get("correct")
+    if samples == 1 and correct != right:
+        return f"{right:,} right in it, {correct} in results.json"
+    return ""
+
+
+def differences_from_sides(paths: Sequence[Path], now: Inputs) -> list[str] | None:
+    """Return the items that the files next to predictions name differently; None without any."""
+    noted = {path: read_json(side_path(path)) for path in paths if side_path(path).is_file()}
+    found: list[str] = []
+    for path, then in noted.items():
+        # The label of the test set is in the rows; without one, only the other items are compared.
+        label = _label_in(path)
+        short = _in_short(now, label) if label else {**now.in_short(), "problems": ""}
+        found += short_differences(then, now, short)
+    return list(dict.fromkeys(found)) if noted else None
+
+
+def _label_in(path: Path) -> str:
+    try:
+        rows = whole_rows(path).rows
+    except (DataError, OSError):
+        return ""
+    return rows[0]["set"] if rows else ""
 
 
 def check_sides(paths: Sequence[Path]) -> None:

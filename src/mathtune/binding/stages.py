@@ -9,14 +9,28 @@ begins, so an interruption before that loses nothing, and the records remain.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from mathtune import ranks
-from mathtune.binding.inputs import KEEPS_ANSWERS, Difference, Inputs, differences
-from mathtune.binding.side_files import foreign_predictions, write_side
+from mathtune.binding import wording
+from mathtune.binding.inputs import (
+    KEEPS_ANSWERS,
+    Difference,
+    Inputs,
+    differences,
+    short_differences,
+)
+from mathtune.binding.side_files import (
+    differences_from_sides,
+    foreign_predictions,
+    predictions_name,
+    write_side,
+)
 from mathtune.binding.stage_inputs import CurrentInputs, hashes_of
+from mathtune.binding.wording import Stale
 from mathtune.config.schema import Recipe
 from mathtune.errors import RunError
 from mathtune.evaluation.evaluate import regrade
@@ -25,17 +39,12 @@ from mathtune.evaluation.predictions.rows import whole_rows, write_rows
 from mathtune.evaluation.results import Results
 from mathtune.records import Problem, Splits
 from mathtune.runs import Run
-from mathtune.storage import damaged, read_json, remove, write_json
+from mathtune.storage import read_json, remove, write_json
 
 log = logging.getLogger(__name__)
 
 STAGES = ("base", "train", "tuned")
 """In order; ``tuned`` depends on the output of ``train``."""
-
-_EVENTS = {"base": "base was measured", "train": "training began", "tuned": "tuned was measured"}
-
-Stale = list[tuple[str, Difference]]
-"""Stages with what changed since; the stage is empty for what changed since the folder was made."""
 
 
 @dataclass
@@ -115,13 +124,15 @@ class Binding:
         """
         stale, unchecked = self._stale()
         if stale:
-            stages = _listed([stage for stage in STAGES if any(s == stage for s, _ in stale)])
+            stages = wording.listed(
+                [stage for stage in STAGES if any(s == stage for s, _ in stale)]
+            )
             raise RunError(
-                f"run folder {self.run.folder}: {_changes(stale)}; give the command that made the "
-                f"run with --fresh to redo {stages}, or with another --run-dir"
+                f"run folder {self.run.folder}: {wording.changes(stale)}; give the command "
+                f"that made the run with --fresh to redo {stages}, or with another --run-dir"
             )
         for stage in unchecked:
-            log.info(f"{_unchecked(stage)}; --fresh with the command that made it redoes it")
+            log.info(f"{wording.unchecked(stage)}; --fresh with the command that made it redoes it")
 
     # --- Checking --------------------------------------------------------------------------------
 
@@ -142,7 +153,7 @@ class Binding:
             raise RunError(self._refusal(stale, order, own))
         for stage in unchecked:
             if stage not in redo:
-                log.info(f"{_unchecked(stage)}; it is reused; --fresh would redo it")
+                log.info(f"{wording.unchecked(stage)}; it is reused; --fresh would redo it")
         if unchecked:
             self.run.note(unchecked=[stage for stage in unchecked if stage not in redo])
         if fresh:
@@ -155,19 +166,20 @@ class Binding:
         }
 
     def _refusal(self, stale: Stale, order: Sequence[str], own: Sequence[str]) -> str:
-        way = f"give --fresh to redo {_listed(order)}" if order else "give --fresh to continue"
-        if not set(order) <= set(own):
-            way = f"redo {_listed(order)} with mathtune run --fresh"
-        return (
-            f"run folder {self.run.folder}: {_changes(stale)}; {way}, or choose another --run-dir"
+        way = (
+            f"give --fresh to redo {wording.listed(order)}" if order else "give --fresh to continue"
         )
+        if not set(order) <= set(own):
+            way = f"redo {wording.listed(order)} with mathtune run --fresh"
+        why = wording.changes(stale)
+        return f"run folder {self.run.folder}: {why}; {way}, or choose another --run-dir"
 
     def _say_what_is_redone(self, stale: Stale, order: Sequence[str]) -> None:
         if not order:
             log.info("--fresh: no finished stage has changed inputs, so nothing is redone")
             return
-        why = f" ({_changes(stale)})" if stale else ""
-        log.info(f"--fresh: {_listed(order)} will be redone{why}")
+        why = f" ({wording.changes(stale)})" if stale else ""
+        log.info(f"--fresh: {wording.listed(order)} will be redone{why}")
         log.info("existing output is replaced stage by stage, as each new stage begins")
 
     def _stale(self) -> tuple[Stale, list[str]]:
@@ -176,21 +188,50 @@ class Binding:
         unchecked = []
         for stage in STAGES:
             if self._has_output(stage):
-                if self._record(stage) is None:
+                if self._is_unchecked(stage):
                     unchecked.append(stage)
                 stale += [(stage, each) for each in self._changed(stage)]
         return stale, unchecked
 
     def _changed(self, stage: str) -> list[Difference]:
-        then = self._record(stage)
-        if then is None or not self._has_output(stage):
+        if not self._has_output(stage):
             return []
-        found = differences(then, self._current.of(stage), self._current.questions)
+        now = self._current.of(stage)
+        try:
+            then = self._record(stage)
+        except RunError as error:
+            name = f"inputs/{self.run.inputs(stage).name}"
+            return [Difference(name, "", str(error).partition(";")[0], "record")]
+        if then:
+            found = differences(then, now, self._current.questions)
+        else:
+            found = [
+                wording.short_difference(key, now)
+                for key in self._differences_in_short(stage, now) or ()
+            ]
+            if now.problems and not found and not self._is_unchecked(stage):
+                then = now  # as the short form says
         if stage == "train":
-            return found + list(self._replaced_model())
+            return found + (list(self._replaced_model()) if self._record(stage) else [])
         files = self.run.predictions_of(stage)
-        figures = self.results.data.get("evaluations", ())
-        return found + list(foreign_predictions(files, then, figures))
+        return found + list(foreign_predictions(files, then, self._figures()))
+
+    def _differences_in_short(self, stage: str, now: Inputs) -> list[str] | None:
+        """Return the items that differ from the short form of a record; None without one."""
+        noted = self.run.manifest().get("inputs")
+        if isinstance(noted, dict) and isinstance(noted.get(stage), dict):
+            return short_differences(noted[stage], now, now.in_short())
+        return differences_from_sides(self.run.predictions_of(stage), now)
+
+    def _is_unchecked(self, stage: str) -> bool:
+        """Return whether an earlier version, which recorded nothing, began the stage."""
+        if self.run.inputs(stage).exists():
+            return False
+        return self._differences_in_short(stage, self._current.of(stage)) is None
+
+    def _figures(self) -> Sequence[Mapping[str, Any]]:
+        figures: Sequence[Mapping[str, Any]] = self.results.data.get("evaluations", ())
+        return figures
 
     def _replaced_model(self) -> Iterator[Difference]:
         made = read_json(self.run.inputs("train")).get("made")
@@ -202,17 +243,18 @@ class Binding:
     def _has_output(self, stage: str) -> bool:
         if stage == "train":
             return self.run.model.exists() or any(self.run.checkpoints.glob("*"))
-        return any(path.stat().st_size for path in self.run.predictions_of(stage))
+        shown = {each["predictions"] for each in self._figures()}
+        files = self.run.predictions_of(stage)
+        return any(path.stat().st_size or predictions_name(path) in shown for path in files)
 
     def _record(self, stage: str) -> Inputs | None:
         path = self.run.inputs(stage)
-        if not path.is_file():
+        if not path.exists():
             return None
-        values = read_json(path)
         try:
-            return Inputs.from_json(values)
+            return Inputs.from_json(read_json(path))
         except (TypeError, AttributeError) as error:
-            raise damaged(path, str(error)) from error
+            raise RunError(f"{path} is damaged ({error}); give --fresh") from error
 
     # --- Beginning -------------------------------------------------------------------------------
 
@@ -224,13 +266,14 @@ class Binding:
         elif changed := self._changed(stage):  # as only the loaded model can show
             stale = [(stage, each) for each in changed]
             raise RunError(self._refusal(stale, [stage], [stage]))
-        elif self._has_output(stage) and self._record(stage) is None:
+        elif self._has_output(stage) and self._is_unchecked(stage):
             return  # begun by an earlier version, so only the rest was made with today's inputs
         now = self._current.of(stage)
         self.run.inputs(stage).parent.mkdir(exist_ok=True)
         write_json(self.run.inputs(stage), now.to_json())
         self.run.note(inputs={stage: now.in_short()})
         if stage != "train":
+            self.results.drop(stage)  # or a file that is begun again would contradict its figure
             planned = prediction_files(self.run, stage, self.splits.test, self.recipe.eval)
             for test_set, _, path in planned:
                 write_side(path, now, test_set.label)
@@ -262,31 +305,3 @@ class Binding:
         folder = self.run.all_predictions
         for path in (*folder.glob(f"{stage}.jsonl*"), *folder.glob(f"{stage}--*")):
             remove(path)
-
-
-def _unchecked(stage: str) -> str:
-    what = "training" if stage == "train" else f"the measurement of {stage}"
-    return f"{what} was begun by an earlier version and cannot be checked against its inputs"
-
-
-def _changes(stale: Stale) -> str:
-    """Return what changed, and since when, as one clause for each such event."""
-    events: dict[Difference, list[str]] = {}
-    for stage, difference in stale:
-        events.setdefault(difference, []).append(_EVENTS.get(stage, "the run folder was made"))
-    clauses: dict[str, list[Difference]] = {}
-    for difference, since in events.items():
-        clauses.setdefault(_listed(since), []).append(difference)
-    return _listed([_clause(each, since) for since, each in clauses.items()])
-
-
-def _clause(changed: Sequence[Difference], since: str) -> str:
-    details = [f" ({each.detail})" if each.detail else "" for each in changed]
-    if len(changed) == 1:
-        return f"{changed[0].what} changed{changed[0].how} since {since}{details[0]}"
-    pairs = zip(changed, details, strict=True)
-    return f"{_listed([f'{e.what} changed{e.how}{detail}' for e, detail in pairs])} since {since}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
