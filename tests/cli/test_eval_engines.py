@@ -127,7 +127,7 @@ def test_a_misbehaving_server_gives_the_figures_of_the_local_engine(
     for cause in ("429 1", "500 1", "timeout ", "connection "):
         assert cause in error
     assert "no calculator: measured without it" in error
-    assert "gives no log-probabilities: perplexity not measured" in error
+    assert "computes no perplexity: not measured" in error
     assert {seen.headers["authorization"] for seen in proxy.seen} == {f"Bearer {KEY}"}
     files = [path for path in (tmp_path / "served").rglob("*") if path.is_file()]
     assert {"recipe.yaml", "manifest.json", "report.html"} <= {path.name for path in files}
