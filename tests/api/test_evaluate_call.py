@@ -123,7 +123,7 @@ def test_train_evaluate_compare_chat(model: Path) -> None:
     assert compared.verdict in command.stdout
     with pytest.raises(mt.MathtuneError, match="prompts differ"):
         mt.compare(mt.evaluate(model, PROBLEMS, eval=SHORT), tuned)
-    with pytest.raises(mt.MathtuneError, match="needs two predictions files and 1 is given"):
+    with pytest.raises(mt.MathtuneError, match="needs two predictions files, but 1 is given"):
         mt.compare(base)
 
     chat = mt.chat(trained)

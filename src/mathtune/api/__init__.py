@@ -8,13 +8,13 @@ fits.
 from mathtune.api.comparison_result import ComparisonResult
 from mathtune.api.conversation import Answer, Chat
 from mathtune.api.evaluation import chat, compare, evaluate
+from mathtune.api.grading import grade
 from mathtune.api.plan_result import PlanResult
 from mathtune.api.problem_lists import Problems, ProblemSplits, load_problems
 from mathtune.api.recipes import load_recipe, plan, run, train
 from mathtune.api.results import EvaluationResult, RunResult, TrainResult
 from mathtune.config.schema import Recipe
 from mathtune.errors import MathtuneError
-from mathtune.grading import grade
 from mathtune.progress.display import show_progress
 from mathtune.records import Grade, Outcome, Problem
 

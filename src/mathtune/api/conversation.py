@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from mathtune.api import arguments
 from mathtune.api.display import html_table
 from mathtune.records import Completion
 
@@ -47,7 +48,12 @@ class Chat:
     _answer: Callable[[str], Completion] = field(repr=False)
 
     def ask(self, question: str) -> Answer:
-        """Return the model's greedy answer."""
+        """Return the model's greedy answer.
+
+        Raises:
+            ConfigError: The question is not text.
+        """
+        question = arguments.text("question", question, "the question as a string")
         found = self._answer(question)
         return Answer(question, found.text.strip(), found.stop_reason.value, len(found.ids))
 

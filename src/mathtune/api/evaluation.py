@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mathtune import config, pipeline, preflight, problems, runs, stages
+from mathtune.api.arguments import folder_or_none, path_text, recipe_or_name, whole_number
 from mathtune.api.comparison_result import ComparisonResult
 from mathtune.api.conversation import Chat
 from mathtune.api.problem_lists import Problems
-from mathtune.api.recipes import Overrides, StrPath, recipe_or_name
+from mathtune.api.recipes import Overrides, StrPath
 from mathtune.api.results import EvaluationResult, RunResult, TrainResult
 from mathtune.config import as_override
 from mathtune.config.schema import Recipe
@@ -28,6 +29,9 @@ GivenProblems: TypeAlias = (
     "Source | Mapping[str, Any] | Sequence[Source] | Sequence[Problem | Mapping[str, Any]]"
 )
 """A source or several, or problems."""
+
+
+_SIDE = "an evaluation, a result of run, a predictions file or a run folder"
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,8 @@ def evaluate(
     start = recipe_or_name(recipe) if recipe is not None else asked.recipe
     given = [*asked.overrides, *config.overrides_from_python(overrides, knobs)]
     if limit is not None:
-        given.append(as_override("data.max_test_samples", limit))
-    folder = None if run_dir is None else Path(run_dir)
+        given.append(as_override("data.max_test_samples", whole_number("limit", limit)))
+    folder = folder_or_none(run_dir)
     if problems is not None:
         sets, folder = _test_sets(problems, start, given, folder, fresh=fresh)
         given.append(as_override("data.test", sets))
@@ -132,8 +136,8 @@ def compare(
         if isinstance(each, EvaluationResult)
         else each.run_dir
         if isinstance(each, RunResult)
-        else Path(each)
-        for each in (before, *after)
+        else Path(path_text("before" if at == 0 else "after", each, _SIDE))
+        for at, each in enumerate((before, *after))
     ]
     return ComparisonResult(
         compare_files(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 from mathtune import config, problems
+from mathtune.api.arguments import whole_number
 from mathtune.api.display import data_frame, html_table
 from mathtune.config.schema import Recipe
 from mathtune.records import Problem, ProblemSet
@@ -107,6 +108,9 @@ def load_problems(
         DataError: The problems cannot be found, read or used.
         ConfigError: The source is not written correctly.
     """
+    if limit is not None:
+        limit = whole_number("limit", limit)
+    seed = whole_number("seed", seed)
     limits = (
         {}
         if limit is None

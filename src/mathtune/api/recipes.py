@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mathtune import config, pipeline, preflight, stages
+from mathtune.api.arguments import folder_or_none, path_text, recipe_or_name, text, whole_number
 from mathtune.api.plan_result import PlanResult
 from mathtune.api.results import RunResult, TrainResult
 from mathtune.config.schema import Recipe
@@ -34,7 +35,7 @@ def load_recipe(name_or_path: StrPath, overrides: Overrides = (), **knobs: Any) 
         ConfigError: With one sentence per fault, all that were found.
     """
     given = config.overrides_from_python(overrides, knobs)
-    return config.load(os.fspath(name_or_path), given)
+    return config.load(path_text("name_or_path", name_or_path, "a name or a file"), given)
 
 
 def run(
@@ -99,14 +100,9 @@ def _checked(
     run_dir: StrPath | None,
 ) -> tuple[Recipe, Path | None]:
     show_by_default()
-    folder = None if run_dir is None else Path(run_dir)
+    folder = folder_or_none(run_dir)
     given = config.overrides_from_python(overrides, knobs)
     return preflight.load(recipe_or_name(recipe), given, folder, Purpose.TRAIN), folder
-
-
-def recipe_or_name(recipe: Recipe | StrPath) -> Recipe | str:
-    """Return a recipe as it is, and a name or path as text."""
-    return recipe if isinstance(recipe, Recipe) else os.fspath(recipe)
 
 
 def plan(
@@ -137,8 +133,12 @@ def plan(
     from mathtune.planning.gpu_specs import parse_bytes
 
     show_by_default()
-    size = parse_bytes(memory) if isinstance(memory, str) else memory
+    if device is not None:
+        device = text("device", device, "its name, such as 'H100' or 'cpu'")
+    if memory is not None:
+        memory = parse_bytes(memory) if isinstance(memory, str) else whole_number("memory", memory)
+    devices = whole_number("devices", devices)
     given = config.overrides_from_python(overrides, knobs)
     changed = preflight.planner(recipe_or_name(recipe), given)
-    found = stages.plan(changed(()), device=device, memory=size, devices=devices, changed=changed)
+    found = stages.plan(changed(()), device=device, memory=memory, devices=devices, changed=changed)
     return PlanResult(facts_of(found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike, fspath
 from typing import Any
 
@@ -38,8 +38,19 @@ def overrides_from_python(
     if isinstance(overrides, str):
         raise ConfigError(f"overrides={overrides!r} is a single string; give a list of strings")
     if not isinstance(overrides, Mapping):
+        _check_list(overrides)
         return [*overrides, *_from_mapping(dict(_flat(knobs)))]
     return _from_mapping({**overrides, **dict(_flat(knobs))})
+
+
+def _check_list(overrides: object) -> None:
+    kind = type(overrides).__name__
+    if not isinstance(overrides, Iterable) or isinstance(overrides, bytes):
+        raise ConfigError(f"overrides has type {kind}; give a list of strings or a mapping")
+    if isinstance(overrides, Sequence) and (
+        wrong := [each for each in overrides if not isinstance(each, str)]
+    ):
+        raise ConfigError(f"overrides holds {wrong[0]!r}; give strings such as 'seed=1'")
 
 
 def _flat(knobs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

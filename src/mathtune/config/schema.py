@@ -358,6 +358,12 @@ class TrainConfig(Section):
     """Deterministic GPU kernels (slower). CPU runs are deterministic anyway."""
 
 
+def _stop_strings(value: list[str]) -> list[str]:
+    if "" in value:
+        raise ValueError("holds an empty string, which would end every answer at once; remove it")
+    return value
+
+
 class EvalConfig(Section):
     """How base and tuned model are measured; the same for both, so that they compare."""
 
@@ -369,7 +375,7 @@ class EvalConfig(Section):
     """Sample from the likeliest tokens that hold this probability (Holtzman et al. 2020)."""
     samples: Annotated[int, Field(gt=0, le=10_000)] = 1
     """Answers per problem; above 1 the majority's answer (maj@k) and pass@k are reported too."""
-    stop: list[str] | None = None
+    stop: Annotated[list[str], AfterValidator(_stop_strings)] | None = None
     """Strings that end an answer; default: those of the prompt style."""
     calculator: bool = False
     """Headline figures with the calculator; the other setting is measured and reported too."""
