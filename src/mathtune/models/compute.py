@@ -127,15 +127,21 @@ def matmul_rate(device: str, dtype: torch.dtype, size: int = 0, seconds: float =
 
 
 def _bf16_time_ratio(size: int = 256, rounds: int = 20) -> float:
-    """Return the time of a bf16 matrix product over a float32 one.
+    """Return the time of a bf16 matrix product over that of a float32 one.
 
-    The two alternate and the best of each counts, so that other work on the machine hits both.
+    It is the processor time of one thread, the best of several, so that other work on the machine
+    does not change the choice.
     """
     factors = [torch.ones(size, size, dtype=dtype) for dtype in (torch.bfloat16, torch.float32)]
     best = [math.inf, math.inf]
-    for _ in range(rounds + 1):
-        for index, left in enumerate(factors):
-            start = time.perf_counter()
-            left @ left
-            best[index] = min(best[index], time.perf_counter() - start)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(rounds + 1):
+            for index, left in enumerate(factors):
+                start = time.thread_time()
+                left @ left
+                best[index] = min(best[index], time.thread_time() - start)
+    finally:
+        torch.set_num_threads(threads)
     return best[0] / best[1]
