@@ -68,7 +68,7 @@ def test_what_the_hub_has_not_is_told_in_a_sentence(folder: Path, tmp_path: Path
         )
         assert fault("someone/half") == (
             "'someone/half' on the hub has neither config.json nor adapter_config.json, so it is "
-            "no model for Transformers; give another id"
+            "not a Transformers model; give another id"
         )
         assert not (tmp_path / "run").exists()
 

@@ -226,4 +226,4 @@ def test_a_hub_that_drips_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(constants, "ENDPOINT", server.url)
         monkeypatch.setattr(hub, "REACH_SECONDS", 0.5)
         said = hub.why_unreachable.__wrapped__()
-        assert said == f"{server.url}: no whole answer within 1 seconds"
+        assert said == f"{server.url}: no complete answer within 1 seconds"

@@ -106,8 +106,8 @@ def read_config(
     if cached_only:
         return None
     raise ModelError(
-        f"{name!r} on the hub has neither config.json nor adapter_config.json, so no model "
-        "for Transformers; give another id"
+        f"{name!r} on the hub has neither config.json nor adapter_config.json, so it is "
+        "not a Transformers model; give another id"
     )
 
 
