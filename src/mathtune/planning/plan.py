@@ -113,8 +113,8 @@ def this_cpu() -> Device:
         f"this CPU, {torch.get_num_threads()} threads",
         "cpu",
         free_memory(),
-        bf16=matmul_rate("cpu", torch.bfloat16, size=256, seconds=0.1),
-        fp32=matmul_rate("cpu", torch.float32, seconds=0.1),
+        bf16=matmul_rate("cpu", torch.bfloat16, size=256, seconds=0.05),
+        fp32=matmul_rate("cpu", torch.float32, seconds=0.05),
         measured=True,
     )
 

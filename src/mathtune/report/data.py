@@ -73,7 +73,8 @@ def _source(value: Any) -> str:
     skip = {"name", "path", "source", "label", "generated", "fields"}
     if not value.get("generated"):
         skip |= {"types", "templates", "part"}  # knobs of the generator only
-    rest = [f"{key}={item}" for key, item in value.items() if key not in skip and item is not None]
+    given = {key: item for key, item in value.items() if item not in (None, False)}
+    rest = [f"{key}={item}" for key, item in given.items() if key not in skip]
     return f"{name} ({', '.join(rest)})" if rest else str(name)
 
 
