@@ -67,6 +67,17 @@ class Example:
     offsets: tuple[tuple[int, int], ...]
     prompt_tokens: int
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Its number of tokens, as the only text of an item of a training step."""
+        return (len(self.ids),)
+
+    @property
+    def targets(self) -> int:
+        """How many tokens are training targets."""
+        # The first token has no hidden state before it, so it can never be a target.
+        return sum(self.supervised[1:])
+
 
 Message = tuple[str, str]
 """Role and content of one message of a chat."""
@@ -106,6 +117,7 @@ class Completion:
         seconds: Wall-clock seconds the completion's row was in flight.
         logprobs: One log-probability per token of ``ids`` if requested, else None.
         inserted_tokens: How many tokens of ``ids`` the calculator wrote.
+        inserted_at: Their positions in ``ids``; given by the engine in this process.
     """
 
     problem_id: str
@@ -116,6 +128,7 @@ class Completion:
     seconds: float = 0.0
     logprobs: tuple[float, ...] | None = None
     inserted_tokens: int = 0
+    inserted_at: tuple[int, ...] = ()
 
 
 class Outcome(enum.Enum):

@@ -27,6 +27,7 @@ from mathtune.evaluation.measure import (
 )
 from mathtune.evaluation.preview import Preview, preview_set
 from mathtune.evaluation.results import Results
+from mathtune.learning.objectives import learning_of
 from mathtune.models import files as model_files
 from mathtune.models.remote import ServedModel, VLLMModel
 from mathtune.provenance import command_line
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from mathtune.planning.plan import TrainingPlan
 
 log = logging.getLogger(__name__)
-
 
 NO_PROBLEMS = ProblemSet("none", ())
 
@@ -97,7 +97,8 @@ def train(binding: Binding) -> None:
         return validation_exact_match(session, solved, recipe.eval, interrupted)
 
     binding.begin("train")
-    result = session.train(splits, run, exact_match if solved else None)
+    learning = learning_of(recipe, splits.train.problems)
+    result = session.train(splits, run, exact_match if solved else None, learning)
     run.note(training=asdict(result))
     binding.finish("train")
 

@@ -74,6 +74,8 @@ def stage_knobs(recipe: Recipe, stage: str) -> dict[str, Any]:
     wanted: tuple[str, ...] = ("model.", "prompt.", "eval.")
     if stage == "train":
         wanted = ("seed", "model.", "adapter", "prompt.style", "prompt.system", "train.")
+        if recipe.train.objective != "sft":
+            wanted += (f"{recipe.train.objective}.",)
         if recipe.train.exact_match_samples:
             wanted += ("eval.max_new_tokens", "eval.stop", "eval.calculator")
     elif recipe.eval.temperature:

@@ -288,12 +288,15 @@ def _steps(value: int) -> int:
 class TrainConfig(Section):
     """How to train; names and meanings as in ``TrainingArguments`` and ``SFTConfig``."""
 
+    objective: Literal["sft", "grpo"] = "sft"
+    """``sft``: learn the solutions; ``grpo``: learn from the model's own graded answers."""
     num_train_epochs: Annotated[float, Field(gt=0)] = 3
     """Epochs over the training problems, unless ``max_steps`` is given."""
     max_steps: Annotated[int, AfterValidator(_steps)] = -1
     """Optimiser steps; overrides ``num_train_epochs`` when above 0."""
     per_device_train_batch_size: Positive = 8
-    """At most this many problems in one micro-batch on each device."""
+    """At most this many problems in one micro-batch on each device; with ``grpo`` all answers of
+    each."""
     gradient_accumulation_steps: Positive = 1
     """An optimiser step sees batch × accumulation × devices problems, however they are split."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-5
@@ -356,6 +359,43 @@ class TrainConfig(Section):
     """Stop after this many validations without improvement."""
     full_determinism: bool = False
     """Deterministic GPU kernels (slower). CPU runs are deterministic anyway."""
+
+
+class GrpoConfig(Section):
+    """Policy gradient on graded answers (``train.objective: grpo``); names as in
+    ``trl.GRPOConfig``. Answers are as in ``eval``: ``max_new_tokens``, ``stop``, ``calculator``.
+    """
+
+    num_generations: Annotated[int, Field(ge=2)] = 8
+    """Answers sampled per problem: a group, whose mean reward is what each is compared with."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Temperature of sampling, and of the probabilities in the loss."""
+    num_iterations: Positive = 1
+    """Optimiser steps on the answers sampled for one; above 1 the ratio is clipped."""
+    epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """How far below 1 the ratio of new to old probability still counts (PPO's clip)."""
+    epsilon_high: Annotated[float, Field(gt=0)] | None = None
+    """How far above 1, for example 0.28 (clip-higher, Yu et al. 2025); empty: as ``epsilon``."""
+    beta: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the KL divergence from the model before training; 0: none."""
+    scale_rewards: Literal["none", "group", "batch"] = "none"
+    """Divide advantages by the rewards' standard deviation in the group or the step; ``none``: Dr.
+    GRPO (Liu et al. 2025)."""
+    leave_one_out: bool = False
+    """Compare an answer with the mean of the others in its group (RLOO, Ahmadian et al. 2024)."""
+    loss_type: Literal["dapo", "dr_grpo", "grpo"] = "dapo"
+    """The sum over tokens is divided by the step's tokens; by answers × ``max_new_tokens``; or
+    by each answer's tokens and the number of answers."""
+    mask_truncated_completions: bool = False
+    """Leave answers cut at ``max_new_tokens`` out of the loss; false: punish them as wrong."""
+    format_reward_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Added to the reward of an answer that ends and marks its result, right or wrong."""
+    max_refills: Annotated[int, Field(ge=0)] = 3
+    """Groups all right or all wrong teach nothing and are dropped: sample other problems in their
+    place at most this many times per step."""
+    pass_rate_problems: Annotated[int, Field(ge=0)] = 64
+    """Training problems solved before the first step, to refuse where hardly any answer or nearly
+    every answer is right; 0: no such check."""
 
 
 def _stop_strings(value: list[str]) -> list[str]:
@@ -457,6 +497,7 @@ class Recipe(Section):
     data: DataConfig
     prompt: PromptConfig = PromptConfig()
     train: TrainConfig = TrainConfig()
+    grpo: GrpoConfig = GrpoConfig()
     eval: EvalConfig = EvalConfig()
     tracking: TrackingConfig = TrackingConfig()
 
@@ -522,6 +563,7 @@ class Recipe(Section):
                     "takes the likeliest token anyway; set eval.temperature, for example to 0.7, "
                     "or eval.top_p=1"
                 )
+        faults += self._objective_faults()
         faults += self._engine_faults()
         labels = [test.label for test in self.data.test]
         if len(set(labels)) != len(labels):
@@ -531,6 +573,39 @@ class Recipe(Section):
         if faults:
             raise ValueError("\x1e".join(faults))  # split again in wording.py
         return self
+
+    def _objective_faults(self) -> Iterator[str]:
+        objective = self.train.objective
+        if objective != "grpo":
+            for name, field in GrpoConfig.model_fields.items():
+                if (value := getattr(self.grpo, name)) != field.default:
+                    shown = str(value).lower() if isinstance(value, bool) else value
+                    yield (
+                        f"grpo.{name}={shown} with train.objective={objective}: only the objective "
+                        "grpo has it; leave it out or set train.objective=grpo"
+                    )
+            return
+        if self.train.metric_for_best_model != "eval_exact_match":
+            yield (
+                "train.objective=grpo with train.metric_for_best_model=eval_loss: the loss on "
+                "solutions written by others does not show which weights solve most problems; set "
+                "train.metric_for_best_model=eval_exact_match and train.exact_match_samples, for "
+                "example to 100"
+            )
+        for name in ("label_smoothing_factor", "completion_only_loss"):
+            value, default = getattr(self.train, name), TrainConfig.model_fields[name].default
+            if value != default:
+                yield (
+                    f"train.{name}={str(value).lower()} with train.objective=grpo: only the "
+                    "objective sft has it; leave it out or set train.objective=sft"
+                )
+        if self.grpo.beta and self.adapter is not None and self.adapter.is_pissa:
+            yield (
+                f"grpo.beta={self.grpo.beta:g} with "
+                f"adapter.init_lora_weights={self.adapter.init_lora_weights}: without its PiSSA "
+                "adapter the model is not the one before training; set grpo.beta=0 or "
+                "adapter.init_lora_weights=true"
+            )
 
     def _engine_faults(self) -> Iterator[str]:
         engine = self.eval.engine

@@ -78,6 +78,11 @@ def sharding_faults(recipe: Recipe) -> Iterator[str]:
     if how is None:
         return
     samples, optimizer = recipe.train.exact_match_samples, recipe.train.optim
+    if recipe.train.objective == "grpo":
+        yield (
+            f"train.objective=grpo under {how}: to sample answers, each rank needs the whole "
+            "model; launch without it"
+        )
     if samples:
         yield (
             f"train.exact_match_samples={samples} under {how}: to solve problems, each rank needs "

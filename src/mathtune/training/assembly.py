@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from transformers import enable_full_determinism, set_seed
 from transformers.trainer_utils import align_special_tokens
@@ -20,7 +20,8 @@ from mathtune.records import Example
 from mathtune.run_paths import RunPaths
 from mathtune.training.accelerator import make_accelerator
 from mathtune.training.arguments import training_arguments
-from mathtune.training.callbacks import Recorder, TrainingProgress
+from mathtune.training.batching.micro_batches import Item
+from mathtune.training.callbacks import Recorder, RunFigures, TrainingProgress
 from mathtune.training.checkpointing.checkpoint import Checkpointer
 from mathtune.training.checkpointing.schedule import StopOnSignal
 from mathtune.training.checkpointing.state import TrainingState
@@ -35,10 +36,10 @@ from mathtune.training.validation import Validation
 
 log = logging.getLogger(__name__)
 
-Item = TypeVar("Item")
 
-
-def first_state(recipe: Recipe, examples: int, checkpoint: Path | None) -> TrainingState:
+def first_state(
+    recipe: Recipe, examples: int, checkpoint: Path | None, steps_per_batch: int = 1
+) -> TrainingState:
     """Return where training starts: at its first step, or where a checkpoint left off.
 
     A resumed run keeps the size of its steps, even with another number of processes.
@@ -47,6 +48,7 @@ def first_state(recipe: Recipe, examples: int, checkpoint: Path | None) -> Train
         recipe: The recipe.
         examples: Size of the training set.
         checkpoint: The checkpoint to continue from.
+        steps_per_batch: How many steps each batch of examples is used for.
     """
     settings, count = recipe.train, ranks.world_size()
     per_step = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * count
@@ -59,7 +61,8 @@ def first_state(recipe: Recipe, examples: int, checkpoint: Path | None) -> Train
         per_step = saved.examples_per_step
     steps = settings.max_steps
     if steps < 0:
-        steps = math.ceil(settings.num_train_epochs * math.ceil(examples / per_step))
+        per_epoch = math.ceil(examples / per_step) * steps_per_batch
+        steps = math.ceil(settings.num_train_epochs * per_epoch)
     state = saved or TrainingState(max_steps=steps, examples_per_step=per_step)
     state.max_steps = steps
     return state
@@ -112,6 +115,7 @@ def make_loop(
         validate=Validation(prepared, accelerator, validation_examples, fitting, exact_match),
         checkpointer=checkpointer, state=state, fitting=fitting, nonfinite=nonfinite, stop=stop,
         recorders=recorders, progress=progress,
+        figures=RunFigures(perplexity=settings.objective == "sft"),
     )  # fmt: skip
 
 

@@ -42,9 +42,13 @@ class RunFigures:
 
     They go to recorders and not into the training state, so that checkpoints of two runs with one
     seed stay the same.
+
+    Args:
+        perplexity: Whether the loss is a mean negative log-likelihood.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, perplexity: bool = True) -> None:
+        self._perplexity = perplexity
         self._process = psutil.Process()
         self._began = self._seconds = 0.0
         self._tokens: int | None = None
@@ -64,7 +68,7 @@ class RunFigures:
         if "learning_rate" not in figures:
             return figures
         figures = dict(figures)
-        if "loss" in figures:
+        if "loss" in figures and self._perplexity:
             figures["perplexity"] = math.exp(min(figures["loss"], 700.0))  # e^710 overflows
         if self._seconds > 0 and self._tokens is not None:
             rate = (tokens_seen - self._tokens) / self._seconds
@@ -154,8 +158,12 @@ class TrainingProgress:
         """Show the last losses; a line of its own where there is no terminal."""
         if "loss" in figures:
             self._notes["loss"] = f"loss {figures['loss']:.4f}"
+        if "reward" in figures:
+            self._notes["reward"] = f"reward {figures['reward']:.3f}"
         if "eval_loss" in figures:
             self._notes["validation"] = f"validation {figures['eval_loss']:.4f}"
+        if "eval_exact_match" in figures:
+            self._notes["solved"] = f"solved {figures['eval_exact_match']:.1%}"
         if not progress.is_live() and ("loss" in figures or "eval_loss" in figures):
             left = ""
             done = step - self._first_step

@@ -18,7 +18,7 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import torch
 from accelerate import Accelerator
@@ -27,6 +27,7 @@ from mathtune import ranks
 from mathtune.config.schema import TrainConfig
 from mathtune.errors import ValidationInterrupted
 from mathtune.training.batching.across_ranks import MicroBatches
+from mathtune.training.batching.micro_batches import Item
 from mathtune.training.batching.padding_free import attention_for
 from mathtune.training.callbacks import Recorder, RunFigures, TrainingProgress
 from mathtune.training.checkpointing.checkpoint import Checkpointer
@@ -37,8 +38,6 @@ from mathtune.training.nonfinite import NonFiniteSteps
 from mathtune.training.objective import Objective
 from mathtune.training.optimizers import follows_validation
 from mathtune.training.step_source import StepSource
-
-Item = TypeVar("Item")
 
 
 @dataclass
@@ -104,6 +103,9 @@ class TrainingLoop(Generic[Item]):
         while not (stopping or state.has_ended(settings.early_stopping_patience)):
             self.figures.step_begins(state.tokens_seen)
             examples = self.source.next_step()  # over all ranks, the same on each
+            if not examples:  # the source has nothing more to learn from, and has said why
+                self._validate_and_save(validate=True, save=True)
+                break
             loss = self._add_gradients(examples)  # a scalar: the mean over the whole step
             norm = self._clip_gradient()
             rate = self.optimizer.param_groups[0]["lr"]

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from mathtune.errors import TrainingStopped
+from mathtune.training.batching.micro_batches import StepItem
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +43,18 @@ class NonFiniteSteps:
         self._skip = skip
         self._in_a_row = 0
         self._in_window = 0  # since the loss was logged
-        self._losses: list[tuple[torch.Tensor, Sequence[Any]]] = []
+        self._losses: list[tuple[torch.Tensor, Sequence[StepItem]]] = []
 
     def begin_step(self) -> None:
         """Forget the losses of the step before."""
         self._losses.clear()
 
-    def note(self, loss: torch.Tensor, examples: Sequence[Any]) -> None:
+    def note(self, loss: torch.Tensor, examples: Sequence[StepItem]) -> None:
         """Keep a micro-batch's loss to check when the step is complete.
 
         Args:
             loss: Of the micro-batch.
-            examples: Each with a ``problem_id``.
+            examples: Those in it.
         """
         self._losses.append((loss.detach(), examples))
 
@@ -125,7 +126,7 @@ class NonFiniteSteps:
         self._in_a_row, self._in_window = state["in_a_row"], state["in_window"]
 
 
-def _named(examples: Sequence[Any]) -> str:
+def _named(examples: Sequence[StepItem]) -> str:
     ids = list(dict.fromkeys(example.problem_id for example in examples))
     if not ids:
         return ""  # on another rank

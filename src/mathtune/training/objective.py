@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 
 from mathtune import ranks
+from mathtune.prompts.render import Renderer
 from mathtune.records import Example
 from mathtune.training.batching import across_ranks
 from mathtune.training.batching.across_ranks import MicroBatches
-from mathtune.training.batching.micro_batches import Limits, collate, supervised_count
+from mathtune.training.batching.micro_batches import Item, Limits, collate, supervised_count
+from mathtune.training.checkpointing.state import TrainingState
 from mathtune.training.loss.supervised import summed_loss
-
-Item = TypeVar("Item")
+from mathtune.training.memory.out_of_memory import FittingLimits
+from mathtune.training.step_source import StepSource
 
 
 class Objective(Protocol[Item]):
     """A loss that is a sum over a step's examples, divided by one number for the whole step.
 
-    So the gradient does not depend on how the examples are split into micro-batches. An item is an
-    example, or whatever a ``StepSource`` yields: a preferred and a rejected answer, an answer with
-    its advantage.
+    So the gradient does not depend on how the examples are split into micro-batches. An item is
+    whatever a ``StepSource`` yields (``StepItem``): an example, an answer with its advantage, a
+    preferred and a rejected answer.
     """
 
     def normaliser(self, items: Sequence[Item]) -> float:
@@ -42,6 +44,35 @@ class Objective(Protocol[Item]):
 
     def metrics(self) -> dict[str, float]:
         """Return figures to log besides the loss, for the steps since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What an objective and its source are made for, when a training starts or is resumed.
+
+    Attributes:
+        model: The model itself, with the weights from before training.
+        state: How far training has come.
+        fitting: Limits of a micro-batch.
+    """
+
+    model: Any
+    state: TrainingState
+    fitting: FittingLimits
+
+
+class Learning(Protocol):
+    """A way of learning other than from the gold solutions; ``learning/`` has them."""
+
+    @property
+    def steps_per_batch(self) -> int:
+        """How many optimiser steps each batch of problems is used for."""
+
+    def prepare(self, renderer: Renderer) -> list[Example]:
+        """Return, one per problem, the longest text that training may read of it."""
+
+    def start(self, start: Start) -> tuple[Objective[Any], StepSource[Any]]:
+        """Return the objective and its source."""
 
 
 @dataclass(frozen=True, slots=True)

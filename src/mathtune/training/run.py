@@ -31,8 +31,8 @@ from mathtune.training.kernels import check_kernels, compile_fault
 from mathtune.training.loop import TrainingLoop
 from mathtune.training.memory.glibc_malloc import use_memory
 from mathtune.training.memory.out_of_memory import FittingLimits
-from mathtune.training.objective import SupervisedFineTuning
-from mathtune.training.step_source import ShuffledExamples
+from mathtune.training.objective import Learning, Objective, Start, SupervisedFineTuning
+from mathtune.training.step_source import ShuffledExamples, StepSource
 
 log = logging.getLogger(__name__)
 
@@ -112,12 +112,14 @@ def train(
     validation_examples: Sequence[Example],
     run_dir: Path,
     exact_match: Callable[[Callable[[], bool]], float] | None = None,
+    learning: Learning | None = None,
 ) -> TrainingResult:
     """Train, from the newest intact checkpoint if there is one, and save the best weights.
 
     ``exact_match`` is called at every validation with a function that tells if a signal came.
-    On return ``model`` holds the weights of the best checkpoint, and ``run_dir/model`` has them
-    with the tokenizer.
+    ``learning`` replaces supervised learning of ``train_examples``, which then are the longest
+    texts that it may read. On return ``model`` holds the weights of the best checkpoint, and
+    ``run_dir/model`` has them with the tokenizer.
 
     Raises:
         TrainingStopped: On SIGINT or SIGTERM (after a checkpoint) or where a loss is not finite.
@@ -127,19 +129,26 @@ def train(
     _check(recipe, compute)
     checkpoint = ranks.from_first(lambda: _newest_whole(RunPaths(run_dir).checkpoints))
     fit = _fitting_limits(recipe, model, compute, [*train_examples, *validation_examples], run_dir)
-    state = first_state(recipe, len(train_examples), checkpoint)
+    per_batch = 1 if learning is None else learning.steps_per_batch
+    state = first_state(recipe, len(train_examples), checkpoint, per_batch)
     stop = StopOnSignal()
     trackers = make_trackers(prepare_trackers(recipe, run_dir), recipe, run_dir)
     metrics = MetricsFile(RunPaths(run_dir).metrics)
     progress = TrainingProgress()
     try:
+        objective: Objective[Any] = SupervisedFineTuning(recipe.train.label_smoothing_factor)
+        source: StepSource[Any] = ShuffledExamples(
+            train_examples, state.examples_per_step, recipe.seed
+        )
+        if learning is not None:
+            objective, source = learning.start(Start(model, state, fit))
         loop = make_loop(
             recipe,
             model=model,
             tokenizer=tokenizer,
             compute=compute,
-            objective=SupervisedFineTuning(recipe.train.label_smoothing_factor),
-            source=ShuffledExamples(train_examples, state.examples_per_step, recipe.seed),
+            objective=objective,
+            source=source,
             state=state,
             checkpoint=checkpoint,
             validation_examples=validation_examples,
@@ -163,7 +172,7 @@ def train(
     return _result(loop, seconds)
 
 
-def _run_to_end(loop: TrainingLoop[Example], metrics: MetricsFile, *, resumed: bool) -> float:
+def _run_to_end(loop: TrainingLoop[Any], metrics: MetricsFile, *, resumed: bool) -> float:
     """Run a loop; return the seconds it took.
 
     Raises:
@@ -220,7 +229,7 @@ def _fitting_limits(
     return fit
 
 
-def _save_best(recipe: Recipe, loop: TrainingLoop[Example], folder: Path) -> None:
+def _save_best(recipe: Recipe, loop: TrainingLoop[Any], folder: Path) -> None:
     """Load the best checkpoint's weights into the model, and save them."""
     best = loop.state.best_global_step
     if best is None:
@@ -240,7 +249,7 @@ def _save_best(recipe: Recipe, loop: TrainingLoop[Example], folder: Path) -> Non
     )
 
 
-def _result(loop: TrainingLoop[Example], seconds: float) -> TrainingResult:
+def _result(loop: TrainingLoop[Any], seconds: float) -> TrainingResult:
     state = loop.state
     best_step = state.best_global_step or state.global_step
     return TrainingResult(

@@ -23,6 +23,7 @@ from mathtune.records import Example, Problem, ProblemSet, Splits
 from mathtune.runs import Run
 from mathtune.training.batching.limits import limits
 from mathtune.training.loss.supervised import token_logprobs
+from mathtune.training.objective import Learning
 from mathtune.training.run import TrainingResult, fitting, train
 
 log = logging.getLogger(__name__)
@@ -164,6 +165,7 @@ class Session:
         splits: Splits,
         run: Run,
         exact_match: Callable[[Session, Callable[[], bool]], float] | None = None,
+        learning: Learning | None = None,
     ) -> TrainingResult:
         """Train on the splits; afterwards the model has the weights that validation chose.
 
@@ -172,6 +174,7 @@ class Session:
             run: Where checkpoints, metrics and the model go.
             exact_match: Called at every validation with this session and a function that tells if a
                 signal came, on which it raises ValidationInterrupted; logged next to the loss.
+            learning: What is learned instead of the training problems' solutions.
 
         Raises:
             DataError: If no example fits ``train.max_length``.
@@ -180,9 +183,13 @@ class Session:
         """
         recipe = self.recipe
         self._check_context()
-        train_examples, too_long = self._fitting(
-            "training", splits.train, completion_only=recipe.train.completion_only_loss
-        )
+        if learning is None:
+            train_examples, too_long = self._fitting(
+                "training", splits.train, completion_only=recipe.train.completion_only_loss
+            )
+        else:
+            train_examples = learning.prepare(self.renderer())
+            too_long = len(splits.train) - len(train_examples)
         # Always on solutions, so that validation loss means the same for every recipe.
         validation_examples, too_long_for_validation = self._fitting(
             "validation", splits.validation, completion_only=True
@@ -212,6 +219,7 @@ class Session:
             validation_examples=validation_examples,
             run_dir=run.folder,
             exact_match=None if exact_match is None else partial(exact_match, self),
+            learning=learning,
         )
 
     def _fitting(

@@ -9,8 +9,9 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from mathtune.records import Example
+from mathtune.training.batching.micro_batches import StepItem
 
-Item = TypeVar("Item", covariant=True)
+Item = TypeVar("Item", bound=StepItem, covariant=True)
 
 
 class StepSource(Protocol[Item]):
@@ -21,7 +22,7 @@ class StepSource(Protocol[Item]):
     """
 
     def next_step(self) -> Sequence[Item]:
-        """Return the examples of the next step, on all ranks together."""
+        """Return the examples of the next step, on all ranks together; none ends the training."""
 
     @property
     def epoch(self) -> float:

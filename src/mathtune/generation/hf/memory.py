@@ -18,6 +18,14 @@ LOGIT_BYTES = 32
 _FREE_SHARE = {"cpu": 0.25, "cuda": 0.6}
 
 
+def free_budget(model: Any) -> int:
+    """Return the share of the memory now free on a model's device that rows may take, in bytes."""
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * _FREE_SHARE["cuda"])
+    return int(psutil.virtual_memory().available * _FREE_SHARE["cpu"])
+
+
 def rows_that_fit(
     model: Any, row_bytes: int, tasks: int, wanted: int | None, budget: int | None
 ) -> int:
@@ -36,12 +44,7 @@ def rows_that_fit(
     device = next(model.parameters()).device
     kind = device.type if device.type in MAX_ROWS else "cpu"
     if budget is None:
-        free = (
-            torch.cuda.mem_get_info(device)[0]
-            if kind == "cuda"
-            else psutil.virtual_memory().available
-        )
-        budget = int(free * _FREE_SHARE[kind])
+        budget = free_budget(model)
     fitting = budget // row_bytes - 1  # one row is the spare
     if fitting < 1:
         raise ModelError(

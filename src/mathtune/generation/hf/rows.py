@@ -29,7 +29,7 @@ class DecodeRow:
         ids: New tokens so far.
         logprobs: Their log-probabilities if requested.
         forced: Tokens the calculator still has to write.
-        inserted: How many it has written.
+        inserted_at: Positions of those that it has written.
     """
 
     prompt: Prompt
@@ -41,7 +41,7 @@ class DecodeRow:
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     forced: deque[int] = field(default_factory=deque)
-    inserted: int = 0
+    inserted_at: list[int] = field(default_factory=list)
 
 
 class Rules:
@@ -70,7 +70,7 @@ class Rules:
         """Return the row's next token: one the calculator has waiting, else the model's choice."""
         if not row.forced:
             return chosen
-        row.inserted += 1
+        row.inserted_at.append(len(row.ids))
         return row.forced.popleft()
 
     def push(self, row: DecodeRow, token: int) -> StopReason | None:
@@ -100,5 +100,6 @@ class Rules:
             stop_reason=reason,
             seconds=time.perf_counter() - row.started,
             logprobs=tuple(row.logprobs) if self._logprobs else None,
-            inserted_tokens=row.inserted,
+            inserted_tokens=len(row.inserted_at),
+            inserted_at=tuple(row.inserted_at),
         )

@@ -14,38 +14,39 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from typing import TypeVar
 
 from mathtune import ranks
-from mathtune.records import Example
-from mathtune.training.batching.micro_batches import Limits, cut
+from mathtune.training.batching.micro_batches import Item, Limits, StepItem, cut
 
-Item = TypeVar("Item")
 MicroBatches = list[tuple[list[Item], float]]
 """One rank's micro-batches of a step with their loss weights: 1, or 0 where the rank has no more
 examples and only keeps up with the others."""
 
 
-def parts(examples: Sequence[Example], count: int) -> list[list[Example]]:
-    """Distribute examples so that all shares have about the same number of tokens.
+def parts(items: Sequence[Item], count: int) -> list[list[Item]]:
+    """Distribute items so that all shares have about the same number of tokens.
 
     The longest go first, each to the share with the fewest tokens so far.
     """
-    dealt: list[list[Example]] = [[] for _ in range(count)]
+    dealt: list[list[Item]] = [[] for _ in range(count)]
     loads = [(0, part) for part in range(count)]
-    for example in sorted(examples, key=lambda example: -len(example.ids)):
+    for item in sorted(items, key=_tokens, reverse=True):
         tokens, part = heapq.heappop(loads)
-        dealt[part].append(example)
-        heapq.heappush(loads, (tokens + len(example.ids), part))
+        dealt[part].append(item)
+        heapq.heappush(loads, (tokens + _tokens(item), part))
     return dealt
 
 
-def micro_batches(examples: Sequence[Example], limits: Limits) -> MicroBatches[Example]:
+def _tokens(item: StepItem) -> int:
+    return sum(item.lengths)
+
+
+def micro_batches(items: Sequence[Item], limits: Limits) -> MicroBatches[Item]:
     """Return this rank's micro-batches of a step, as many as on any other rank."""
     if ranks.world_size() == 1:
-        return [(micro, 1.0) for micro in cut(examples, limits)]
-    by_rank = [list(cut(part, limits)) for part in parts(examples, ranks.world_size())]
+        return [(micro, 1.0) for micro in cut(items, limits)]
+    by_rank = [list(cut(part, limits)) for part in parts(items, ranks.world_size())]
     own = [(micro, 1.0) for micro in by_rank[ranks.rank()]]
     idle = max(map(len, by_rank)) - len(own)
     # First, so that the last one, in which DDP reduces gradients, is like the others'.
-    return [([min(examples, key=lambda example: len(example.ids))], 0.0)] * idle + own
+    return [([min(items, key=_tokens)], 0.0)] * idle + own

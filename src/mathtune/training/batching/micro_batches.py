@@ -9,11 +9,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from mathtune.records import Example
+
+class StepItem(Protocol):
+    """What a step consists of: an example, an answer with its advantage, a pair of answers."""
+
+    @property
+    def problem_id(self) -> str:
+        """The problem's id, for messages."""
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Number of tokens of each of its texts."""
+
+    @property
+    def targets(self) -> int:
+        """How many tokens have logits in the loss."""
+
+
+class Tokens(StepItem, Protocol):
+    """A step's item that is one text: an example, an answer."""
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """Token ids, prompt included."""
+
+    @property
+    def supervised(self) -> Sequence[bool]:
+        """One flag per token: True if it has logits in the loss."""
+
+
+Item = TypeVar("Item", bound=StepItem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +80,7 @@ class Limits:
     """Limits of one micro-batch; a single example may exceed that of tokens.
 
     Attributes:
-        max_examples: Examples.
+        max_examples: Items: examples, answers or pairs.
         max_tokens: Tokens, padding included.
         max_supervised_tokens: Supervised tokens; the logits of a longer example are made this many
             at a time.
@@ -62,40 +92,39 @@ class Limits:
     max_supervised_tokens: int
     padding_free: bool = False
 
-    def tokens_of(self, examples: Sequence[Example]) -> int:
-        """Return how many tokens these examples make as one micro-batch."""
-        lengths = [len(example.ids) for example in examples]
+    def tokens_of(self, items: Sequence[StepItem]) -> int:
+        """Return how many tokens these items make as one micro-batch."""
+        lengths = [length for item in items for length in item.lengths]
         return sum(lengths) if self.padding_free else len(lengths) * max(lengths)
 
 
-def supervised_count(examples: Sequence[Example]) -> int:
-    """Return how many tokens of the examples are training targets."""
-    # The first token has no hidden state before it, so it can never be a target.
-    return sum(sum(example.supervised[1:]) for example in examples)
+def supervised_count(items: Sequence[StepItem]) -> int:
+    """Return how many tokens of the items are training targets."""
+    return sum(item.targets for item in items)
 
 
-def cut(examples: Sequence[Example], limits: Limits) -> Iterator[list[Example]]:
-    """Yield the examples in micro-batches, the longest first so that memory peaks at once."""
-    batch: list[Example] = []
+def cut(items: Sequence[Item], limits: Limits) -> Iterator[list[Item]]:
+    """Yield the items in micro-batches, the longest first so that memory peaks at once."""
+    batch: list[Item] = []
     targets = 0
-    for example in sorted(examples, key=lambda example: -len(example.ids)):
-        own_targets = supervised_count([example])
+    for item in sorted(items, key=lambda item: -max(item.lengths)):
+        own_targets = item.targets
         full = (
             len(batch) >= limits.max_examples
-            or limits.tokens_of([*batch, example]) > limits.max_tokens
+            or limits.tokens_of([*batch, item]) > limits.max_tokens
             or targets + own_targets > limits.max_supervised_tokens
         )
         if batch and full:
             yield batch
             batch, targets = [], 0
-        batch.append(example)
+        batch.append(item)
         targets += own_targets
     if batch:
         yield batch
 
 
 def collate(
-    examples: Sequence[Example], *, padding_free: bool = False, every_token: bool = False
+    examples: Sequence[Tokens], *, padding_free: bool = False, every_token: bool = False
 ) -> MicroBatch:
     """Lay examples out as tensors.
 

@@ -17,8 +17,7 @@ from dataclasses import replace
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from mathtune.records import Example
-from mathtune.training.batching.micro_batches import Limits, MicroBatch, collate, cut
+from mathtune.training.batching.micro_batches import Limits, MicroBatch, Tokens, collate, cut
 from mathtune.training.loss.cross_entropy import summed_cross_entropy
 from mathtune.training.loss.lm_head import logits_of, target_hidden, target_logits
 
@@ -55,13 +54,15 @@ def summed_loss(
 @torch.inference_mode()
 def token_logprobs(
     model: torch.nn.Module,
-    examples: Sequence[Example],
+    examples: Sequence[Tokens],
     limits: Limits,
     on_scored: Callable[[int], None] = lambda done: None,
+    temperature: float = 1.0,
 ) -> Iterator[list[float]]:
     """Yield the log-probability of each token of each example, in order; 0.0 for the first token.
 
-    ``on_scored`` is called after each micro-batch with the number of examples done.
+    ``on_scored`` is called after each micro-batch with the number of examples done. Logits are
+    divided by ``temperature``.
 
     The result of an example does not depend on which others are in its batch, beyond rounding.
     """
@@ -80,7 +81,7 @@ def token_logprobs(
                 strict=True,
             )
             for hidden_ND, targets_N in pieces:
-                logprobs_NV = logits_of(model, hidden_ND).float().log_softmax(dim=-1)
+                logprobs_NV = (logits_of(model, hidden_ND).float() / temperature).log_softmax(-1)
                 chosen += logprobs_NV.gather(1, targets_N[:, None])[:, 0].tolist()
             start = 0
             for example in micro:

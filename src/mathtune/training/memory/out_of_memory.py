@@ -22,8 +22,8 @@ from mathtune import ranks
 from mathtune.errors import RunError, TrainingStopped
 from mathtune.run_paths import RunPaths
 from mathtune.storage import read_json, write_json
-from mathtune.training.batching.across_ranks import Item, MicroBatches
-from mathtune.training.batching.micro_batches import Limits, supervised_count
+from mathtune.training.batching.across_ranks import MicroBatches
+from mathtune.training.batching.micro_batches import Item, Limits, StepItem
 from mathtune.training.memory.glibc_malloc import give_back_freed_memory
 
 log = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def halved(limits: Limits, micro_batches: Sequence[Sequence[Any]], where: str) -> Limits:
+def halved(limits: Limits, micro_batches: Sequence[Sequence[StepItem]], where: str) -> Limits:
     """Return limits that split the largest of the micro-batches in two, or an example's logits.
 
     Args:
@@ -152,11 +152,11 @@ def halved(limits: Limits, micro_batches: Sequence[Sequence[Any]], where: str) -
     """
     several = [micro for micro in micro_batches if len(micro) > 1]
     if not several:
-        most = max(supervised_count([example]) for micro in micro_batches for example in micro)
+        most = max(item.targets for micro in micro_batches for item in micro)
         supervised = min(limits.max_supervised_tokens, most)
         if supervised > _FEW_LOGITS and ranks.sharding() is None:
             return replace(limits, max_supervised_tokens=(supervised + 1) // 2)
-        longest = max(len(example.ids) for micro in micro_batches for example in micro)
+        longest = max(max(item.lengths) for micro in micro_batches for item in micro)
         raise TrainingStopped(
             f"out of memory at {where} with one example of {longest} tokens at a time; the last "
             "checkpoint, if there is one, is intact. Set train.gradient_checkpointing=true, lower "

@@ -1,0 +1,21 @@
+"""Which objective a recipe trains with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mathtune.config.schema import Recipe
+from mathtune.records import Problem
+
+if TYPE_CHECKING:
+    from mathtune.training.objective import Learning
+
+
+def learning_of(recipe: Recipe, problems: Sequence[Problem]) -> Learning | None:
+    """Return how a recipe learns from its training problems; None: from their solutions."""
+    if recipe.train.objective == "sft":
+        return None
+    from mathtune.learning.policy_gradient.grpo import GroupRelative
+
+    return GroupRelative(recipe, problems)

@@ -1,0 +1,1 @@
+"""Policy gradient on graded answers of the model in training."""
