@@ -44,6 +44,11 @@ class RunPaths:
         return self.folder / "limits.json"
 
     @property
+    def reference_logprobs(self) -> Path:
+        """How likely each answer of a pair was before training (DPO)."""
+        return self.folder / "reference_logprobs.json"
+
+    @property
     def report(self) -> Path:
         """The report, as HTML."""
         return self.folder / "report.html"

@@ -148,13 +148,10 @@ def load_model(recipe: Recipe, label: str, splits: Splits, run: Run) -> Evaluabl
         return VLLMModel(recipe, load_tokenizer(name, revision))
     from mathtune.training.session import Session
 
-    session: Evaluable
     if label == "tuned" and run.is_trained():
-        session = Session.load_tuned(recipe, run)
-    else:
-        base = Session.load(recipe, run=run)
-        base.check(splits)  # find what would stop training before hours of measuring
-        session = base
+        return Session.load_tuned(recipe, run)
+    session = Session.load(recipe, run=run)
+    session.check(splits)  # find what would stop training before hours of measuring
     return session
 
 

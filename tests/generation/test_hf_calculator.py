@@ -72,6 +72,8 @@ def test_the_result_is_inserted_and_the_model_goes_on(kind):
     found = run(tokenizer, [(2, asks), (after, goes_on)])
     assert found.text == asks + result + goes_on
     assert found.inserted_tokens == len(encode(tokenizer, result))
+    start = len(encode(tokenizer, asks))
+    assert found.inserted_at == tuple(range(start, start + found.inserted_tokens))
     assert found.stop_reason is StopReason.EOS
     without = run(tokenizer, [(2, asks), (after, goes_on)], calculator=False)
     assert without.text == asks

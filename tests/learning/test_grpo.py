@@ -16,9 +16,10 @@ from mathtune.training.callbacks import VOLATILE_KEYS
 
 RECIPE = """
 name: policy
+seed: 1
 model: {name_or_path: tiny-base, dtype: float32}
 data:
-  train: {generated: problems, types: [share_equally, leftover], n: 40}
+  train: {generated: problems, types: [equal_groups, share_equally, leftover], n: 40}
   validation: {generated: problems, types: [share_equally], n: 4, seed: 7}
   test: {generated: problems, types: [share_equally], part: test, n: 2}
 train:
@@ -29,15 +30,15 @@ train:
   learning_rate: 1.0e-3
   optim: sgd
   max_length: 300
-  exact_match_samples: 2
+  exact_match_samples: 1
   metric_for_best_model: eval_exact_match
   eval_strategy: steps
   eval_steps: 100
   save_steps: 1
   save_total_limit: 10
   logging_steps: 2
-grpo: {num_generations: 4, num_iterations: 2, pass_rate_problems: 12}
-eval: {max_new_tokens: 60, perplexity: false, calculator: true}
+grpo: {num_generations: 4, num_iterations: 2, max_refills: 1, pass_rate_problems: 6}
+eval: {max_new_tokens: 90, perplexity: false}
 """
 
 COMMAND = """
@@ -82,7 +83,7 @@ def test_killed_while_sampling_and_in_an_update_a_run_ends_the_same(tmp_path: Pa
 
     done = started("nowhere", 0, "whole")
     assert done.returncode == 0, done.stderr
-    assert "of 48 answers to 12 training problems are right" in done.stderr
+    assert "of 24 answers to 6 training problems are right" in done.stderr
     logged = [line for line in lines(tmp_path / "whole") if "reward" in line]
     assert logged and set(logged[0]) >= {
         "reward", "dead_groups", "completion_length", "truncated", "entropy", "logprob_gap",
@@ -107,11 +108,11 @@ def test_killed_while_sampling_and_in_an_update_a_run_ends_the_same(tmp_path: Pa
     assert lines(tmp_path / "parts") == lines(tmp_path / "whole")
 
 
-def test_golds_that_cannot_be_read_are_refused_before_the_first_step(tmp_path: Path) -> None:
-    (tmp_path / "r.yaml").write_text(RECIPE.replace("max_new_tokens: 60", "max_new_tokens: 6"))
+def test_a_model_that_solves_nothing_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(RECIPE.replace("max_new_tokens: 90", "max_new_tokens: 6"))
     command = ("train", "r.yaml", "--run-dir", "run")
     (fault,) = faults_of_last_line(mathtune(*command, cwd=tmp_path))
-    assert fault.startswith("0.0% of 48 answers to 12 training problems are right (")
+    assert fault.startswith("0.0% of 24 answers to 6 training problems are right (")
     assert "cut at eval.max_new_tokens=6" in fault
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 

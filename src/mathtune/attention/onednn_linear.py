@@ -9,8 +9,10 @@ with MKL and 119 with oneDNN, 64 rows 74 and 162.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import psutil
 import torch
@@ -50,6 +52,25 @@ def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     """Return ``states @ weight.T + bias``; the weight may be packed or not."""
     assert _onednn is not None  # the caller checked ``onednn_available``
     return _onednn(states, weight, bias, "none", [], "")
+
+
+@contextmanager
+def without_mixed_precision(model: Any) -> Iterator[None]:
+    """Call a model on CPU as it was loaded, also while accelerate trains it in bf16.
+
+    accelerate replaces the forward of a model in training by one under autocast, which casts all
+    weights at every call, and under which neither packed weights nor oneDNN's products in float32
+    work. Evaluation after training does not have it either.
+    """
+    wrapped, original = vars(model).get("forward"), vars(model).get("_original_forward")
+    if original is None or next(model.parameters()).device.type != "cpu":
+        yield
+        return
+    model.forward = original
+    try:
+        yield
+    finally:
+        model.forward = wrapped
 
 
 class FastLinears:

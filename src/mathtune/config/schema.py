@@ -290,8 +290,9 @@ def _steps(value: int) -> int:
 class TrainConfig(Section):
     """How to train; names and meanings as in ``TrainingArguments`` and ``SFTConfig``."""
 
-    objective: Literal["sft", "grpo"] = "sft"
-    """``sft``: learn the solutions; ``grpo``: learn from the model's own graded answers."""
+    objective: Literal["sft", "grpo", "dpo"] = "sft"
+    """``sft``: learn the solutions; ``grpo``: learn from the model's own graded answers; ``dpo``:
+    learn to prefer right to wrong answers of a sample file."""
     num_train_epochs: Annotated[float, Field(gt=0)] = 3
     """Epochs over the training problems, unless ``max_steps`` is given."""
     max_steps: Annotated[int, AfterValidator(_steps)] = -1
@@ -400,6 +401,20 @@ class GrpoConfig(Section):
     every answer is right; 0: no such check."""
 
 
+class DpoConfig(Section):
+    """Preference learning (``train.objective: dpo``), on pairs of a right and a wrong answer."""
+
+    samples: str | None = None
+    """JSONL file of graded samples, several per training problem: predictions of a run."""
+    beta: Annotated[float, Field(gt=0)] = 0.1
+    """How far the model may move from the one before training: smaller is further."""
+    rpo_alpha: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the right answer's negative log-likelihood per token (Pang et al. 2024), against
+    both answers becoming unlikely; 0: DPO alone."""
+    max_pairs: Positive = 4
+    """Most pairs of one problem."""
+
+
 def _stop_strings(value: list[str]) -> list[str]:
     if "" in value:
         raise ValueError("holds an empty string, which would end every answer at once; remove it")
@@ -500,6 +515,7 @@ class Recipe(Section):
     prompt: PromptConfig = PromptConfig()
     train: TrainConfig = TrainConfig()
     grpo: GrpoConfig = GrpoConfig()
+    dpo: DpoConfig = DpoConfig()
     eval: EvalConfig = EvalConfig()
     tracking: TrackingConfig = TrackingConfig()
 
@@ -578,29 +594,36 @@ class Recipe(Section):
 
     def _objective_faults(self) -> Iterator[str]:
         objective = self.train.objective
-        if objective != "grpo":
-            for name, field in GrpoConfig.model_fields.items():
-                if (value := getattr(self.grpo, name)) != field.default:
+        for own, section in (("grpo", self.grpo), ("dpo", self.dpo)):
+            for name, field in type(section).model_fields.items():
+                if own != objective and (value := getattr(section, name)) != field.default:
                     shown = str(value).lower() if isinstance(value, bool) else value
                     yield (
-                        f"grpo.{name}={shown} with train.objective={objective}: only the objective "
-                        "grpo has it; leave it out or set train.objective=grpo"
+                        f"{own}.{name}={shown} with train.objective={objective}: only the "
+                        f"objective {own} has it; leave it out or set train.objective={own}"
                     )
+        if objective == "sft":
             return
         if self.train.metric_for_best_model != "eval_exact_match":
             yield (
-                "train.objective=grpo with train.metric_for_best_model=eval_loss: the loss on "
-                "solutions written by others does not show which weights solve most problems; set "
-                "train.metric_for_best_model=eval_exact_match and train.exact_match_samples, for "
-                "example to 100"
+                f"train.objective={objective} with train.metric_for_best_model=eval_loss: the loss "
+                "on solutions written by others does not show which weights solve most problems; "
+                "set train.metric_for_best_model=eval_exact_match and train.exact_match_samples, "
+                "for example to 100"
             )
         for name in ("label_smoothing_factor", "completion_only_loss"):
             value, default = getattr(self.train, name), TrainConfig.model_fields[name].default
             if value != default:
                 yield (
-                    f"train.{name}={str(value).lower()} with train.objective=grpo: only the "
+                    f"train.{name}={str(value).lower()} with train.objective={objective}: only the "
                     "objective sft has it; leave it out or set train.objective=sft"
                 )
+        if objective == "dpo" and self.dpo.samples is None:
+            yield (
+                "train.objective=dpo with dpo.samples empty: give a file of graded samples, "
+                "several per training problem, such as RUN_DIR/predictions/base.jsonl of an "
+                "evaluation with eval.samples=16"
+            )
         if self.grpo.beta and self.adapter is not None and self.adapter.is_pissa:
             yield (
                 f"grpo.beta={self.grpo.beta:g} with "

@@ -16,6 +16,10 @@ def learning_of(recipe: Recipe, problems: Sequence[Problem]) -> Learning | None:
     """Return how a recipe learns from its training problems; None: from their solutions."""
     if recipe.train.objective == "sft":
         return None
+    if recipe.train.objective == "dpo":
+        from mathtune.learning.preference.dpo import Preference
+
+        return Preference(recipe, problems)
     from mathtune.learning.policy_gradient.grpo import GroupRelative
 
     return GroupRelative(recipe, problems)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -54,22 +55,28 @@ class Start:
         model: The model itself, with the weights from before training.
         state: How far training has come.
         fitting: Limits of a micro-batch.
+        run_dir: The run folder.
     """
 
     model: Any
     state: TrainingState
     fitting: FittingLimits
+    run_dir: Path
 
 
 class Learning(Protocol):
     """A way of learning other than from the gold solutions; ``learning/`` has them."""
 
     @property
+    def unit(self) -> str:
+        """What a batch size counts, for messages: problems, pairs."""
+
+    @property
     def steps_per_batch(self) -> int:
-        """How many optimiser steps each batch of problems is used for."""
+        """How many optimiser steps each batch is used for."""
 
     def prepare(self, renderer: Renderer) -> list[Example]:
-        """Return, one per problem, the longest text that training may read of it."""
+        """Return, one per problem or pair, the longest text that training may read of it."""
 
     def start(self, start: Start) -> tuple[Objective[Any], StepSource[Any]]:
         """Return the objective and its source."""

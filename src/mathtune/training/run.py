@@ -141,7 +141,7 @@ def train(
             train_examples, state.examples_per_step, recipe.seed
         )
         if learning is not None:
-            objective, source = learning.start(Start(model, state, fit))
+            objective, source = learning.start(Start(model, state, fit, run_dir))
         loop = make_loop(
             recipe,
             model=model,

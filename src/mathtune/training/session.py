@@ -188,8 +188,7 @@ class Session:
                 "training", splits.train, completion_only=recipe.train.completion_only_loss
             )
         else:
-            train_examples = learning.prepare(self.renderer())
-            too_long = len(splits.train) - len(train_examples)
+            train_examples, too_long = learning.prepare(self.renderer()), 0  # says what it drops
         # Always on solutions, so that validation loss means the same for every recipe.
         validation_examples, too_long_for_validation = self._fitting(
             "validation", splits.validation, completion_only=True
@@ -208,7 +207,8 @@ class Session:
         )
         log.info(
             f"training {counts.trainable:,} of {counts.total:,} parameters "
-            f"({counts.trainable_share:.2%}) on {len(train_examples):,} problems"
+            f"({counts.trainable_share:.2%}) on {len(train_examples):,} "
+            + ("problems" if learning is None else learning.unit)
         )
         return train(
             recipe,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
-from mathtune.records import Example
+from mathtune.training.batching.micro_batches import Item as Each
 from mathtune.training.batching.micro_batches import StepItem
 
 Item = TypeVar("Item", bound=StepItem, covariant=True)
@@ -35,8 +35,8 @@ class StepSource(Protocol[Item]):
         """Continue after the step at which ``state`` was taken."""
 
 
-class ShuffledExamples:
-    """A fixed set, in an order that follows from the seed and the epoch alone.
+class ShuffledExamples(Generic[Each]):
+    """A fixed set of examples or pairs, in an order that follows from the seed and the epoch alone.
 
     Args:
         examples: The training set.
@@ -44,7 +44,7 @@ class ShuffledExamples:
         seed: Seed of the order.
     """
 
-    def __init__(self, examples: Sequence[Example], examples_per_step: int, seed: int) -> None:
+    def __init__(self, examples: Sequence[Each], examples_per_step: int, seed: int) -> None:
         self._examples = examples
         self._size = examples_per_step
         self._seed = seed
@@ -56,7 +56,7 @@ class ShuffledExamples:
         """Number of steps to see every example once."""
         return math.ceil(len(self._examples) / self._size)
 
-    def next_step(self) -> list[Example]:
+    def next_step(self) -> list[Each]:
         """Return the next step's examples."""
         epoch, step = divmod(self._steps, self.steps_per_epoch)
         if not self._order or step == 0:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mathtune.attention.onednn_linear import FastLinears
+from mathtune.attention.onednn_linear import FastLinears, without_mixed_precision
 from mathtune.errors import ModelError
 from mathtune.generation.engine import Decoding
 from mathtune.generation.hf.memory import LOGIT_BYTES, rows_that_fit
@@ -175,13 +175,14 @@ class HFEngine:
         began = time.perf_counter()
         total = len(prompts) * decoding.samples
         try:
-            for done, completion in enumerate(self._decode(prompts, limits, decoding), 1):
-                stats.seconds = time.perf_counter() - began
-                stats.new_tokens += len(completion.ids)
-                stats.inserted_tokens += completion.inserted_tokens
-                if self._on_progress is not None:
-                    self._on_progress(done, total)
-                yield completion
+            with without_mixed_precision(self._model):
+                for done, completion in enumerate(self._decode(prompts, limits, decoding), 1):
+                    stats.seconds = time.perf_counter() - began
+                    stats.new_tokens += len(completion.ids)
+                    stats.inserted_tokens += completion.inserted_tokens
+                    if self._on_progress is not None:
+                        self._on_progress(done, total)
+                    yield completion
         finally:
             self._model.train(was_training)
 

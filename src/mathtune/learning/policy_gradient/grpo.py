@@ -42,6 +42,7 @@ class GroupRelative:
 
     recipe: Recipe
     problems: Sequence[Problem]
+    unit = "problems"
     _tasks: list[Task] = field(default_factory=list)
     _renderer: Renderer | None = None
 

@@ -155,10 +155,7 @@ class SampledAnswers:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue after the step at which ``state`` was taken."""
         self._steps, self._drawn = int(state["steps"]), int(state["drawn"])
-        self._batch = [
-            Answer(**{k: tuple(v) if isinstance(v, list) else v for k, v in answer.items()})
-            for answer in state["batch"]
-        ]
+        self._batch = [_from_json(answer) for answer in state["batch"]]
         self._figures.restore(state["figures"])
 
     def sample_rewards(self, problems: int) -> list[tuple[Reward, ...]]:
@@ -266,10 +263,16 @@ class SampledAnswers:
         """Return the answers with scores of each rank's share."""
         own = self._scores[field](ranks.share(answers))
         parts = [iter(part) for part in ranks.gather(own)]
-        return [
-            replace(answer, **{field: next(parts[index % len(parts)])})
-            for index, answer in enumerate(answers)
-        ]
+        scored = []
+        for index, answer in enumerate(answers):
+            score: dict[str, Any] = {field: next(parts[index % len(parts)])}
+            scored.append(replace(answer, **score))
+        return scored
+
+
+def _from_json(saved: dict[str, Any]) -> Answer:
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+    return Answer(**given)
 
 
 def _answer(task: Task, completion: Completion, advantage: float) -> Answer:

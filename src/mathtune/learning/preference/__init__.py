@@ -1,0 +1,1 @@
+"""Preference learning on right and wrong answers to the same problem."""
