@@ -188,9 +188,10 @@ class Session:
             "validation", splits.validation, completion_only=True
         )
         if recipe.adapter is not None and not hasattr(self.model, "peft_config"):
-            initial = run.folder / adapters.INITIAL
             with ranks.main_process_first():
-                self.model = adapters.add_adapter(self.model, recipe.adapter, recipe.seed, initial)
+                self.model = adapters.add_adapter(
+                    self.model, recipe.adapter, recipe.seed, run.initial_adapter
+                )
         counts = models.count_parameters(self.model)
         run.note(
             parameters=counts.to_json(),
