@@ -61,7 +61,8 @@ class EvaluationRequest:
         if len(self._prompts) < len(made):
             raise DataError(
                 f"set {problems.label!r} repeats "
-                f"{counted(len(made) - len(self._prompts), 'problem')}; drop the copies, which would be counted twice"
+                f"{counted(len(made) - len(self._prompts), 'problem')}; drop the copies, which "
+                "would be counted twice"
             )
         self.decoding = decoding
         self._shared: dict[str, dict[str, Any]] = {
