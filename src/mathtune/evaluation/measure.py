@@ -19,6 +19,7 @@ from mathtune.generation.engine import Decoding, Engine
 from mathtune.prompts.render import Renderer
 from mathtune.records import Completion, Example, PredictionRow, Problem, ProblemSet, Prompt
 from mathtune.runs import Run
+from mathtune.text.counts import counted
 
 log = logging.getLogger(__name__)
 
@@ -237,7 +238,7 @@ def compare_all(
 
 def _work(test_set: ProblemSet, decoding: Decoding) -> str:
     samples = f", {decoding.samples} answers each" if decoding.samples > 1 else ""
-    return f"answering {len(test_set.problems):,} problems{samples}"
+    return f"answering {counted(len(test_set.problems), 'problem')}{samples}"
 
 
 class _Count:
