@@ -246,6 +246,8 @@ def measuring_facts(run: RunFiles) -> list[Fact]:
         facts.append(
             Fact("Decoding", f"{way}, at most {decoding.get('max_new_tokens')} new tokens")
         )
+        if decoding.get("stop_repetition"):
+            facts.append(Fact("Answers that only repeat themselves", "stopped"))
         if (decoding.get("samples") or 1) > 1:
             facts.append(Fact("Answers per problem", wording.count(decoding["samples"])))
         stop = [repr(text) for text in decoding.get("stop") or ()]
