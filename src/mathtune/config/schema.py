@@ -169,6 +169,8 @@ class SourceConfig(Section):
     """Seed of the generator; default: the recipe's seed."""
     limit: Positive | None = None
     """Take only this many, the first by content hash."""
+    skip: Annotated[int, Field(ge=0)] = 0
+    """Leave out this many, the first by content hash: what another source takes with ``limit``."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> SourceConfig:

@@ -131,7 +131,7 @@ def local_training(
         if problems is None:
             elsewhere.append(source.name or "")
         else:
-            found += first_by_hash(problems, source.limit)
+            found += first_by_hash(problems, source.limit, source.skip)
     if found and not data.validation:
         found = list(hold_out(found, data.validation_fraction)[0])
     return first_by_hash(found, data.max_train_samples), tuple(elsewhere)

@@ -216,7 +216,7 @@ def _fitting_limits(
             "larger micro-batches again"
         )
     if compute.device == "cpu":
-        use_memory(recipe, model, fit.limits, ran_out=fit.cuts > 0)
+        use_memory(model, fit.limits, ran_out=fit.cuts > 0)
     return fit
 
 
