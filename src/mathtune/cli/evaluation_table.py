@@ -26,6 +26,7 @@ OUTCOMES: Mapping[str, str] = {
 RATES: Mapping[str, str] = {
     "no_answer": "without an answer",
     "truncated": "ended by token limit",
+    "repetition": "stopped in a loop",
     "no_eos": "ended without EOS",
     "last_resort": "only as last number",
 }
@@ -96,7 +97,8 @@ def _outcomes(evaluations: Sequence[Evaluation]) -> Rows:
 
 def _form(evaluations: Sequence[Evaluation]) -> Rows:
     for name, label in RATES.items():
-        yield label, [_rate(e["rates"][name]) for e in evaluations]
+        if all(name in e["rates"] for e in evaluations):  # an older version knew fewer
+            yield label, [_rate(e["rates"][name]) for e in evaluations]
 
 
 def _effort(evaluations: Sequence[Evaluation]) -> Rows:

@@ -115,5 +115,5 @@ def _decoding_text(decoding: Decoding, calculator: tuple[bool, ...]) -> str:
     first, *then = ("on" if setting else "off" for setting in calculator)
     return (
         f"decoding: {how}, at most {decoding.max_new_tokens:,} new tokens, stopped by {stop}; "
-        f"calculator {first}" + (f" for the headline, then {then[0]}" if then else "")
+        f"calculator {first}" + (f" for the headline, and {then[0]}" if then else "")
     )

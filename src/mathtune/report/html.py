@@ -129,7 +129,7 @@ def _comparison(comparison: Mapping[str, Any]) -> dict[str, str]:
         "p": wording.p_value(comparison.get("mcnemar_p")),
         "gained": wording.count(comparison.get("gained")),
         "lost": wording.count(comparison.get("lost")),
-        "smallest": wording.number(100 * smallest, 1) if _can_show(smallest) else "",
+        "smallest": wording.number(100 * smallest, 1) if smallest and _can_show(smallest) else "",
     }
 
 

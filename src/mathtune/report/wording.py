@@ -25,7 +25,7 @@ OUTCOMES: Mapping[str, str] = {
     "correct": "correct",
     "wrong": "wrong answer",
     "no_answer": "no answer found",
-    "truncated": "cut off at the token limit",
+    "truncated": "cut off before an answer",
     "ungradable": "could not be graded",
 }
 
@@ -49,6 +49,7 @@ STOP_REASONS: Mapping[str, str] = {
     "eos": "end of text",
     "stop_string": "stop string",
     "length": "token limit",
+    "repetition": "stopped, as it repeated itself",
 }
 
 

@@ -11,10 +11,12 @@ A row has everything needed to check it without the model:
 ``type``, ``steps`` Kind of problem and number of solution steps, or null.
 ``prompt_hash``     ``prompt_hash`` of the text that was continued.
 ``style``           Name of the prompt style.
-``decoding``        ``max_new_tokens, temperature, top_p, samples, seed, stop, calculator``.
+``decoding``        ``max_new_tokens, temperature, top_p, samples, seed, stop, calculator``,
+                    and ``stop_repetition`` where it is on.
 ``completion``      The generated text. Of its ``tokens``, the calculator wrote ``inserted_tokens``;
-                    ``tokens`` is null where a server did not count them.
-``stop_reason``     ``eos``, ``stop_string`` or ``length``.
+                    ``tokens`` is null where a server did not count them. Of the inserted ones, the
+                    model would have written ``corrected_tokens`` differently.
+``stop_reason``     ``eos``, ``stop_string``, ``length`` or ``repetition``.
 ``outcome``         ``correct``, ``wrong``, ``no_answer``, ``truncated`` or ``ungradable``.
 ``correct``         True for the first of these only.
 ``extracted``       The text taken for the final answer; ``method`` and ``reason`` say how.
