@@ -309,7 +309,7 @@ def test_prompts_must_fit_the_problems(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no problems"):
         run(tmp_path / "other.jsonl", problems=ProblemSet("none", ()))
     twice = ProblemSet("sums", (*PROBLEMS.problems, PROBLEMS.problems[0]))
-    with pytest.raises(DataError, match="repeats 1 problems"):
+    with pytest.raises(DataError, match="repeats 1 problem;"):
         run(tmp_path / "other.jsonl", problems=twice)
     assert not (tmp_path / "other.jsonl").exists()
 

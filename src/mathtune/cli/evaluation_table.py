@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mathtune.report import wording
+from mathtune.text.counts import counted
 from mathtune.text.visible import visible_line
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _set_table(name: str, evaluations: Sequence[Evaluation]) -> Table:
     first = evaluations[0]
     samples = f", {first['samples']} answers each" if first["samples"] > 1 else ""
     table = Table(
-        title=f"{visible_line(name, MOST)}: {first['n']:,} problems{samples}",
+        title=f"{visible_line(name, MOST)}: {counted(first['n'], 'problem')}{samples}",
         caption=f"in brackets the {100 * first['confidence']:g} % interval (Wilson), or the share",
         box=SIMPLE_HEAD,
         title_justify="left",

@@ -27,6 +27,7 @@ from mathtune.records import (
     StopReason,
 )
 from mathtune.runs import Run
+from mathtune.text.counts import counted
 
 log = logging.getLogger(__name__)
 
@@ -260,7 +261,7 @@ def _work(test_set: ProblemSet, decoding: Decoding, base: Path | None) -> str:
     samples = f", {decoding.samples} answers each" if decoding.samples > 1 else ""
     seconds = read_timing(base).seconds if base is not None else 0.0
     took = f"; the base took {in_words(seconds)}" if seconds >= SHORT_SECONDS else ""
-    return f"answering {len(test_set.problems):,} problems{samples}{took}"
+    return f"answering {counted(len(test_set.problems), 'problem')}{samples}{took}"
 
 
 def _percent(summary: dict[str, Any]) -> str:

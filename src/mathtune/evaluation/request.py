@@ -22,6 +22,7 @@ from mathtune.records import (
     Prompt,
     StopReason,
 )
+from mathtune.text.counts import counted
 
 Key = tuple[str, int]
 """Problem id and sample."""
@@ -71,8 +72,9 @@ class EvaluationRequest:
         self._prompts = {prompt.problem_id: prompt for prompt in made}
         if len(self._prompts) < len(made):
             raise DataError(
-                f"set {problems.label!r} repeats {len(made) - len(self._prompts)} problems; "
-                "drop the copies, which would be counted twice"
+                f"set {problems.label!r} repeats "
+                f"{counted(len(made) - len(self._prompts), 'problem')}; drop the copies, which "
+                "would be counted twice"
             )
         self.decoding = decoding
         self._shared: dict[str, dict[str, Any]] = {

@@ -8,6 +8,7 @@ from typing import Any
 
 from mathtune.report import wording
 from mathtune.report.reading import RunFiles
+from mathtune.text.counts import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ def _training_facts(run: RunFiles) -> Iterator[tuple[str, str]]:
         if wording.is_number(steps):
             ending = training.get("stopped")
             note = f", {_ENDINGS.get(str(ending), str(ending))}" if ending else ""
-            yield "Length", f"{wording.count(steps)} steps in {wording.duration(seconds)}{note}"
+            yield "Length", f"{counted(int(steps), 'step')} in {wording.duration(seconds)}{note}"
         if wording.is_number(training.get("train_tokens")):
             yield "Tokens seen", wording.count(training["train_tokens"])
         if training.get("skipped_steps"):

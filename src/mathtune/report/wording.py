@@ -130,6 +130,18 @@ def duration(seconds: Any) -> str:
     return f"{hours}{NBSP}h {minutes:02d}{NBSP}min"
 
 
+def estimated_duration(seconds: float) -> str:
+    """Return a time as an estimate knows it, to two digits: ``95 s``, ``3.2 hours``."""
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{_two_digits(seconds / length)} {unit}"
+    return f"{_two_digits(max(1, seconds))} s"
+
+
+def _two_digits(value: float) -> str:
+    return f"{float(f'{value:.2g}'):,g}"
+
+
 def calculator(on: Any) -> str:
     """Name a calculator setting."""
     return "calculator on" if on else "calculator off"
