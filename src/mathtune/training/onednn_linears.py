@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from mathtune.attention.onednn_linear import linear, onednn_available
 
+BLOCK = 8192
+"""Most rows of a weight whose gradient is computed at once."""
+
 
 class _Linear(torch.autograd.Function):
     @staticmethod
@@ -32,9 +35,23 @@ class _Linear(torch.autograd.Function):
         of_states, of_weight, of_bias = ctx.needs_input_grad
         return (
             linear(grad_NV, weight_VD.t()) if of_states else None,
-            linear(grad_NV.t(), states_ND.t()) if of_weight else None,
+            _weight_gradient(grad_NV, states_ND) if of_weight else None,
             grad_NV.sum(0) if of_bias else None,
         )
+
+
+def _weight_gradient(grad_NV: Tensor, states_ND: Tensor) -> Tensor:
+    """Return the gradient of a weight, block by block of a large vocabulary.
+
+    oneDNN copies a transposed factor, which for all logits at once would be their size again.
+    """
+    if grad_NV.shape[1] <= BLOCK:
+        return linear(grad_NV.t(), states_ND.t())
+    grad_VD = states_ND.new_empty(grad_NV.shape[1], states_ND.shape[1])
+    for start in range(0, len(grad_VD), BLOCK):
+        end = start + BLOCK
+        grad_VD[start:end] = linear(grad_NV[:, start:end].t(), states_ND.t())
+    return grad_VD
 
 
 def _forward(module: nn.Linear, states: Tensor) -> Tensor:
