@@ -102,6 +102,11 @@ class StopReason(enum.Enum):
     EOS = "eos"
     STOP_STRING = "stop_string"
     LENGTH = "length"
+    REPETITION = "repetition"
+
+
+CUT_OFF = (StopReason.LENGTH.value, StopReason.REPETITION.value)
+"""Values of ``StopReason`` where a text was cut off: it was too long, or only repeated itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +116,16 @@ class Completion:
     Attributes:
         problem_id: The problem it answers.
         sample: 0 for the first sample of a problem, and so on.
-        text: The new text, cut before the stop string, special tokens left out.
+        text: The new text, cut before the stop string, special tokens left out. Where it was
+            stopped because it repeated itself, it ends with a line, a sentence or a word.
         ids: The new token ids as generated (calculator insertions included), EOS included if made.
         stop_reason: Why it ended.
         seconds: Wall-clock seconds the completion's row was in flight.
         logprobs: One log-probability per token of ``ids`` if requested, else None.
         inserted_tokens: How many tokens of ``ids`` the calculator wrote.
         inserted_at: Their positions in ``ids``; given by the engine in this process.
+        corrected_tokens: How many of those the model would have written differently; None where
+            the engine does not tell.
     """
 
     problem_id: str
@@ -129,6 +137,7 @@ class Completion:
     logprobs: tuple[float, ...] | None = None
     inserted_tokens: int = 0
     inserted_at: tuple[int, ...] = ()
+    corrected_tokens: int | None = None
 
 
 class Outcome(enum.Enum):
@@ -224,6 +233,8 @@ class PredictionRow(TypedDict):
     tokens: int | None
     """New tokens, those of the calculator included; None where they were not counted."""
     inserted_tokens: int
+    corrected_tokens: NotRequired[int]
+    """Of the inserted ones, those that the model would have written differently."""
     stop_reason: str
     outcome: str
     correct: bool

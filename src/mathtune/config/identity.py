@@ -78,6 +78,7 @@ def stage_knobs(recipe: Recipe, stage: str) -> dict[str, Any]:
             wanted += (f"{recipe.train.objective}.",)
         if recipe.train.exact_match_samples:
             wanted += ("eval.max_new_tokens", "eval.stop", "eval.calculator")
+            wanted += ("eval.stop_repetition",)
     elif recipe.eval.temperature:
         wanted += ("seed",)
     knobs = {k: v for k, v in _flat(values) if k.startswith(wanted) and k not in free}

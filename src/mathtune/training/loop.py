@@ -36,6 +36,7 @@ from mathtune.training.checkpointing.state import TrainingState
 from mathtune.training.memory.out_of_memory import FittingLimits, within_memory
 from mathtune.training.nonfinite import NonFiniteSteps
 from mathtune.training.objective import Objective
+from mathtune.training.onednn_linears import onednn_linears
 from mathtune.training.optimizers import follows_validation
 from mathtune.training.step_source import StepSource
 
@@ -88,6 +89,7 @@ class TrainingLoop(Generic[Item]):
         state, settings = self.state, self.settings
         if state.has_ended(settings.early_stopping_patience):  # killed while the model was saved
             return
+        self.figures.start(state.seconds)
         self.progress.start(state.global_step, state.max_steps)
         for recorder in self.recorders:
             recorder.start()
@@ -126,11 +128,10 @@ class TrainingLoop(Generic[Item]):
             self.progress.step(state.global_step)
             if state.global_step % settings.logging_steps == 0:
                 self._log_training(norm, rate)
-
             due = stopping or state.global_step % settings.save_steps == 0
             validate = validation_is_due(settings, state)
-            goes_on = self._validate_and_save(validate=validate, save=due)
-            stopping = stopping or not goes_on
+            stopping = not self._validate_and_save(validate=validate, save=due) or stopping
+        state.seconds = self.figures.seconds()
         for recorder in self.recorders:
             recorder.finish()
 
@@ -155,7 +156,8 @@ class TrainingLoop(Generic[Item]):
                 step_loss += loss.detach()
             return step_loss
 
-        with attention_for(self.accelerator.unwrap_model(self.model), self.fitting.limits):
+        model = self.accelerator.unwrap_model(self.model)
+        with attention_for(model, self.fitting.limits), onednn_linears(model):
             own = within_memory(
                 self.fitting,
                 lambda limits: self.objective.micro_batches(examples, limits),
@@ -211,6 +213,7 @@ class TrainingLoop(Generic[Item]):
         if save:
             state.nonfinite, state.source = self.nonfinite.state(), self.source.state()
             state.loss_since_logged = float(self.loss_since_logged)
+            state.seconds = self.figures.seconds()
             self.checkpointer.save(state)
         return not (interrupted or stopping)
 

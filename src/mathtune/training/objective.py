@@ -69,7 +69,7 @@ class Learning(Protocol):
 
     @property
     def unit(self) -> str:
-        """What a batch size counts, for messages: problems, pairs."""
+        """What a batch size counts, in the singular: problem, pair."""
 
     @property
     def steps_per_batch(self) -> int:

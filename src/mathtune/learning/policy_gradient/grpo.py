@@ -42,7 +42,7 @@ class GroupRelative:
 
     recipe: Recipe
     problems: Sequence[Problem]
-    unit = "problems"
+    unit = "problem"
     _tasks: list[Task] = field(default_factory=list)
     _renderer: Renderer | None = None
 

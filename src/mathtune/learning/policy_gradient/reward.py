@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mathtune.errors import DataError, TrainingStopped
 from mathtune.grading import grade
-from mathtune.records import Completion, Outcome, Problem, StopReason
+from mathtune.records import CUT_OFF, Completion, Outcome, Problem
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Reward:
 
 def reward(completion: Completion, gold: str) -> Reward:
     """Grade a completion, exactly as evaluation does."""
-    truncated = completion.stop_reason is StopReason.LENGTH
+    truncated = completion.stop_reason.value in CUT_OFF
     verdict = grade(completion.text, gold, finished=not truncated)
     return Reward(verdict.outcome, not truncated and verdict.method in _MARKED, truncated)
 

@@ -36,7 +36,7 @@ class Preference:
 
     recipe: Recipe
     problems: Sequence[Problem]
-    unit = "pairs"
+    unit = "pair"
     steps_per_batch = 1
     _pairs: list[Pair] = field(default_factory=list)
 

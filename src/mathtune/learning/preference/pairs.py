@@ -10,7 +10,7 @@ from dataclasses import replace
 from mathtune.errors import DataError
 from mathtune.learning.preference.loss import Pair
 from mathtune.prompts.render import Renderer
-from mathtune.records import Outcome, PredictionRow, Problem, StopReason
+from mathtune.records import CUT_OFF, Outcome, PredictionRow, Problem
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def _why_not(row: PredictionRow, known: dict[str, Problem]) -> str | None:
     """Return why a row is in no pair, or None."""
     if row["problem_id"] not in known:
         return "answers to other problems"
-    if row["stop_reason"] == StopReason.LENGTH.value:
+    if row["stop_reason"] in CUT_OFF:
         return "answers that were cut"
     if not row["completion"].strip():
         return "empty answers"
