@@ -90,7 +90,7 @@ section prepare 50 train.py prepare
 section gemma 130 train.py gemma
 section trl 80 train.py trl
 section llama 90 train.py llama
-section evaluate 75 evaluate.py mathtune generate
+section evaluate 100 evaluate.py mathtune generate
 section gemma-4x1 60 train.py gemma-4x1
 section trl-no-checkpointing 60 train.py trl-no-checkpointing
 section static 90 evaluate.py static

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from shared import DRY_RUN, bf16, device, emit, matmul_rate, peak_gb, reported
 
-from eval_vs_lm_eval import EndingLlama, set_lengths, train_tokenizer
+from eval_vs_lm_eval import EndingLlama, train_tokenizer
 from mathtune.generation.engine import Decoding
 from mathtune.generation.hf import HFEngine
 from mathtune.records import Prompt
@@ -40,7 +40,7 @@ SIZES = {
     "num_attention_heads": 32,
     "num_key_value_heads": 4,
 }
-PROMPTS, PREFIX, NEW, MEAN = 256, 700, 256, 100
+PROMPTS, PREFIX, NEW, MEAN = 256, 700, 192, 100
 BATCHES = (64, 256)
 if DRY_RUN:
     SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
@@ -87,6 +87,16 @@ def make_prompts(vocabulary: int) -> list[Prompt]:
     return [Prompt(str(n), "", (*prefix, *ids)) for n, ids in enumerate(own)]
 
 
+def set_ends(model: EndingLlama, tokenizer: Any, prompts: list[Prompt]) -> None:
+    """Move the position around which answers end until they are about ``MEAN`` tokens long."""
+    low, high = PREFIX - 400.0, PREFIX + 400.0
+    for _ in range(4):
+        model.ends_at = (low + high) / 2
+        made = with_engine(model, tokenizer, prompts)
+        longer = sum(map(len, made)) > MEAN * len(made)
+        low, high = (low, model.ends_at) if longer else (model.ends_at, high)
+
+
 def with_engine(model: Any, tokenizer: Any, prompts: list[Prompt]) -> list[list[int]]:
     """Return the new tokens of the hf engine."""
     engine = HFEngine(model, tokenizer)
@@ -97,7 +107,7 @@ def with_engine(model: Any, tokenizer: Any, prompts: list[Prompt]) -> list[list[
 
 
 def with_generate(
-    model: Any, tokenizer: Any, prompts: list[Prompt], batch: int, **options: Any
+    model: Any, tokenizer: Any, prompts: list[Prompt], batch: int, new: int = NEW, **options: Any
 ) -> list[list[int]]:
     """Return the new tokens of ``generate`` on batches of prompts of like length."""
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i].ids))
@@ -108,7 +118,7 @@ def with_generate(
             {"input_ids": [list(prompts[i].ids) for i in chunk]}, return_tensors="pt"
         )
         inputs = {name: padded[name].to(device()) for name in ("input_ids", "attention_mask")}
-        made = model.generate(**inputs, max_new_tokens=NEW, do_sample=False, **options)
+        made = model.generate(**inputs, max_new_tokens=new, do_sample=False, **options)
         for i, ids in zip(chunk, made[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
             end = (
                 ids.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in ids else len(ids)
@@ -153,13 +163,12 @@ def main() -> None:
     model = make_model(tokenizer)
     prompts = make_prompts(len(tokenizer))
     few = prompts[: max(4, PROMPTS // 8)]
-    set_lengths(model, HFEngine(model, tokenizer), few, NEW, MEAN)
+    set_ends(model, tokenizer, few)
     ours = None
     if "mathtune" in engines:
-        with_engine(model, tokenizer, few)  # warm-up
         ours = measure("mathtune", lambda: with_engine(model, tokenizer, prompts), model, None)
     if "generate" in engines:
-        with_generate(model, tokenizer, few[:4], 4)
+        with_generate(model, tokenizer, few[:4], 4, new=4)
         for batch in BATCHES:
             run = lambda size=batch: with_generate(model, tokenizer, prompts, size)  # noqa: E731
             measure(f"generate, batch {batch}", run, model, ours)

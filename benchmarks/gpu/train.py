@@ -94,6 +94,7 @@ def prepare() -> None:
     start = time.perf_counter()
     model = built("gemma-2b", bf16())
     model.save_pretrained(GEMMA_WEIGHTS)
+    tokenizer().save_pretrained(GEMMA_WEIGHTS)
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     seconds = time.perf_counter() - start
     emit("prepare", gb=round(size / 2**30, 2), seconds=round(seconds, 1))

@@ -20,8 +20,8 @@ TOKENIZER = bpe()
 
 def prompts(shared: int, count: int = 9) -> list[Prompt]:
     draw = random.Random(shared)
-    prefix = draw.choices(range(2, 400), k=shared)
-    own = [[2 + n, *draw.choices(range(2, 400), k=draw.randint(2, 12))] for n in range(count)]
+    prefix = draw.choices(range(2, 390), k=shared)
+    own = [[2 + n, *draw.choices(range(2, 390), k=draw.randint(2, 12))] for n in range(count)]
     return [Prompt(f"p{n}", "", (*prefix, *ids)) for n, ids in enumerate(own)]
 
 
