@@ -27,12 +27,10 @@ TEXTS = [("What is it? " * (1 + n % 5), f"It is {n}. " * (1 + n % 3)) for n in r
 EXAMPLES = [
     Renderer(TOKENIZER, "qa").example(Problem(content_id(q, a), q, a, "1")) for q, a in TEXTS
 ]
-SETTINGS = (
-    "train.max_steps=4", "train.logging_steps=1", "train.learning_rate=1e-3",
-    "train.warmup_steps=0", "train.eval_strategy=steps", "train.eval_steps=2",
-)  # fmt: skip
-
-
+SETTINGS = {
+    "train.max_steps": "4", "train.logging_steps": "1", "train.learning_rate": "1e-3",
+    "train.warmup_steps": "0", "train.eval_strategy": "steps", "train.eval_steps": "2",
+}  # fmt: skip
 FLOAT32 = Compute("cuda", "a GPU", torch.float32, False, "a test")
 
 
@@ -44,8 +42,10 @@ def trained(
     examples: list[Example] = EXAMPLES,
 ) -> tuple[list[float], TrainingResult]:
     folder.mkdir(exist_ok=True)
+    settings = SETTINGS | dict(change.split("=") for change in changes)
+    recipe = config.load("smollm2-135m-gsm8k", [f"{key}={v}" for key, v in settings.items()])
     result = train(
-        config.load("smollm2-135m-gsm8k", [*SETTINGS, *changes]),
+        recipe,
         model=model,
         tokenizer=TOKENIZER,
         compute=compute,

@@ -38,8 +38,13 @@ class MicroBatch:
         """Return the same batch on another device."""
         # Otherwise each copy waits until the GPU has done all its work.
         ahead = torch.device(device).type == "cuda"
-        tensors = (self.input_ids_BT, self.rows_N, self.columns_N, self.targets_N)
-        return MicroBatch(*(each.to(device, non_blocking=ahead) for each in tensors), self.lengths)
+        return MicroBatch(
+            self.input_ids_BT.to(device, non_blocking=ahead),
+            self.rows_N.to(device, non_blocking=ahead),
+            self.columns_N.to(device, non_blocking=ahead),
+            self.targets_N.to(device, non_blocking=ahead),
+            self.lengths,
+        )
 
 
 @dataclass(frozen=True, slots=True)
