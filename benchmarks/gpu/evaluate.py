@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from shared import DRY_RUN, bf16, device, emit, matmul_rate, peak_gb, reported
 
-from eval_vs_lm_eval import EndingLlama, train_tokenizer
+from ending_llama import EndingLlama, train_tokenizer
 from mathtune.generation.engine import Decoding
 from mathtune.generation.hf import HFEngine
 from mathtune.records import Prompt
