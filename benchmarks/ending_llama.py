@@ -15,7 +15,6 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutputWithPast
-from transformers.modeling_utils import slice_logits_to_keep
 
 from mathtune.generation.engine import Decoding
 from mathtune.generation.hf import HFEngine
@@ -61,8 +60,9 @@ class EndingLlama(LlamaForCausalLM):
             **kwargs,
         )
         if position_ids is None:
-            position_ids = torch.arange(input_ids.shape[1])[None]
-        kept = slice_logits_to_keep(position_ids[..., None], logits_to_keep)[..., 0]
+            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+        last = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        kept = position_ids[:, last]
         bonus = (kept - self.ends_at) * (self._per_token * self.logit_scale)
         output.logits[..., self.config.eos_token_id] += bonus
         return output

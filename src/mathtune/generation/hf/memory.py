@@ -21,9 +21,8 @@ _FREE_SHARE = {"cpu": 0.25, "cuda": 0.6}
 def free_budget(model: Any) -> int:
     """Return the share of the memory now free on a model's device that rows may take, in bytes."""
     device = next(model.parameters()).device
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0] * _FREE_SHARE["cuda"])
-    return int(psutil.virtual_memory().available * _FREE_SHARE["cpu"])
+    kind = device.type if device.type in MAX_ROWS else "cpu"
+    return int(_free(device) * _FREE_SHARE[kind])
 
 
 def rows_that_fit(
@@ -52,3 +51,12 @@ def rows_that_fit(
             f"{budget:,}; raise the budget or lower max_new_tokens"
         )
     return min(tasks, MAX_ROWS[kind] if wanted is None else wanted, fitting)
+
+
+def _free(device: torch.device) -> int:
+    """Return the bytes that new tensors on a device can take."""
+    if device.type != "cuda":
+        return psutil.virtual_memory().available
+    # PyTorch keeps what earlier tensors took; after a training that can be nearly all of a GPU.
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + cached
