@@ -541,6 +541,12 @@ class Recipe(Section):
                 "there is nothing to choose by; set train.exact_match_samples, for example "
                 "to 100"
             )
+        if self.rft.rounds and self.model.from_config is not None:
+            faults.append(
+                f"rft.rounds={self.rft.rounds} with model.from_config: random weights solve "
+                "nothing, so there is no right answer to learn from; name a saved model or set "
+                "rft.rounds=0"
+            )
         if self.train.torch_compile and self.train.gradient_checkpointing:
             faults.append(
                 "train.torch_compile=true with train.gradient_checkpointing=true: layers that are "
