@@ -27,6 +27,7 @@ from mathtune.generation.engine import Decoding
 from mathtune.generation.hf import HFEngine
 from mathtune.models.files import resolve
 from mathtune.problems.generate import generate
+from mathtune.prompts import named_shots
 from mathtune.prompts.render import Renderer
 from mathtune.records import Prompt
 
@@ -74,6 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--problems", type=int, default=32)
     parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--shots", type=int, default=0, help="solved examples in each prompt")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--new-tokens", type=int, default=160)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8])
@@ -84,11 +86,14 @@ def main() -> None:
     folder = resolve("tiny-base")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    renderer = Renderer(tokenizer, "qa")
+    shots = named_shots("word-problems", options.shots) if options.shots else ()
+    renderer = Renderer(tokenizer, "qa", shots=shots)
     problems = generate(options.problems, seed=7)
     prompts = [renderer.prompt(problem.question, problem.id) for problem in problems]
     decoding = Decoding(options.new_tokens, temperature=0.7, samples=options.samples)
     engine = HFEngine(model, tokenizer)
+    mean = statistics.mean(len(prompt.ids) for prompt in prompts)
+    print(json.dumps({"problems": len(prompts), "mean_prompt_tokens": round(mean, 1)}))
     few = prompts[: max(options.batches)]
     tries = {
         batch: measure(

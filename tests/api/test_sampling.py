@@ -15,7 +15,7 @@ PROBLEMS = {"generated": "problems", "types": ["equal_groups"], "n": 4, "seed": 
 def test_samples_are_selected_and_can_be_trained_on(tmp_path: Path) -> None:
     found = mt.sample(
         "tiny-base", PROBLEMS, n=2, temperature=0.5, run_dir=tmp_path / "run",
-        eval={"max_new_tokens": 60}, model={"dtype": "float32"},
+        overrides=["eval.max_new_tokens=60", "model.dtype=float32"],
     )  # fmt: skip
     assert len(found.rows) == 8 and len(found.evaluations) == 1
     assert {row["decoding"]["temperature"] for row in found.rows} == {0.5}

@@ -183,3 +183,12 @@ def test_named_sets_are_sampled_on_their_train_split(
     from mathtune.learning.sources import sets_to_sample
 
     assert sets_to_sample([data]) == [{"label": label, "sources": [sources]}]
+
+
+def test_a_server_gives_no_log_probabilities() -> None:
+    from mathtune import config
+    from mathtune.errors import ConfigError
+
+    asked = ["eval.engine=openai", "eval.base_url=http://localhost:1/v1", "eval.logprobs=true"]
+    with pytest.raises(ConfigError, match=r"eval\.logprobs=true with eval\.engine=openai"):
+        config.load("sample", asked)

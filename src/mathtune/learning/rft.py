@@ -88,7 +88,10 @@ def learn(
             update = {"name_or_path": str(RunPaths(rounds.trained(number)).model), "revision": None}
             model = recipe.model.model_copy(update=update)
     run.note(rft=summary)
-    return problems.load(data, seed=recipe.seed)
+    found = problems.load(data, seed=recipe.seed)
+    for line in problems.summary_lines(found):
+        log.info(line)
+    return found
 
 
 def trained_on(recipe: Recipe, run: RunPaths, splits: Splits) -> Splits:

@@ -55,6 +55,9 @@ def select_files(
         raise ConfigError(f"--out {output} is one of the sample files; give another name")
     of_test = check_not_test(files, allow_test=allow_test)
     known = {} if allow_test else known_test_questions()
+    if known:
+        names = ", ".join(dict.fromkeys(known.values()))
+        log.info(f"questions are checked against the test sets on this machine: {names}")
     found = select((row for file in files for row in file.rows), rules, known)
     if not found.rows:
         raise DataError(

@@ -59,11 +59,12 @@ class SampleFile:
         paths = RunPaths(self.path.absolute().parent.parent)
         noted: dict[str, Any] = {}
         if recipe is not None:
-            inputs = read_json(paths.manifest_file).get("inputs")
+            stage = "tuned" if self.path.name.startswith("tuned") else "base"
+            inputs = read_json(paths.manifest_file).get("inputs") or {}
             noted = {
                 "model": recipe.model.name_or_path,
                 "revision": recipe.model.revision,
-                "weights": (inputs or {}).get(self.path.name.partition(".")[0].partition("--")[0]),
+                "weights": (inputs.get(stage) or {}).get("weights") or None,
                 "license": license_of(recipe),
                 "engine": recipe.eval.engine,
                 "sources": [
@@ -71,7 +72,6 @@ class SampleFile:
                     for source in self.problem_sources
                 ],
             }
-            noted["weights"] = (noted["weights"] or {}).get("weights") or None
         return {
             "file": str(self.path),
             "sha256": hashlib.sha256(self.path.read_bytes()).hexdigest(),
@@ -126,14 +126,9 @@ def _read(path: Path) -> SampleFile:
         whole_evaluation(rows)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    folder = path.absolute().parent.parent
-    recipe = None
-    if (
-        RunPaths(folder).recipe.is_file()
-        and path.absolute().parent == RunPaths(folder).all_predictions
-    ):
-        recipe = runs.stored_recipe(RunPaths(folder).recipe)
-    return SampleFile(path, rows, recipe)
+    run = RunPaths(path.absolute().parent.parent)
+    lies_in_run = run.recipe.is_file() and path.absolute().parent == run.all_predictions
+    return SampleFile(path, rows, runs.stored_recipe(run.recipe) if lies_in_run else None)
 
 
 def license_of(recipe: Recipe) -> str | None:
