@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install clean-demo
+.PHONY: demo demo-real test test-real lint install clean-demo
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,15 @@ lint: install
 
 test: install lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# With real pretrained models, which are downloaded once; Gemma's terms: MATHTUNE_ACCEPT_LICENSE=1
+test-real: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,export]"
+	$(BIN)/python -m pytest -m real -s tests/real
+
+# A real model on real problems: fetched once, about a quarter of an hour on 2 cores
+demo-real: install
+	$(BIN)/python examples/demo_real.py
 
 clean-demo:
 	rm -rf runs/demo-*

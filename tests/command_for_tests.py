@@ -38,7 +38,8 @@ class Started:
     """Python code that runs, with those methods of :class:`subprocess.Popen` that tests use."""
 
     def __init__(self, code: str, arguments: Iterable[str], cwd: Path, said: str = "") -> None:
-        self._place = Path(tempfile.mkdtemp(prefix="command-"))
+        self._folder = tempfile.TemporaryDirectory(prefix="command-")  # removed with this object
+        self._place = Path(self._folder.name)
         (self._place / "in").write_text(said, encoding="utf-8")
         self._process = _PROCESSES.Process(
             target=_execute, args=(code, list(arguments), str(cwd), str(self._place))

@@ -91,6 +91,11 @@ class StopReason(enum.Enum):
     EOS = "eos"
     STOP_STRING = "stop_string"
     LENGTH = "length"
+    REPETITION = "repetition"
+
+
+CUT_OFF = (StopReason.LENGTH.value, StopReason.REPETITION.value)
+"""Values of ``StopReason`` where a text was cut off: it was too long, or only repeated itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +105,15 @@ class Completion:
     Attributes:
         problem_id: The problem it answers.
         sample: 0 for the first sample of a problem, and so on.
-        text: The new text, cut before the stop string, special tokens left out.
+        text: The new text, cut before the stop string, special tokens left out. Where it was
+            stopped because it repeated itself, it ends with a line, a sentence or a word.
         ids: The new token ids as generated (calculator insertions included), EOS included if made.
         stop_reason: Why it ended.
         seconds: Wall-clock seconds the completion's row was in flight.
         logprobs: One log-probability per token of ``ids`` if requested, else None.
         inserted_tokens: How many tokens of ``ids`` the calculator wrote.
+        corrected_tokens: How many of those the model would have written differently; None where
+            the engine does not tell.
     """
 
     problem_id: str
@@ -116,6 +124,7 @@ class Completion:
     seconds: float = 0.0
     logprobs: tuple[float, ...] | None = None
     inserted_tokens: int = 0
+    corrected_tokens: int | None = None
 
 
 class Outcome(enum.Enum):
@@ -211,6 +220,8 @@ class PredictionRow(TypedDict):
     tokens: int | None
     """New tokens, those of the calculator included; None where they were not counted."""
     inserted_tokens: int
+    corrected_tokens: NotRequired[int]
+    """Of the inserted ones, those that the model would have written differently."""
     stop_reason: str
     outcome: str
     correct: bool

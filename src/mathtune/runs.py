@@ -27,14 +27,6 @@ if TYPE_CHECKING:  # a report can be written without them
     from mathtune.config.identity import Change
     from mathtune.config.schema import Recipe
 
-_PROBLEMS = "problems.jsonl"
-
-_HARMLESS = (
-    *("checkpoints", "predictions", _PROBLEMS),
-    *("manifest.json", "manifest.json.tmp", "recipe.yaml.tmp"),
-)
-"""Files made before ``recipe.yaml``, which an interrupted start may leave behind."""
-
 
 @dataclass
 class Run(RunPaths):
@@ -126,7 +118,7 @@ def keep_problems(folder: Path, text: str, *, fresh: bool = False) -> Path:
         RunError: If the folder was made with other problems, or holds something else.
         DiskError: If it cannot be written.
     """
-    path = folder / _PROBLEMS
+    path = RunPaths(folder).problems
     try:
         _check_ours(folder)
         if path.exists() and not fresh and path.read_text(encoding="utf-8") != text:
@@ -260,8 +252,12 @@ def _check_ours(folder: Path) -> None:
         return
     if files.manifest_file.exists() and _holds_work(folder):
         return  # a run whose recipe is lost, which is reported when it is read
-    names = sorted(path.name for path in folder.iterdir())
-    if others := [name for name in names if name not in _HARMLESS and name[0] != "."]:
+    # What is made before the recipe, and an interrupted start may leave behind.
+    harmless = {files.checkpoints, files.all_predictions, files.problems, files.manifest_file}
+    written = files.problems, files.manifest_file, files.recipe
+    harmless |= {each.with_name(f"{each.name}.tmp") for each in written}
+    there = sorted(path for path in folder.iterdir() if path.name[0] != ".")
+    if others := [path.name for path in there if path not in harmless]:
         raise RunError(
             f"folder {folder} holds {', '.join(others[:3])}{', …' if len(others) > 3 else ''} and "
             "no run; choose another --run-dir"

@@ -384,9 +384,12 @@ def test_predictions_of_other_problems_or_verdicts_are_found(
         assert (
             "base.jsonl changed since base was measured (1 of its 3 rows answer different" in said
         )
-    jsonl(file, [{**rows[0], "correct": not rows[0]["correct"]}, *rows[1:]])
+    jsonl(file, [{**rows[0], "correct": True, "outcome": "correct"}, *rows[1:]])
     for command in ("run", "report", "compare"):
         assert "right in it, 0 in results.json" in refusal(world.call(command, copies["run"]))
+    jsonl(file, [{**rows[0], "correct": True}, *rows[1:]])  # contradicts its own outcome
+    for command in ("run", "report", "compare"):
+        assert "has correct=true, which contradicts" in refusal(world.call(command, copies["run"]))
 
 
 def test_predictions_of_another_run_are_found(world: World, copies: dict[str, Path]) -> None:

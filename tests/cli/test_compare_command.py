@@ -76,6 +76,18 @@ def test_examples_show_both_answers(tmp_path: Path) -> None:
     assert "b lost: What is 0+1?\n  gold: 1\n  a: I say\n#### 1\n  b: I say\n#### none, 0\n" in said
 
 
+def test_a_row_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    good, bad = (predictions(tmp_path, name, range(9)) for name in ("good", "bad"))
+    lines = Path(bad).read_text().splitlines()
+    lines[6] = lines[6].replace('"correct": true', '"correct": false')
+    Path(bad).write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match=r"bad\.jsonl:7 \(problem 'p6'\) has correct=false, which"):
+        compare(good, bad)
+    # The remedy that is named: grading again changes the verdict back.
+    assert CliRunner().invoke(cli, ["grade", bad]).exit_code == 0
+    assert "No difference" in compare(good, str(tmp_path / "bad.graded.jsonl"))
+
+
 def test_json_names_the_files_whatever_they_are_called(tmp_path: Path) -> None:
     files = [predictions(tmp_path, name, r) for name, r in (("n", range(4)), ("set", range(8)))]
     line = json.loads(compare(*files, "--json").splitlines()[-1])

@@ -92,6 +92,7 @@ def test_samples_and_shots_reach_the_files_and_the_reader(
         "exact match", "maj@3", "pass@1", "pass@2", "pass@3", "openai", "lm_eval_strict",
         "lm_eval_flexible", "lm_eval_cot_strict", "no answer, cut off", "arithmetic slip",
         "reasoning error", "format error", "without an answer", "ended by token limit",
+        "stopped in a loop",
         "ended without EOS", "only as last number", "tokens per problem", "seconds per problem",
         "perplexity of solutions", "perplexity of whole texts", "1 step (4)", "even (2)", "odd (2)",
     ):  # fmt: skip

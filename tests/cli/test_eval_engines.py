@@ -109,6 +109,7 @@ def test_a_misbehaving_server_gives_the_figures_of_the_local_engine(
         options = ["--timeout-seconds", "8", "--concurrency", "16", "--run-dir", "served", "--json"]
         out, error = run(*on(proxy, str(model)), *asked, *options, cwd=tmp_path, OPENAI_API_KEY=KEY)
     local = ["eval", str(model), *asked, "--run-dir", str(tmp_path / "local"), "--batch-size", "8"]
+    local.append("eval.stop_repetition=false")  # which no server has
     done = CliRunner().invoke(cli, local)
     assert done.exit_code == 0, done.output
 

@@ -110,7 +110,7 @@ def test_strict_fails_after_all_else_is_done(tmp_path: Path, grade: Callable[...
     path = broken_file(tmp_path / "mine.jsonl")
     code, figures, said = grade(path, "--strict")
     assert code == 2
-    assert "9 lines of" in said and "--strict" in said
+    assert "9 broken lines of" in said and "--strict" in said
     assert figures["completions"] == len(read_rows(tmp_path / "mine.graded.jsonl")) == 3
     whole = write(tmp_path / "whole.jsonl", GOOD, WRONG)
     assert grade(whole, "--strict")[0] == 0

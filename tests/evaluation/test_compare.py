@@ -90,12 +90,19 @@ def test_a_gain_a_loss_and_none(make_sides: Any) -> None:
     assert mcnemar_power(200, (0.11 + 0.0674) / 2, (0.11 - 0.0674) / 2) == pytest.approx(
         0.8, abs=1e-3
     )
-    assert "under about 6.7 points may well go unseen" in none
+    assert (
+        "200 problems show a true difference of 6.7 points in 4 of 5 cases, a smaller one" in none
+    )
 
     same, _ = make_sides(both=5, neither=195)
     equal = verdict(compare(same, same))
     assert "have the same ones of test set right (2.5 %)" in equal
     assert "3.9 points" in equal
+
+    one, _ = make_sides(both=1)
+    few = verdict(compare(one, one))
+    assert few.startswith("No difference can be shown with 1 problem: base and tuned have")
+    assert few.endswith("1 problem can never show one.")
 
 
 def test_few_problems_prove_little(make_sides: Any) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from mathtune.evaluation.predictions.rows import FIELDS, prompt_hash, read_rows,
 from mathtune.evaluation.predictions.timing import read_timing, timing_path
 from mathtune.generation.engine import Decoding
 from mathtune.generation.scripted import ScriptedEngine
-from mathtune.records import Completion, Problem, ProblemSet, Prompt, content_id
+from mathtune.records import Completion, Problem, ProblemSet, Prompt, StopReason, content_id
 
 
 def problem(number: int) -> Problem:
@@ -127,6 +127,38 @@ def test_a_completion_at_the_token_limit_is_told_from_a_wrong_one(tmp_path: Path
     engine = ScriptedEngine({**answers(), id_: "First, 3 and"}, truncated=[id_])
     row = run(tmp_path / "rows.jsonl", engine).rows[0]
     assert (row["outcome"], row["stop_reason"]) == ("truncated", "length")
+
+
+class Changed(ScriptedEngine):
+    """Scripted completions with some fields changed, by their number."""
+
+    def __init__(self, change: Callable[[int, Completion], Completion], **script: str) -> None:
+        super().__init__({**answers(), **script})
+        self._change = change
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[Completion]:
+        for number, made in enumerate(super().generate(prompts, decoding)):
+            yield self._change(number, made)
+
+
+def test_an_answer_stopped_in_a_loop_counts_as_cut_off(tmp_path: Path) -> None:
+    ids = [p.id for p in PROBLEMS.problems]
+
+    def looping(number: int, made: Completion) -> Completion:
+        return replace(made, stop_reason=StopReason.REPETITION) if number < 2 else made
+
+    engine = Changed(looping, **{ids[0]: "3 and 3 and 3 ", ids[1]: "#### 4\n#### 4\n"})
+    found = run(tmp_path / "rows.jsonl", engine, replace(GREEDY, stop_repetition=True))
+    unmarked, marked = found.rows[:2]
+    assert (unmarked["outcome"], unmarked["stop_reason"]) == ("truncated", "repetition")
+    assert unmarked["reason"] == "stopped repeating itself before an answer was given"
+    assert marked["outcome"] == "correct"
+    assert regrade(found.rows) == list(found.rows)
+    summary = found.summary()
+    assert summary["rates"]["repetition"]["correct"] == summary["stop_reasons"]["repetition"] == 2
+    # The setting is part of what was asked: rows made without it are not continued.
+    with pytest.raises(RunError, match="decoding"):
+        run(tmp_path / "rows.jsonl", decoding=GREEDY)
 
 
 @pytest.mark.parametrize("samples", [1, 3])
@@ -277,7 +309,7 @@ def test_prompts_must_fit_the_problems(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no problems"):
         run(tmp_path / "other.jsonl", problems=ProblemSet("none", ()))
     twice = ProblemSet("sums", (*PROBLEMS.problems, PROBLEMS.problems[0]))
-    with pytest.raises(DataError, match="repeats 1 problems"):
+    with pytest.raises(DataError, match="repeats 1 problem;"):
         run(tmp_path / "other.jsonl", problems=twice)
     assert not (tmp_path / "other.jsonl").exists()
 
@@ -350,6 +382,21 @@ def test_calculator_off_takes_over_what_nothing_was_inserted_into(tmp_path: Path
     on = run(tmp_path / "on.jsonl", Inserting(answers()), replace(GREEDY, calculator=True))
     off = run(tmp_path / "off.jsonl", reuse=on)
     assert off.counts == Counts(generated=3, reused=9)
+
+
+def test_calculator_off_takes_over_what_was_not_corrected(tmp_path: Path) -> None:
+    def acting(number: int, made: Completion) -> Completion:
+        if number >= 5:
+            return made
+        return replace(made, inserted_tokens=2, corrected_tokens=0 if number < 3 else 1)
+
+    on = run(tmp_path / "on.jsonl", Changed(acting), replace(GREEDY, calculator=True))
+    assert [row.get("corrected_tokens") for row in on.rows[:6]] == [0, 0, 0, 1, 1, None]
+    assert read_rows(tmp_path / "on.jsonl") == list(on.rows)
+    off = run(tmp_path / "off.jsonl", reuse=on)
+    assert off.counts == Counts(generated=2, reused=10)
+    run(tmp_path / "alone.jsonl")
+    assert (tmp_path / "off.jsonl").read_bytes() == (tmp_path / "alone.jsonl").read_bytes()
 
 
 def test_reuse_is_refused_where_it_would_not_be_exact(tmp_path: Path) -> None:

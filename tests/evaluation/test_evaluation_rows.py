@@ -89,6 +89,27 @@ def test_a_field_of_the_wrong_type_is_named(
         read_rows(path)
 
 
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"correct": False}, "has correct=false, which contradicts outcome='correct'"),
+        ({"outcome": "wrong"}, "has correct=true, which contradicts outcome='wrong'"),
+        ({"outcome": "right"}, "has outcome='right', expected one of correct, wrong"),
+    ],
+)
+def test_a_verdict_that_contradicts_itself_is_named(
+    tmp_path: Path, make_row: MakeRow, fields: dict[str, Any], says: str
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        "".join(json.dumps(row) + "\n" for row in (make_row("a"), make_row("b") | fields))
+    )
+    for read in (read_rows, recover_rows):
+        with pytest.raises(DataError, match=says) as caught:
+            read(path)
+        assert f"{path}:2 (problem 'b')" in str(caught.value)
+
+
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a predictions file"):
         read_rows(tmp_path / "none.jsonl")

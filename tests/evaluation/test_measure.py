@@ -6,22 +6,24 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from transformers import PreTrainedTokenizerFast
 
 from log_for_tests import logged
-from mathtune import config, runs
+from mathtune import config, progress, runs
 from mathtune.config.schema import EvalConfig
-from mathtune.evaluation import measure as measuring
-from mathtune.evaluation.measure import answer_example, compare_all, measure
+from mathtune.evaluation import time_left
+from mathtune.evaluation.measure import answer_example, compare_all, measure, measured_decoding
 from mathtune.evaluation.predictions.rows import read_rows
 from mathtune.evaluation.results import Results
 from mathtune.generation.engine import Decoding
 from mathtune.generation.scripted import ScriptedEngine
 from mathtune.prompts import Renderer, named_shots
-from mathtune.records import Completion, Example, Problem, ProblemSet, Prompt
+from mathtune.records import Completion, Example, Problem, ProblemSet, Prompt, StopReason
 from mathtune.runs import Run
 from tokenizers_for_tests import bpe
 
@@ -35,7 +37,7 @@ PROBLEMS = ProblemSet(
 
 
 class Noting(ScriptedEngine):
-    """Also keeps what it was asked."""
+    """Also keeps what it was asked; its calculator corrects the text of every annotation."""
 
     def __init__(self, answers: dict[str, str | list[str]]) -> None:
         super().__init__(answers)
@@ -43,7 +45,15 @@ class Noting(ScriptedEngine):
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[Completion]:
         self.calls.append((list(prompts), decoding))
-        return super().generate(prompts, decoding)
+        return map(
+            self._corrected if decoding.calculator else lambda made: made,
+            super().generate(prompts, decoding),
+        )
+
+    @staticmethod
+    def _corrected(made: Completion) -> Completion:
+        acts = "<<" in made.text
+        return replace(made, inserted_tokens=2, corrected_tokens=1) if acts else made
 
 
 class Model:
@@ -85,7 +95,7 @@ def test_greedy_answers_without_annotations_are_taken_over(tokenizer, run: Run) 
     model = Model(tokenizer, b="2+2=<<2+2=4>>4\n#### 4")
     off, on = measured(model, run, EvalConfig())
     assert (off["calculator"], on["calculator"]) == (False, True)
-    # With the calculator on only b is asked again: the others never open a <<.
+    # With the calculator off only b is asked again: it inserted nothing into the others.
     assert [[p.problem_id for p in prompts] for prompts, _ in model.asked.calls] == [
         ["a", "b", "c"],
         ["b"],
@@ -136,6 +146,7 @@ def test_the_headline_line_is_small_and_says_it_all(tokenizer, run: Run) -> None
     assert figures["base"]["rates"] == {
         "no_answer": pytest.approx(1 / 6),
         "truncated": 0.0,
+        "repetition": 0.0,
         "no_eos": 0.0,
         "last_resort": 0.0,
     }
@@ -202,10 +213,53 @@ def test_sampled_models_are_compared_by_their_majority(tokenizer, run: Run) -> N
     assert (comparison["gained"], comparison["lost"], comparison["n"]) == (1, 0, 3)
 
 
+def test_answers_stopped_in_a_loop_are_counted_and_said(tokenizer, run: Run) -> None:
+    class Looping(Noting):
+        def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[Completion]:
+            assert decoding.stop_repetition
+            for made in super().generate(prompts, decoding):
+                loops = made.text == "on and on and "
+                yield replace(made, stop_reason=StopReason.REPETITION) if loops else made
+
+    model = Model(tokenizer)
+    model.asked = Looping({"a": "on and on and ", "b": "#### 4", "c": "#### 6"})
+    with logged() as said:
+        measured(model, run, EvalConfig())
+    line = "1 of 3 answers were stopped because they repeated themselves"
+    assert said.getvalue().splitlines().count(line) == 2  # calculator on and off
+
+
+def test_a_loop_is_left_alone_where_that_is_asked_for_or_answers_are_sampled(tokenizer) -> None:
+    renderer = Renderer(tokenizer, "qa")
+    for given, stops in [
+        (EvalConfig(), True),
+        (EvalConfig(stop_repetition=False), False),
+        (EvalConfig(temperature=0.7), False),
+        (EvalConfig(engine="openai"), False),
+    ]:
+        decoding = measured_decoding(given, renderer, calculator=False, seed=1)
+        assert decoding.stop_repetition == stops
+
+
+def test_the_time_in_all_is_said_after_the_first_answers(
+    tokenizer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 8.0, 8.5, 9.0, *range(10, 60)])
+    monkeypatch.setattr(time_left.time, "monotonic", lambda: next(clock))
+    engine = ScriptedEngine({})
+    engine.stats = SimpleNamespace(rows=10)  # answers in progress
+    with logged() as said, progress.bar("", 40) as bar:
+        count = time_left.AnswerCount(bar, 40, 2, engine)
+        for _ in range(20):
+            count({"correct": True})
+    # After 9 s 3 answers are there and 10 half done: 8 of 40.
+    assert said.getvalue().splitlines() == ["about 45 s for 20 problems (2.2 s a problem)"]
+
+
 def test_what_comes_after_the_last_answer_is_said(
     tokenizer, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measuring, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(time_left, "SECONDS_BETWEEN_LINES", 0.0)
     model, config = (
         Model(tokenizer, b="2+2=<<2+2=4>>4\n#### 4"),
         EvalConfig(),
@@ -218,12 +272,12 @@ def test_what_comes_after_the_last_answer_is_said(
         measured(model, run, config)
     lines = [re.sub(r"about \d+ s", "about N s", line) for line in said.getvalue().splitlines()]
     assert lines[:9] == [
-        "base on sums, calculator off: answering 3 problems",
+        "base on sums, calculator on: answering 3 problems",
         "1 of 3 answered, 1 right, about N s left",
         "2 of 3 answered, 2 right, about N s left",
         "3 of 3 answered, 3 right, about N s left",
-        "base on sums, calculator on: answering 3 problems",
-        "2 answers are the same with the calculator on and are reused; the others are asked",
+        "base on sums, calculator off: answering 3 problems",
+        "2 answers are the same with the calculator off and are reused; the others are asked",
         "1 of 3 answered, 1 right, about N s left",
         "2 of 3 answered, 2 right, about N s left",
         "3 of 3 answered, 3 right, about N s left",

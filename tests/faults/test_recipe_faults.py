@@ -41,8 +41,22 @@ def refused(folder: Path, *overrides: str, **environment: str) -> list[str]:
 
 def test_a_sound_recipe_is_valid(folder: Path) -> None:
     done = mathtune("validate", "good.yaml", cwd=folder)
-    assert (done.returncode, done.stderr) == (0, "valid\n")
+    assert (done.returncode, done.stderr) == (
+        0,
+        "valid; checked: settings, data on this machine, model files; not checked: whether weights "
+        "load, memory (mathtune plan estimates it)\n",
+    )
     assert "max_steps: 2" in done.stdout
+
+
+def test_what_was_not_checked_is_said(folder: Path) -> None:
+    overrides = ("model=google/gemma-2b", "data.train=[gsm8k, train.jsonl]", "data.test=svamp")
+    done = mathtune("validate", "good.yaml", *overrides, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == (
+        "valid; checked: settings, data on this machine; not checked: svamp and gsm8k and "
+        "google/gemma-2b on the hub, whether weights load, memory (mathtune plan estimates it)\n"
+    )
 
 
 def test_faults_of_independent_kinds_are_told_together(folder: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mathtune.grading import PUBLISHED_GRADERS, published_grades
+from mathtune.report.wording import GRADERS
 
 NAMES = ("openai", "lm_eval_strict", "lm_eval_flexible", "lm_eval_cot_strict")
 
@@ -59,6 +60,7 @@ def transcribed(completion: str, answer: str) -> dict[str, bool]:
 def verdicts(completion: str, gold: str) -> tuple[bool, ...]:
     grades = published_grades(completion, gold)
     assert tuple(grades) == NAMES == tuple(PUBLISHED_GRADERS)
+    assert tuple(GRADERS) == ("mathtune", *PUBLISHED_GRADERS)  # each has its words for readers
     return tuple(grades.values())
 
 

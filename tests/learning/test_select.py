@@ -77,7 +77,7 @@ def test_one_sample_of_each_reasoning_is_kept_and_every_drop_has_its_reason() ->
     assert dict(found.dropped) == {
         "wrong answer": 1,
         "no answer": 1,
-        "right, but ended by the token limit": 1,
+        "right, but cut off": 1,
         "right, but an equation in it is false": 1,
         "same text as another": 1,
         "same equations as another": 1,

@@ -18,12 +18,13 @@ from hub_server import HubServer
 from mathtune import config
 from mathtune.config.schema import AdapterConfig, ModelConfig, Recipe
 from mathtune.errors import ConfigError, ModelError, TrainingStopped
-from mathtune.models.adapters import INITIAL, add_adapter
+from mathtune.models.adapters import add_adapter
 from mathtune.models.base_fingerprint import fingerprint
 from mathtune.models.compute import Compute
 from mathtune.models.loading import load_model
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
+from mathtune.run_paths import RunPaths
 from mathtune.storage import is_whole
 from mathtune.training.loop import TrainingLoop
 from mathtune.training.run import train
@@ -115,16 +116,16 @@ def test_pissa_moves_the_largest_singular_directions_into_the_adapter(init):
 @pytest.mark.parametrize("more", [{}, {"use_rslora": True, "use_dora": True}])
 def test_pissa_base_is_rebuilt_to_the_bit(tmp_path, more):
     settings = {"init_lora_weights": "pissa", "r": 4, **more}
-    first, _ = adapted(tmp_path / INITIAL, **settings)
-    again, _ = adapted(tmp_path / INITIAL, **settings)
-    assert is_whole(tmp_path / INITIAL)
+    first, _ = adapted(RunPaths(tmp_path).initial_adapter, **settings)
+    again, _ = adapted(RunPaths(tmp_path).initial_adapter, **settings)
+    assert is_whole(RunPaths(tmp_path).initial_adapter)
     one, two = first.state_dict(), again.state_dict()
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
-    weights = tmp_path / INITIAL / "adapter_model.safetensors"
+    weights = RunPaths(tmp_path).initial_adapter / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(ModelError, match="is damaged, and without it"):
-        adapted(tmp_path / INITIAL, **settings)
+        adapted(RunPaths(tmp_path).initial_adapter, **settings)
 
 
 def recipe_for(folder: Path, *overrides: str) -> Recipe:
@@ -142,7 +143,7 @@ def trained(
     assert recipe.adapter is not None
     run_dir.mkdir(parents=True, exist_ok=True)
     model = load_model(recipe.model, FLOAT32)
-    model = add_adapter(model, recipe.adapter, recipe.seed, run_dir / INITIAL)
+    model = add_adapter(model, recipe.adapter, recipe.seed, RunPaths(run_dir).initial_adapter)
     train(
         recipe,
         model=model,

@@ -20,11 +20,12 @@ from mathtune.config.schema import ModelConfig
 from mathtune.errors import DiskError, ModelError
 from mathtune.generation.engine import Decoding
 from mathtune.models import merge as merging
-from mathtune.models.adapters import INITIAL, add_adapter
+from mathtune.models.adapters import add_adapter
 from mathtune.models.base_fingerprint import note_base
 from mathtune.models.compute import Compute
 from mathtune.models.loading import load_model
 from mathtune.prompts import Renderer
+from mathtune.run_paths import RunPaths
 from mathtune.training.run import save_model
 from models_for_tests import saved_model
 from tokenizers_for_tests import bpe
@@ -47,7 +48,7 @@ def saved_adapter(
     recipe = config.load("qwen2.5-0.5b-gsm8k-lora", [f"model={base}", "adapter.r=8", *overrides])
     assert recipe.adapter is not None
     model = load_model(recipe.model, compute(dtype))
-    model = add_adapter(model, recipe.adapter, 0, folder / INITIAL)
+    model = add_adapter(model, recipe.adapter, 0, RunPaths(folder).initial_adapter)
     torch.manual_seed(1)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

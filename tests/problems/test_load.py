@@ -180,6 +180,17 @@ def test_generated_facts_may_repeat() -> None:
     assert len({p.question for p in splits.train.problems}) < len(splits.train)
 
 
+def test_one_set_is_split_by_limit_and_skip(train: str) -> None:
+    splits = data(
+        train={"path": train, "limit": 70},
+        validation_fraction=0.1,
+        test=[{"path": train, "skip": 70}],
+    )
+    assert len(splits.train) + len(splits.validation) == 70
+    assert len(splits.test[0]) == 30
+    assert splits.train.dropped == {}
+
+
 def test_limits(train: str, test_set: str) -> None:
     splits = data(
         train=train,

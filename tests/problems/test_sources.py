@@ -251,7 +251,7 @@ def test_svamp_rows(tmp_path: Path) -> None:
     (problem,) = read(Role.TEST, name="svamp", path=str(tmp_path)).problems
     assert problem.question == f"{row['Body']} {row['Question']}"
     assert (problem.gold, problem.type) == ("51", "Subtraction")
-    assert problem.answer == "( 76.0 - 25.0 ) = 51\n#### 51"
+    assert problem.answer == "76-25 = <<76-25=51>>51\n#### 51"
 
 
 def test_asdiv_units_and_double_answers(jsonl: Write) -> None:
@@ -262,7 +262,7 @@ def test_asdiv_units_and_double_answers(jsonl: Write) -> None:
     assert f"no final answer: 1 ({path}, line 2)" in text
     path = jsonl("v.jsonl", [{**row, "answer": answers[0]}])
     (problem,) = read(Role.TEST, name="asdiv", path=path).problems
-    assert (problem.gold, problem.answer) == ("9", "7+2=9\n#### 9")
+    assert (problem.gold, problem.answer) == ("9", "7+2 = <<7+2=9>>9\n#### 9")
 
 
 def test_published_format_of_an_unknown_set_is_not_guessed(jsonl: Write) -> None:

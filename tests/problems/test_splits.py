@@ -80,6 +80,19 @@ def test_a_limit_takes_the_first_by_hash_in_original_order() -> None:
     assert first_by_hash(PROBLEMS[:5], 9) == tuple(PROBLEMS[:5])
 
 
+def test_what_is_skipped_is_what_a_limit_takes() -> None:
+    taken = first_by_hash(PROBLEMS, 50)
+    rest = first_by_hash(PROBLEMS, None, skip=50)
+    assert len(taken) + len(rest) == len(PROBLEMS)
+    assert set(taken) | set(rest) == set(PROBLEMS)
+    assert first_by_hash(PROBLEMS, 20, skip=40) == tuple(
+        problem
+        for problem in first_by_hash(PROBLEMS, 60)
+        if problem not in first_by_hash(PROBLEMS, 40)
+    )
+    assert first_by_hash(PROBLEMS, 3, skip=len(PROBLEMS)) == ()
+
+
 def test_a_limit_does_not_favour_the_validation_side() -> None:
     """With one hash for both, the 100 lowest of 2000 would all be below a fraction of 0.1."""
     train, validation = hold_out(first_by_hash(PROBLEMS, 100), 0.1)

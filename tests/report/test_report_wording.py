@@ -36,4 +36,8 @@ def test_durations():
     assert wording.duration(4.25) == "4.2\u00a0s"
     assert wording.duration(171.4) == "2\u00a0min 51\u00a0s"  # 171 = 2 * 60 + 51
     assert wording.duration(7500) == "2\u00a0h 05\u00a0min"  # 7500 = 2 * 3600 + 5 * 60
+    assert wording.estimated_duration(0.2) == "1 s"
+    assert wording.estimated_duration(119.4) == "120 s"
+    assert wording.estimated_duration(11_540) == "3.2 hours"  # not "3 h 12 min 20 s"
+    assert wording.estimated_duration(1234 * 86_400) == "1,200 days"
     assert wording.duration(59.7) == "1\u00a0min 0\u00a0s"

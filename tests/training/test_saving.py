@@ -422,3 +422,23 @@ def test_qlora_with_an_8_bit_optimiser_goes_on_exactly(tmp_path):
     one, two = (tmp_path / name / "model" for name in ("whole", "parts"))
     stored = [path / "adapter_model.safetensors" for path in (one, two)]
     assert stored[0].read_bytes() == stored[1].read_bytes()
+
+
+def seconds(folder: Path) -> list[float]:
+    return [json.loads(line)["seconds"] for line in (folder / "metrics.jsonl").open()]
+
+
+def test_time_is_summed_over_all_starts(tmp_path):
+    """Of a start that a signal ended, and of one that was killed after its last checkpoint."""
+    settings = ("train.num_train_epochs=4", "train.exact_match_samples=4")
+    with pytest.raises(TrainingStopped):
+        run(tmp_path, *settings, exact_match=solves(0, interrupt_at=2))
+    state = tmp_path / "checkpoints" / "checkpoint-8" / "trainer_state.json"
+    first = json.loads(state.read_text())["seconds"]
+    assert first > max(seconds(tmp_path)) > 0
+    with (tmp_path / "metrics.jsonl").open("a") as file:  # a step that was lost with the process
+        file.write(json.dumps({"step": 9, "loss": 1.0, "seconds": first + 5000}) + "\n")
+    result, _ = run(tmp_path, *settings, exact_match=solves(2))
+    assert first + 5000 < result.seconds < first + 6000
+    found = seconds(tmp_path)
+    assert found == sorted(found) and first + 5000 < found[-1] <= result.seconds

@@ -17,7 +17,8 @@ class Answer:
     Attributes:
         question: The question.
         text: The answer.
-        stop_reason: ``eos``, ``stop_string`` or ``length`` (cut off by the token limit).
+        stop_reason: ``eos``, ``stop_string``, ``length`` (cut off by the token limit) or
+            ``repetition`` (stopped because it repeated itself).
         tokens: How many tokens it has.
     """
 

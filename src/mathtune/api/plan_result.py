@@ -68,7 +68,7 @@ class PlanResult:
         fits = {None: "memory not known", True: "fits", False: "does not fit"}[self.fits]
         yield f"peak on {self.facts['device']}", f"{self.peak / 2**30:,.2f} GB, {fits}"
         if seconds is not None:
-            yield "training time, about", wording.duration(seconds["usual"])
+            yield "training time, about", wording.estimated_duration(seconds["usual"])
         for each in self.remedies:
             note = "fits" if each["fits"] else "does not fit"
             yield f"with {each['change']}", f"{each['peak'] / 2**30:,.2f} GB, {note}"

@@ -12,6 +12,7 @@ from mathtune.api.arguments import whole_number
 from mathtune.api.display import data_frame, html_table
 from mathtune.config.schema import Recipe
 from mathtune.records import Problem, ProblemSet
+from mathtune.text.counts import counted
 
 if TYPE_CHECKING:
     import pandas
@@ -59,7 +60,7 @@ class Problems(Sequence[Problem]):
 
     def __repr__(self) -> str:
         left_out = f", {sum(self.dropped.values()):,} left out" if self.dropped else ""
-        return f"Problems({self.label!r}, {len(self):,} problems{left_out})"
+        return f"Problems({self.label!r}, {counted(len(self), 'problem')}{left_out})"
 
     def _repr_html_(self) -> str:
         rows = [(each.question, each.answer, each.gold) for each in self.items[:_SHOWN]]

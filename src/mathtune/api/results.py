@@ -54,8 +54,9 @@ class EvaluationResult:
             for each in results["example"]["answers"]
             if each["model"] == label
         }
-        trained = (run_dir / "model").is_dir() and label == "tuned"
-        name = str(run_dir / "model") if trained else recipe.model.name_or_path or "random weights"
+        tuned = RunPaths(run_dir).model
+        trained = tuned.is_dir() and label == "tuned"
+        name = str(tuned) if trained else recipe.model.name_or_path or "random weights"
         return cls(run_dir, label, name, tuple(found), answers)
 
     @property
@@ -132,7 +133,7 @@ class TrainResult:
         lines = RunPaths(run_dir).metrics.read_text(encoding="utf-8").splitlines()
         return cls(
             run_dir,
-            run_dir / "model",
+            RunPaths(run_dir).model,
             recipe,
             manifest["training"],
             manifest["parameters"],

@@ -17,6 +17,7 @@ from mathtune.errors import DataError, RunError
 from mathtune.evaluation.predictions.rows import whole_rows
 from mathtune.records import PredictionRow
 from mathtune.storage import read_json, write_json
+from mathtune.text.counts import counted
 
 
 def side_path(predictions: Path) -> Path:
@@ -81,7 +82,7 @@ def _miscounted(rows: Sequence[PredictionRow], figure: Mapping[str, Any]) -> str
     """Return how the rows of a finished file contradict its figure, or nothing."""
     samples = figure.get("samples", 1)
     if len(rows) != figure["n"] * samples:
-        return f"{len(rows):,} rows in it, {figure['n'] * samples:,} in results.json"
+        return f"{counted(len(rows), 'row')} in it, {figure['n'] * samples:,} in results.json"
     right, correct = sum(row["correct"] for row in rows), figure["exact_match"].get("correct")
     if samples == 1 and correct != right:
         return f"{right:,} right in it, {correct} in results.json"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mathtune.report import wording
+from mathtune.text.counts import counted
 from mathtune.text.visible import visible_line
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ OUTCOMES: Mapping[str, str] = {
 RATES: Mapping[str, str] = {
     "no_answer": "without an answer",
     "truncated": "ended by token limit",
+    "repetition": "stopped in a loop",
     "no_eos": "ended without EOS",
     "last_resort": "only as last number",
 }
@@ -56,7 +58,7 @@ def _set_table(name: str, evaluations: Sequence[Evaluation]) -> Table:
     first = evaluations[0]
     samples = f", {first['samples']} answers each" if first["samples"] > 1 else ""
     table = Table(
-        title=f"{visible_line(name, MOST)}: {first['n']:,} problems{samples}",
+        title=f"{visible_line(name, MOST)}: {counted(first['n'], 'problem')}{samples}",
         caption=f"in brackets the {100 * first['confidence']:g} % interval (Wilson), or the share",
         box=SIMPLE_HEAD,
         title_justify="left",
@@ -100,7 +102,8 @@ def _outcomes(evaluations: Sequence[Evaluation]) -> Rows:
 
 def _form(evaluations: Sequence[Evaluation]) -> Rows:
     for name, label in RATES.items():
-        yield label, [_rate(e["rates"][name]) for e in evaluations]
+        if all(name in e["rates"] for e in evaluations):  # an older version knew fewer
+            yield label, [_rate(e["rates"][name]) for e in evaluations]
 
 
 def _effort(evaluations: Sequence[Evaluation]) -> Rows:

@@ -76,6 +76,7 @@ def stage_knobs(recipe: Recipe, stage: str) -> dict[str, Any]:
         wanted = ("seed", "model.", "adapter", "prompt.style", "prompt.system", "train.")
         if recipe.train.exact_match_samples:
             wanted += ("eval.max_new_tokens", "eval.stop", "eval.calculator")
+            wanted += ("eval.stop_repetition",)
     elif recipe.eval.temperature:
         wanted += ("seed",)
     knobs = {k: v for k, v in _flat(values) if k.startswith(wanted) and k not in free}

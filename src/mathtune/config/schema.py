@@ -172,6 +172,8 @@ class SourceConfig(Section):
     """Seed of the generator; default: the recipe's seed."""
     limit: Positive | None = None
     """Take only this many, the first by content hash."""
+    skip: Annotated[int, Field(ge=0)] = 0
+    """Leave out this many, the first by content hash: what another source takes with ``limit``."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> SourceConfig:
@@ -380,6 +382,8 @@ class EvalConfig(Section):
     """Answers per problem; above 1 the majority's answer (maj@k) and pass@k are reported too."""
     stop: Annotated[list[str], AfterValidator(_stop_strings)] | None = None
     """Strings that end an answer; default: those of the prompt style."""
+    stop_repetition: bool = True
+    """End a greedy answer that only repeats itself; it counts as one cut off by the limit does."""
     calculator: bool = False
     """Headline figures with the calculator; the other setting is measured and reported too."""
     other_calculator: bool = True
@@ -470,6 +474,7 @@ _ENGINES_WITH: dict[tuple[str, str], tuple[str, ...]] = {
     ("model", "from_config"): ("hf",),
     ("eval", "calculator"): ("hf",),
     ("eval", "logprobs"): ("hf", "vllm"),
+    ("eval", "stop_repetition"): ("hf",),
     ("eval", "batch_size"): ("hf",),
     ("eval", "base_url"): ("openai",),
     ("eval", "endpoint"): ("openai",),

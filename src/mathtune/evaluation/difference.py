@@ -8,6 +8,7 @@ from typing import Any
 
 from mathtune.evaluation.summary import Rate
 from mathtune.records import PredictionRow
+from mathtune.text.counts import counted
 from mathtune.text.visible import visible_line
 
 _LONGEST = 80
@@ -173,22 +174,26 @@ def _finding(comparison: Comparison) -> str:
         return (
             f"{subject} {verb} {measure} on {c.set} from {old} to {new} ({numbers}): a real {kind}."
         )
-    detectable = (
-        "with that many, a true difference under about "
-        f"{_hundredfold(c.smallest_detectable_difference)} points may well go unseen"
-    )
+    problems = counted(found.n, "problem")
+    detectable = f"{problems} can never show one"
+    if c.smallest_detectable_difference < 1:
+        detectable = (
+            f"{problems} show a true difference of "
+            f"{_hundredfold(c.smallest_detectable_difference)} points in 4 of 5 cases, a smaller "
+            "one less often"
+        )
     if found.gained == found.lost == 0:
         return (
-            f"No difference can be shown with {found.n} problems: {before} and {after} have the "
+            f"No difference can be shown with {problems}: {before} and {after} have the "
             f"same ones of {c.set} right ({old}); {detectable}."
         )
     sides = f"{measure} on {c.set} is {old} for {before} and {new} for {after} ({numbers})"
     if found.low > 0 or found.high < 0:
         return (
-            f"Undecided with {found.n} problems: {sides}; the interval leaves out 0, but the exact "
+            f"Undecided with {problems}: {sides}; the interval leaves out 0, but the exact "
             f"test does not reach {level:.2g}."
         )
-    return f"No difference can be shown with {found.n} problems: {sides}; {detectable}."
+    return f"No difference can be shown with {problems}: {sides}; {detectable}."
 
 
 def table(comparisons: Sequence[Comparison]) -> str:

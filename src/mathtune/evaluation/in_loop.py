@@ -11,7 +11,7 @@ from mathtune.errors import ValidationInterrupted
 from mathtune.evaluation.measure import Evaluable, decoding_of
 from mathtune.generation.engine import Engine
 from mathtune.grading import grade
-from mathtune.records import Problem, StopReason
+from mathtune.records import CUT_OFF, Problem
 
 
 class InterruptibleModel(Evaluable, Protocol):
@@ -44,7 +44,7 @@ def validation_exact_match(
     prompts = [renderer.prompt(problem.question, problem.id) for problem in own]
     right = answered = 0
     for completion in model.engine(interrupted).generate(prompts, decoding):
-        finished = completion.stop_reason is not StopReason.LENGTH
+        finished = completion.stop_reason.value not in CUT_OFF
         right += grade(completion.text, gold[completion.problem_id], finished=finished).correct
         answered += 1
     if ranks.all_reduce_max(len(own) - answered):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,17 +15,22 @@ from mathtune.evaluation.evaluate import Evaluation, evaluate
 from mathtune.evaluation.perplexity import saved_perplexity
 from mathtune.evaluation.predictions.pass_rates import write_pass_rates
 from mathtune.evaluation.predictions.rows import read_rows
+from mathtune.evaluation.predictions.timing import read_timing
+from mathtune.evaluation.time_left import SHORT_SECONDS, AnswerCount, in_words
 from mathtune.generation.engine import Decoding, Engine
 from mathtune.prompts.render import Renderer
-from mathtune.records import Completion, Example, PredictionRow, Problem, ProblemSet, Prompt
+from mathtune.records import (
+    Completion,
+    Example,
+    Problem,
+    ProblemSet,
+    Prompt,
+    StopReason,
+)
 from mathtune.runs import Run
+from mathtune.text.counts import counted
 
 log = logging.getLogger(__name__)
-
-SECONDS_BETWEEN_LINES = 30.0
-"""Seconds between progress lines of an evaluation, where no bar is shown."""
-
-SECONDS_OF_KEPT_ROWS = 1.0
 
 
 class PromptRenderer(Protocol):
@@ -85,7 +89,12 @@ def settings(config: EvalConfig) -> tuple[bool, ...]:
 def decoding_of(config: EvalConfig, renderer: PromptRenderer, *, calculator: bool) -> Decoding:
     """Return greedy decoding within a recipe's limits."""
     stop = renderer.stop if config.stop is None else tuple(config.stop)
-    return Decoding(max_new_tokens=config.max_new_tokens, stop=stop, calculator=calculator)
+    return Decoding(
+        max_new_tokens=config.max_new_tokens,
+        stop=stop,
+        calculator=calculator,
+        stop_repetition=config.stop_repetition and config.engine == "hf",
+    )
 
 
 def measured_decoding(
@@ -102,6 +111,7 @@ def measured_decoding(
         top_p=config.top_p,
         samples=config.samples,
         seed=seed,
+        stop_repetition=False,  # a sampled text may still leave its loop
     )
 
 
@@ -142,19 +152,25 @@ def measure(
     for line in _left_out(engine, config, scored=scoring is not None):
         log.info(line)
     summaries = []
-    files = {
-        (test_set.label, calculator): path
-        for test_set, calculator, path in prediction_files(run, label, test_sets, config)
-    }
+    files, base_files = (
+        {
+            (test_set.label, calculator): path
+            for test_set, calculator, path in prediction_files(run, each, test_sets, config)
+        }
+        for each in (label, "base")
+    )
     for test_set in test_sets:
         prompts = [asking.prompt(problem.question, problem.id) for problem in test_set.problems]
         evaluations: list[Evaluation] = []
-        for calculator in settings(config):
+        # With the calculator first: it shows which answers are the same without.
+        for calculator in sorted(settings(config), reverse=True):
             decoding = measured_decoding(config, asking, calculator=calculator, seed=seed)
             total = len(ranks.share(test_set.problems)) * decoding.samples
             state = f"calculator {'on' if calculator else 'off'}"
-            log.info(f"{label} on {test_set.label}, {state}: {_work(test_set, decoding)}")
+            base = None if label == "base" else base_files[test_set.label, calculator]
+            log.info(f"{label} on {test_set.label}, {state}: {_work(test_set, decoding, base)}")
             with progress.bar(f"{label}: {test_set.label}", total) as bar:
+                counting = AnswerCount(bar, total, decoding.samples, engine)
                 evaluations.append(
                     evaluate(
                         engine,
@@ -164,10 +180,11 @@ def measure(
                         path=files[test_set.label, calculator],
                         style=asking.style,
                         model=label,
-                        on_row=_Count(bar, total),
+                        on_row=counting,
                         reuse=evaluations[0] if evaluations and decoding.temperature == 0 else None,
                     )
                 )
+        evaluations.sort(key=lambda evaluation: evaluation.calculator != config.calculator)
         perplexity = None
         if scoring is not None:
             examples = list(map(scoring.renderer().example, test_set.problems))
@@ -187,6 +204,11 @@ def measure(
                 f"{label} on {test_set.label}, calculator "
                 f"{'on' if evaluation.calculator else 'off'}: {_percent(summary)} right"
             )
+            if stopped := summary["stop_reasons"].get(StopReason.REPETITION.value):
+                log.info(
+                    f"{stopped:,} of {len(evaluation.rows):,} answers were stopped because they "
+                    "repeated themselves"
+                )
     return summaries
 
 
@@ -241,35 +263,11 @@ def compare_all(
     return comparisons
 
 
-def _work(test_set: ProblemSet, decoding: Decoding) -> str:
+def _work(test_set: ProblemSet, decoding: Decoding, base: Path | None) -> str:
     samples = f", {decoding.samples} answers each" if decoding.samples > 1 else ""
-    return f"answering {len(test_set.problems):,} problems{samples}"
-
-
-class _Count:
-    """Moves a bar with each row; where no bar is shown, logs a line now and then."""
-
-    def __init__(self, bar: progress.Bar, total: int) -> None:
-        self._bar, self._total, self._done, self._right = bar, total, 0, 0
-        self._began = self._said = time.monotonic()
-        self._kept: int | None = None  # rows of an earlier start, which come all at once
-
-    def __call__(self, row: PredictionRow) -> None:
-        self._done += 1
-        self._right += bool(row["correct"])
-        self._bar.update(self._done, f"{self._right} right")
-        now = time.monotonic()
-        if self._kept is None and now - self._began > SECONDS_OF_KEPT_ROWS:
-            self._kept = self._done - 1
-        if progress.is_live() or now - self._said < SECONDS_BETWEEN_LINES:
-            return
-        self._said = now
-        rate = (self._done - (self._kept or 0)) / (now - self._began)
-        left = (self._total - self._done) / rate if rate > 0 else 0.0
-        log.info(
-            f"{self._done:,} of {self._total:,} answered, {self._right:,} right, about "
-            f"{left:,.0f} s left"
-        )
+    seconds = read_timing(base).seconds if base is not None else 0.0
+    took = f"; the base took {in_words(seconds)}" if seconds >= SHORT_SECONDS else ""
+    return f"answering {counted(len(test_set.problems), 'problem')}{samples}{took}"
 
 
 def _percent(summary: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from mathtune.config.schema import EvalConfig
 from mathtune.evaluation.measure import PromptRenderer, measured_decoding, settings
 from mathtune.generation.engine import Decoding
 from mathtune.records import ProblemSet
+from mathtune.text.counts import counted
 
 RULE = "-" * 80
 
@@ -56,8 +57,8 @@ class Preview:
         lengths = "the server counts tokens"
         if self.tokens is not None:
             lengths = f"prompts of {self.tokens[0]:,} to {self.tokens[1]:,} tokens"
-        yield f"set {self.set}: {self.problems:,} problems, {lengths}"
-        yield f"style {self.style}, {len(self.shots)} solved examples" + (
+        yield f"set {self.set}: {counted(self.problems, 'problem')}, {lengths}"
+        yield f"style {self.style}, {counted(len(self.shots), 'solved example')}" + (
             f": {' '.join(self.shots)}" if self.shots else ""
         )
         yield _decoding_text(self.decoding, self.calculator)
@@ -114,5 +115,5 @@ def _decoding_text(decoding: Decoding, calculator: tuple[bool, ...]) -> str:
     first, *then = ("on" if setting else "off" for setting in calculator)
     return (
         f"decoding: {how}, at most {decoding.max_new_tokens:,} new tokens, stopped by {stop}; "
-        f"calculator {first}" + (f" for the headline, then {then[0]}" if then else "")
+        f"calculator {first}" + (f" for the headline, and {then[0]}" if then else "")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +12,17 @@ from mathtune.evaluation.predictions.rows import prompt_hash
 from mathtune.generation.engine import Decoding
 from mathtune.grading import grade, published_grades
 from mathtune.grading.steps import ErrorKind, classify
-from mathtune.records import Completion, PredictionRow, Problem, ProblemSet, Prompt, StopReason
+from mathtune.records import (
+    CUT_OFF,
+    Completion,
+    Outcome,
+    PredictionRow,
+    Problem,
+    ProblemSet,
+    Prompt,
+    StopReason,
+)
+from mathtune.text.counts import counted
 
 Key = tuple[str, int]
 """Problem id and sample."""
@@ -27,7 +38,7 @@ ERROR_NAMES = {
 
 def decoding_fields(decoding: Decoding) -> dict[str, Any]:
     """Return a row's record of a decoding: everything that can change a completion's text."""
-    return {
+    fields = {
         "max_new_tokens": decoding.max_new_tokens,
         "temperature": decoding.temperature,
         "top_p": decoding.top_p,
@@ -36,6 +47,8 @@ def decoding_fields(decoding: Decoding) -> dict[str, Any]:
         "stop": list(decoding.stop),
         "calculator": decoding.calculator,
     }
+    # Left out where it is off, so that rows of engines and versions without it can be compared.
+    return fields | ({"stop_repetition": True} if decoding.stop_repetition else {})
 
 
 class EvaluationRequest:
@@ -59,8 +72,9 @@ class EvaluationRequest:
         self._prompts = {prompt.problem_id: prompt for prompt in made}
         if len(self._prompts) < len(made):
             raise DataError(
-                f"set {problems.label!r} repeats {len(made) - len(self._prompts)} problems; "
-                "drop the copies, which would be counted twice"
+                f"set {problems.label!r} repeats "
+                f"{counted(len(made) - len(self._prompts), 'problem')}; drop the copies, which "
+                "would be counted twice"
             )
         self.decoding = decoding
         self._shared: dict[str, dict[str, Any]] = {
@@ -94,6 +108,11 @@ class EvaluationRequest:
             "completion": completion.text,
             "tokens": len(completion.ids) if completion.ids or not completion.text else None,
             "inserted_tokens": completion.inserted_tokens,
+            **(
+                {"corrected_tokens": completion.corrected_tokens}
+                if completion.inserted_tokens and completion.corrected_tokens is not None
+                else {}
+            ),
             "stop_reason": stop_reason,
             **verdict_fields(completion.text, shared["gold"], shared["answer"], stop_reason),
         }
@@ -135,8 +154,9 @@ class EvaluationRequest:
     def reusable(self, others: Sequence[PredictionRow]) -> dict[Key, PredictionRow]:
         """Return the rows of the other calculator setting that would be the same under this one.
 
-        Without a ``<<`` the calculator, switched on, never starts; where it inserted nothing,
-        switching it off changes nothing. Either holds for greedy decoding of one model.
+        Without a ``<<`` the calculator, switched on, never starts; where it inserted nothing, or
+        only what the model would have written itself, switching it off changes nothing. Either
+        holds for greedy decoding of one model.
 
         Raises:
             RunError: If a row was decoded differently (except for the calculator), or not greedily.
@@ -152,8 +172,10 @@ class EvaluationRequest:
                     "greedy ones that differ in the calculator alone; leave out reuse"
                 )
             key = (row["problem_id"], row["sample"])
-            same = row["inserted_tokens"] == 0 if calculator else "<<" not in row["completion"]
-            copy: PredictionRow = {**row, "decoding": wanted}
+            corrected = row.get("corrected_tokens", row["inserted_tokens"])
+            same = corrected == 0 if calculator else "<<" not in row["completion"]
+            copy: PredictionRow = {**row, "decoding": wanted, "inserted_tokens": 0}
+            copy.pop("corrected_tokens", None)
             if same and key in self.keys and not self._differing(copy):
                 rows[key] = copy
         return rows
@@ -172,7 +194,9 @@ def verdict_fields(completion: str, gold: str, answer: str, stop_reason: str) ->
     """Grade a completion and return a row's fields about it."""
     # Their own gold parsing knows only GSM8K's marker; a solution in prose would never match.
     published_gold = answer if "####" in answer else gold
-    verdict = grade(completion, gold, finished=stop_reason != StopReason.LENGTH.value)
+    verdict = grade(completion, gold, finished=stop_reason not in CUT_OFF)
+    if verdict.outcome is Outcome.TRUNCATED and stop_reason == StopReason.REPETITION.value:
+        verdict = replace(verdict, reason="stopped repeating itself before an answer was given")
     return {
         "outcome": verdict.outcome.value,
         "correct": verdict.correct,

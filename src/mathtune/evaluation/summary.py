@@ -25,12 +25,13 @@ WITHOUT_ANSWER = (Outcome.NO_ANSWER.value, Outcome.TRUNCATED.value)
 SIGNS: dict[str, Callable[[PredictionRow], bool]] = {
     "no_answer": lambda row: row["outcome"] in WITHOUT_ANSWER,
     "truncated": lambda row: row["stop_reason"] == StopReason.LENGTH.value,
+    "repetition": lambda row: row["stop_reason"] == StopReason.REPETITION.value,
     "no_eos": lambda row: row["stop_reason"] != StopReason.EOS.value,
     "last_resort": lambda row: row["method"] == "last_number",
 }
 """Signs of trouble with the form of a completion: no final answer in it, cut off or not; ended by
-the token limit; ended by that or by a stop string; an answer found only as the last number of the
-text. One completion can show several, even a correct one."""
+the token limit; stopped because it repeated itself; ended by either or by a stop string; an answer
+found only as the last number of the text. One completion can show several, even a correct one."""
 
 
 def rate(correct: float, n: int, confidence: float = 0.95) -> Rate:

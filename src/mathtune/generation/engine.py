@@ -26,6 +26,8 @@ class Decoding:
         seed: Sampling seed. The same seed gives the same samples whatever the batch size.
         stop: Strings that end a completion; they are not part of its text.
         calculator: Insert the exact result after ``<<expression=`` (Cobbe et al. 2021, appendix B).
+        stop_repetition: End a completion that repeats itself (``StopReason.REPETITION``); see
+            ``mathtune.generation.repetition``. Only the hf engine can.
         logprobs: Also return the log-probability of each new token, under the model itself
             (temperature 1, no top-p).
 
@@ -40,6 +42,7 @@ class Decoding:
     seed: int = 0
     stop: tuple[str, ...] = ()
     calculator: bool = False
+    stop_repetition: bool = False
     logprobs: bool = False
 
     def __post_init__(self) -> None:

@@ -80,7 +80,7 @@ PUBLISHED_GRADERS: Mapping[str, Callable[[str, str], bool]] = MappingProxyType(
 
 
 def published_grades(completion: str, gold_answer_text: str) -> dict[str, bool]:
-    """Grade a completion with each of the four published graders.
+    """Grade a completion with each of ``PUBLISHED_GRADERS``.
 
     Args:
         completion: What the model wrote after the prompt.
@@ -88,7 +88,7 @@ def published_grades(completion: str, gold_answer_text: str) -> dict[str, bool]:
             answer.
 
     Returns:
-        Name of the grader to its verdict, in the order of ``PUBLISHED_GRADERS``.
+        Name of the grader to its verdict, in their order.
     """
     gold = gold_answer_text if "####" in gold_answer_text else f"#### {gold_answer_text.strip()}"
     return {name: grader(completion, gold) for name, grader in PUBLISHED_GRADERS.items()}

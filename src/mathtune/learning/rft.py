@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def learn(
         asking = _sampling(recipe.model_copy(update={"model": model}), rounds.training, number)
         sample(asking, rounds.samples(number), fresh)
         folders.append(rounds.samples(number))
-        found = ranks.from_first(lambda f=tuple(folders), n=number: _select(recipe, rounds, f, n))
+        found = ranks.from_first(partial(_select, recipe, rounds, tuple(folders), number))
         summary.append(_summary(number, found))
         for line in found.lines():
             log.info(line)
@@ -88,10 +89,10 @@ def learn(
             update = {"name_or_path": str(RunPaths(rounds.trained(number)).model), "revision": None}
             model = recipe.model.model_copy(update=update)
     run.note(rft=summary)
-    found = problems.load(data, seed=recipe.seed)
-    for line in problems.summary_lines(found):
+    selected = problems.load(data, seed=recipe.seed)
+    for line in problems.summary_lines(selected):
         log.info(line)
-    return found
+    return selected
 
 
 def trained_on(recipe: Recipe, run: RunPaths, splits: Splits) -> Splits:

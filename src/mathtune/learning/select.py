@@ -17,7 +17,7 @@ from mathtune.grading.steps import check_steps
 from mathtune.grading.visible import cut_next_question
 from mathtune.learning.distinct import equation_list, same_text
 from mathtune.problems.splits import question_key
-from mathtune.records import Outcome, PredictionRow, StopReason
+from mathtune.records import CUT_OFF, Outcome, PredictionRow
 
 BAND = "problem solved too rarely or too often (pass rate outside the band)"
 NOT_RIGHT: Mapping[str, str] = {
@@ -26,7 +26,7 @@ NOT_RIGHT: Mapping[str, str] = {
     Outcome.TRUNCATED.value: "no answer, cut off",
     Outcome.UNGRADABLE.value: "ungradable",
 }
-UNFINISHED = "right, but ended by the token limit"
+UNFINISHED = "right, but cut off"
 FALSE_STEP = "right, but an equation in it is false"
 SAME_TEXT = "same text as another"
 SAME_EQUATIONS = "same equations as another"
@@ -182,7 +182,7 @@ def _fault(row: PredictionRow, text: str) -> str | None:
     """Return why a sample cannot be learned from, or None."""
     if not row["correct"]:
         return NOT_RIGHT.get(row["outcome"], row["outcome"])
-    if row["stop_reason"] == StopReason.LENGTH.value:
+    if row["stop_reason"] in CUT_OFF:
         return UNFINISHED  # its end was not the model's, and EOS would be learned there
     return FALSE_STEP if check_steps(text).wrong else None
 

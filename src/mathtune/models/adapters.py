@@ -25,9 +25,6 @@ from mathtune.storage import is_whole, publish, saving, seal
 
 WEIGHTS = "adapter_model.safetensors"
 
-INITIAL = "adapter_init"
-"""Folder next to the checkpoints with a PiSSA adapter's initial weights."""
-
 
 def check_targets(model: Any, adapter: AdapterConfig) -> None:
     """Raise ModelError if a name in ``adapter.target_modules`` matches no module of the model.

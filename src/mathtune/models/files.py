@@ -142,7 +142,7 @@ def find_adapter(source: Path) -> tuple[Path, Path | None]:
         ModelError: There is no adapter.
     """
     run = source if RunPaths(source).recipe.is_file() else source.absolute().parent
-    adapter = source / "model" if run == source else source
+    adapter = RunPaths(source).model if run == source else source
     if not source.exists():
         near = [each.name for each in source.absolute().parent.glob("*") if each.is_dir()]
         hint = did_you_mean(source.name, near) or "; give the folder of an adapter or of a run"
@@ -157,8 +157,8 @@ def find_adapter(source: Path) -> tuple[Path, Path | None]:
             "adapter or of a run"
         )
     base_of_adapter(adapter)  # its weights are there
-    recipe = RunPaths(run).recipe
-    return adapter, recipe if recipe.is_file() and adapter.name == "model" else None
+    recipe, name = RunPaths(run).recipe, RunPaths(run).model.name
+    return adapter, recipe if recipe.is_file() and adapter.name == name else None
 
 
 def context_length(config: Mapping[str, Any]) -> int | None:

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from accelerate.utils import convert_outputs_to_fp32
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
-from transformers import Trainer
 from transformers.training_args import OptimizerNames
 
 import mathtune.training.loss.cross_entropy as cross_entropy
@@ -32,6 +31,7 @@ from mathtune.training.batching.micro_batches import Limits, MicroBatch, collate
 from mathtune.training.batching.padding_free import attention_within_examples
 from mathtune.training.loss.cross_entropy import row_chunks
 from mathtune.training.loss.supervised import summed_loss
+from mathtune.training.optimizers import make_optimizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ class Walk:
     def optimizer_step(self, recipe: Recipe) -> Steps:
         """Return the result of the walk plus a step of the recipe's optimiser."""
         with self._inside(), self._trace.counting_as(Use.OPTIMIZER):
-            optimizer = _make_optimizer(recipe, self._model, self._trained, self._compute)
+            optimizer = _make_optimizer(recipe, self._model, self._compute)
             _take_step(optimizer)
             moments, states = self._trace.moments, self._trace.alive[Use.OPTIMIZER]
             optimizer.state.clear()
@@ -260,9 +260,8 @@ def _one_of_chunks(trace: MemoryTrace, chunks: Chunks, logits_NV: torch.Tensor) 
     trace.kernels += len(others) * (trace.kernels - before)
 
 
-def _make_optimizer(
-    recipe: Recipe, model: Any, trained: list[torch.nn.Parameter], compute: Compute
-) -> torch.optim.Optimizer:
+def _make_optimizer(recipe: Recipe, model: Any, compute: Compute) -> torch.optim.Optimizer:
+    """Return the optimiser that training makes, for a device that need not be here."""
     train = recipe.train
     args: Any = SimpleNamespace(
         optim=OptimizerNames(train.optim),
@@ -273,15 +272,14 @@ def _make_optimizer(
         adam_beta2=train.adam_beta2,
         adam_epsilon=1e-8,
     )
-    kind, options = Trainer.get_optimizer_cls_and_kwargs(args, model)
-    if (
-        compute.device == "cuda"
-        and kind.__module__.startswith("torch.optim")
-        and (not options.get("fused"))
-    ):
-        options = {**options, "foreach": True}  # PyTorch's choice on GPUs: all tensors at once
+    ratio = recipe.adapter.loraplus_lr_ratio if recipe.adapter else None
     with unset_fake_temporarily():  # bitsandbytes computes a table of numbers here
-        return kind(trained, **options)
+        optimizer = make_optimizer(model, args, ratio)
+    if compute.device == "cuda" and type(optimizer).__module__.startswith("torch.optim"):
+        for group in optimizer.param_groups:
+            if not group.get("fused"):
+                group["foreach"] = True  # PyTorch's choice on GPUs: all tensors at once
+    return optimizer
 
 
 def _take_step(optimizer: torch.optim.Optimizer) -> None:
@@ -290,6 +288,7 @@ def _take_step(optimizer: torch.optim.Optimizer) -> None:
         return
     # bitsandbytes: its kernels work in place, so the states are all there is.
     optimizer.is_paged = False  # pages are allocated with CUDA
+    optimizer.check_overrides()  # embeddings, whose states stay in 32 bits
     for number, group in enumerate(optimizer.param_groups):
         for index, parameter in enumerate(group["params"]):
             optimizer.init_state(group, parameter, number, index)

@@ -38,6 +38,7 @@ from mathtune.planning.remedies import Estimate, Remedy, find_remedies
 from mathtune.planning.text_lengths import Lengths, example_of, lengths_of
 from mathtune.planning.workload import Workload, lay_out
 from mathtune.records import Problem
+from mathtune.text.counts import counted
 from mathtune.training.batching.limits import limits_on
 from mathtune.training.batching.micro_batches import Limits, cut
 from mathtune.training.memory.glibc_malloc import free_memory
@@ -165,7 +166,7 @@ def make_plan(
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
     hf_config = read_hf_config(recipe.model)
     say(
-        f"measuring {len(problems):,} training problems"
+        f"measuring {counted(len(problems), 'training problem')}"
         if problems
         else "splitting the steps into micro-batches"
     )

@@ -70,14 +70,36 @@ def load(
     """
     draft = config.load_draft(name_or_path, overrides)
     faults = [*draft.faults, *_faults(draft.recipe, run_dir, purpose, loaded)]
-    if faults or purpose is Purpose.VALIDATE:
-        # Otherwise the data are read soon anyway, and all their faults are reported then.
-        faults += problems.local_faults(
-            draft.recipe.data, seed=draft.recipe.seed, trains=purpose.trains
-        )
-    if faults:
+    if faults:  # otherwise the data are read soon anyway, and all their faults are reported then
+        data, seed = draft.recipe.data, draft.recipe.seed
+        faults += problems.check_local(data, seed=seed, trains=purpose.trains).faults
         raise ConfigError(list(dict.fromkeys(faults)))
     return draft.recipe
+
+
+def validate(name_or_path: str | Recipe, overrides: Sequence[str]) -> tuple[Recipe, str]:
+    """Load a recipe, and check it with the local data and model; the network is not used.
+
+    Returns:
+        The recipe, and a line that says what was checked and what was not.
+
+    Raises:
+        ConfigError: With every fault found.
+    """
+    recipe = load(name_or_path, overrides, None, Purpose.VALIDATE)
+    data = problems.check_local(recipe.data, seed=recipe.seed)
+    if data.faults:
+        raise ConfigError(data.faults)
+    model, server = recipe.model.name_or_path, recipe.eval.engine == "openai"
+    here = model is not None and not server and Path(model_files.resolve(model)).is_dir()
+    checked = ["settings", "data on this machine", *(["model files"] if here else [])]
+    elsewhere = [*data.on_hub, *([model] if model and not (here or server) else [])]
+    unchecked = [
+        *([f"the server at {recipe.eval.base_url}"] if server else []),
+        *([f"{' and '.join(elsewhere)} on the hub"] if elsewhere else []),
+        *("whether weights load", "memory (mathtune plan estimates it)"),
+    ]
+    return recipe, f"checked: {', '.join(checked)}; not checked: {', '.join(unchecked)}"
 
 
 def planner(

@@ -2,11 +2,11 @@
 
 from mathtune.problems.given import as_json_lines, given_problems
 from mathtune.problems.load import (
+    check_local,
     describe,
     load,
     load_local,
     load_tests,
-    local_faults,
     local_training,
     read_as_lines,
     summary_lines,
@@ -15,6 +15,7 @@ from mathtune.problems.shots import check_shots, draw_shots, file_shots
 
 __all__ = [
     "as_json_lines",
+    "check_local",
     "check_shots",
     "describe",
     "draw_shots",
@@ -23,7 +24,6 @@ __all__ = [
     "load",
     "load_local",
     "load_tests",
-    "local_faults",
     "local_training",
     "read_as_lines",
     "summary_lines",

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mathtune.problems.gold import KEPT
 from mathtune.problems.pool import Pool, listed, read_all, read_tests, test_readers
@@ -24,6 +24,7 @@ from mathtune.problems.reading import Role
 from mathtune.problems.sources import local_problems, source_faults
 from mathtune.problems.splits import first_by_hash, hold_out
 from mathtune.records import Problem, ProblemSet, Splits
+from mathtune.text.counts import counted
 
 if TYPE_CHECKING:  # pydantic is slow to import, and only a recipe needs it
     from mathtune.config.schema import DataConfig
@@ -102,14 +103,31 @@ def load_local(data: DataConfig, *, seed: int = 42, trains: bool) -> Splits | No
     return Splits(empty, empty, load_tests(data, seed=seed))
 
 
-def local_faults(data: DataConfig, *, seed: int = 42, trains: bool = True) -> list[str]:
-    """Return what is wrong with a recipe's sources, as far as can be seen offline."""
+class LocalCheck(NamedTuple):
+    """What reading a recipe's local sources found.
+
+    Attributes:
+        faults: What is wrong with them.
+        on_hub: Names of those that were not read, because the hub has them.
+    """
+
+    faults: list[str]
+    on_hub: list[str]
+
+
+def check_local(data: DataConfig, *, seed: int = 42, trains: bool = True) -> LocalCheck:
+    """Read a recipe's sources to the end, as far as they are on this machine."""
     uses = [(source, Role.TEST) for test in data.test for source in test.sources]
     if trains:
         uses += [(source, Role.TRAIN) for source in data.train]
         uses += [(source, Role.VALIDATION) for source in data.validation]
-    faults = [fault for source, role in uses for fault in source_faults(source, role, seed)]
-    return list(dict.fromkeys(faults))
+    faults: list[str] = []
+    on_hub: list[str] = []
+    for source, role in uses:
+        found = source_faults(source, role, seed)
+        faults += found or ()
+        on_hub += [source.name or ""] if found is None else ()
+    return LocalCheck(list(dict.fromkeys(faults)), list(dict.fromkeys(on_hub)))
 
 
 def local_training(
@@ -131,7 +149,7 @@ def local_training(
         if problems is None:
             elsewhere.append(source.name or "")
         else:
-            found += first_by_hash(problems, source.limit)
+            found += first_by_hash(problems, source.limit, source.skip)
     if found and not data.validation:
         found = list(hold_out(found, data.validation_fraction)[0])
     return first_by_hash(found, data.max_train_samples), tuple(elsewhere)
@@ -142,14 +160,14 @@ def summary_lines(splits: Splits) -> list[str]:
     named = [("train", splits.train), ("validation", splits.validation)]
     named += [(f"test: {test.label}", test) for test in splits.test]
     lines = [line for _, found in named for line in found.read_as]
-    lines += [f"{name}: {len(found):,} problems{_counts(found)}" for name, found in named]
+    lines += [f"{name}: {counted(len(found), 'problem')}{_counts(found)}" for name, found in named]
     return list(dict.fromkeys(lines))
 
 
 def read_as_lines(sets: Iterable[ProblemSet]) -> list[str]:
     """Return how each source of some sets was read, and what was left out of them."""
     lines = [line for found in sets for line in found.read_as]
-    lines += [f"{found.label}: {len(found):,} problems{_counts(found)}" for found in sets]
+    lines += [f"{found.label}: {counted(len(found), 'problem')}{_counts(found)}" for found in sets]
     return list(dict.fromkeys(lines))
 
 

@@ -61,9 +61,10 @@ class Pool:
         read_as: list[str] = []
         reads = [partial(read_source, source, role, seed + i) for i, source in enumerate(sources)]
         for source, loaded in zip(sources, read_all(reads), strict=True):
-            problems += first_by_hash(loaded.problems, source.limit)
-            everything += loaded.problems
-            from_outside += () if loaded.generated else loaded.problems
+            problems += first_by_hash(loaded.problems, source.limit, source.skip)
+            unskipped = first_by_hash(loaded.problems, None, source.skip)
+            everything += unskipped
+            from_outside += () if loaded.generated else unskipped
             dropped.update(loaded.dropped)
             read_as += [loaded.read_as] if loaded.read_as else []
         keys = frozenset(question_key(problem.question) for problem in everything)

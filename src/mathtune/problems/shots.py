@@ -16,6 +16,7 @@ from mathtune.problems.reading import Role
 from mathtune.problems.sources import read_source
 from mathtune.problems.splits import hash_share, question_key
 from mathtune.records import Problem
+from mathtune.text.counts import counted
 
 if TYPE_CHECKING:  # pydantic is slow to import, and only a recipe needs it
     from mathtune.config.schema import DataConfig, SourceConfig
@@ -37,9 +38,9 @@ def draw_shots(data: DataConfig, k: int, *, seed: int) -> tuple[Problem, ...]:
     _without_tests(pool, data, seed)
     if len(pool.problems) < k:
         raise DataError(
-            f"prompt.shots={k}, but only {len(pool.problems)} training problems can be shown "
-            f"(left out: {listed(pool.dropped) or 'none'}); lower prompt.shots or add problems to "
-            "data.train"
+            f"prompt.shots={k}, but only {counted(len(pool.problems), 'training problem')} can be "
+            f"shown (left out: {listed(pool.dropped) or 'none'}); lower prompt.shots or add "
+            "problems to data.train"
         )
     ranked = sorted(pool.problems, key=lambda p: hash_share(p.id, f"shots {seed}"))
     return tuple(ranked[:k])

@@ -29,14 +29,14 @@ DATA_DIR = "MATHTUNE_DATA_DIR"
 """Environment variable: a folder whose copies of known sets are read instead of the hub."""
 
 
-def source_faults(config: SourceConfig, role: Role, seed: int) -> list[str]:
-    """Return what is wrong with a source, as far as can be seen offline."""
+def source_faults(config: SourceConfig, role: Role, seed: int) -> list[str] | None:
+    """Return what is wrong with a source; None where its rows are on the hub and were not read."""
     if config.generated is not None:
         config = config.model_copy(update={"n": 1})  # one shows whether there are such problems
     try:
         read_source(config, role, seed, from_hub=_not_asked)
     except _NotAsked:
-        return []
+        return None
     except DataError as error:
         return error.faults
     return []

@@ -52,15 +52,19 @@ def hold_out(
     return train, validation
 
 
-def first_by_hash(problems: Sequence[Problem], limit: int | None) -> tuple[Problem, ...]:
-    """Return at most ``limit`` problems, the lowest by hash, in their original order.
+def first_by_hash(
+    problems: Sequence[Problem], limit: int | None, skip: int = 0
+) -> tuple[Problem, ...]:
+    """Return at most ``limit`` problems, the lowest by hash after ``skip``, in their first order.
 
-    A larger limit keeps all problems of a smaller one.
+    A larger limit keeps all problems of a smaller one. What one source limits itself to, another
+    can skip.
     """
-    if limit is None or len(problems) <= limit:
+    if not skip and (limit is None or len(problems) <= limit):
         return tuple(problems)
     ranks = sorted(range(len(problems)), key=lambda i: hash_share(problems[i].id, "limit"))
-    return tuple(problems[i] for i in sorted(ranks[:limit]))
+    end = None if limit is None else skip + limit
+    return tuple(problems[i] for i in sorted(ranks[skip:end]))
 
 
 def _key(problem: Problem) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mathtune.report import wording
 from mathtune.report.reading import RunFiles
+from mathtune.text.counts import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,7 @@ def _training_facts(run: RunFiles) -> Iterator[tuple[str, str]]:
         if wording.is_number(steps):
             ending = training.get("stopped")
             note = f", {_ENDINGS.get(str(ending), str(ending))}" if ending else ""
-            yield "Length", f"{wording.count(steps)} steps in {wording.duration(seconds)}{note}"
+            yield "Length", f"{counted(int(steps), 'step')} in {wording.duration(seconds)}{note}"
         if wording.is_number(training.get("train_tokens")):
             yield "Tokens seen", wording.count(training["train_tokens"])
         if training.get("skipped_steps"):
@@ -259,6 +260,8 @@ def measuring_facts(run: RunFiles) -> list[Fact]:
         facts.append(
             Fact("Decoding", f"{way}, at most {decoding.get('max_new_tokens')} new tokens")
         )
+        if decoding.get("stop_repetition"):
+            facts.append(Fact("Answers that only repeat themselves", "stopped"))
         if (decoding.get("samples") or 1) > 1:
             facts.append(Fact("Answers per problem", wording.count(decoding["samples"])))
         stop = [repr(text) for text in decoding.get("stop") or ()]

@@ -113,6 +113,11 @@ def _samples(first: facts.Headline) -> int:
     return max((int(e.get("samples") or 1) for e in first.evaluations.values()), default=1)
 
 
+def _can_show(smallest: Any) -> bool:
+    """Return whether any difference could be shown; one of 1 means that too few problems were."""
+    return wording.is_number(smallest) and smallest < 1
+
+
 def _comparison(comparison: Mapping[str, Any]) -> dict[str, str]:
     """Return a comparison's figures as text."""
     low, high = comparison.get("difference_low"), comparison.get("difference_high")
@@ -124,7 +129,7 @@ def _comparison(comparison: Mapping[str, Any]) -> dict[str, str]:
         "p": wording.p_value(comparison.get("mcnemar_p")),
         "gained": wording.count(comparison.get("gained")),
         "lost": wording.count(comparison.get("lost")),
-        "smallest": wording.number(100 * smallest, 1) if wording.is_number(smallest) else "",
+        "smallest": wording.number(100 * smallest, 1) if smallest and _can_show(smallest) else "",
     }
 
 

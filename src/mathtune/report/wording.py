@@ -25,7 +25,7 @@ OUTCOMES: Mapping[str, str] = {
     "correct": "correct",
     "wrong": "wrong answer",
     "no_answer": "no answer found",
-    "truncated": "cut off at the token limit",
+    "truncated": "cut off before an answer",
     "ungradable": "could not be graded",
 }
 
@@ -56,6 +56,7 @@ STOP_REASONS: Mapping[str, str] = {
     "eos": "end of text",
     "stop_string": "stop string",
     "length": "token limit",
+    "repetition": "stopped, as it repeated itself",
 }
 
 
@@ -134,6 +135,18 @@ def duration(seconds: Any) -> str:
         return f"{minutes}{NBSP}min {rest}{NBSP}s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours}{NBSP}h {minutes:02d}{NBSP}min"
+
+
+def estimated_duration(seconds: float) -> str:
+    """Return a time as an estimate knows it, to two digits: ``95 s``, ``3.2 hours``."""
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{_two_digits(seconds / length)} {unit}"
+    return f"{_two_digits(max(1, seconds))} s"
+
+
+def _two_digits(value: float) -> str:
+    return f"{float(f'{value:.2g}'):,g}"
 
 
 def calculator(on: Any) -> str:

@@ -17,7 +17,6 @@ MOST_ROWS = 10_000
 
 _COLUMNS = ("problem_id", "sample", "type", "question", "gold")
 _ANSWER_COLUMNS = ("completion", "extracted", "outcome", "error")
-_REPORT = ("report.html", "README.md", "results.json", "recipe.yaml", "manifest.json")
 
 
 def figures(run_dir: Path) -> dict[str, float]:
@@ -137,4 +136,6 @@ def _place(entry: dict[str, Any]) -> str:
 
 
 def _report_files(run_dir: Path) -> list[Path]:
-    return [run_dir / name for name in _REPORT if (run_dir / name).exists()]
+    run = RunPaths(run_dir)
+    files = (run.report, run.card, run.results, run.recipe, run.manifest_file)
+    return [path for path in files if path.exists()]

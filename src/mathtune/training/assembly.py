@@ -18,6 +18,7 @@ from mathtune.models.base_fingerprint import note_base
 from mathtune.models.compute import Compute
 from mathtune.records import Example
 from mathtune.run_paths import RunPaths
+from mathtune.text.counts import counted
 from mathtune.training.accelerator import make_accelerator
 from mathtune.training.arguments import training_arguments
 from mathtune.training.callbacks import Recorder, TrainingProgress
@@ -53,7 +54,7 @@ def first_state(recipe: Recipe, examples: int, checkpoint: Path | None) -> Train
     saved = TrainingState.load(checkpoint) if checkpoint else None
     if saved and saved.examples_per_step != per_step:
         log.info(
-            f"{count} process{'es' if count > 1 else ''} would make steps of {per_step} problems; "
+            f"{counted(count, 'process', 'processes')} would make steps of {per_step} problems; "
             f"the run continues with steps of {saved.examples_per_step}"
         )
         per_step = saved.examples_per_step

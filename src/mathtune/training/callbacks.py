@@ -47,7 +47,16 @@ class RunFigures:
     def __init__(self) -> None:
         self._process = psutil.Process()
         self._began = self._seconds = 0.0
+        self._first_start = time.monotonic()
         self._tokens: int | None = None
+
+    def start(self, seconds: float) -> None:
+        """Start the clock of the whole training, which earlier starts left at ``seconds``."""
+        self._first_start = time.monotonic() - seconds
+
+    def seconds(self) -> float:
+        """Return the seconds of the whole training so far, over all starts."""
+        return time.monotonic() - self._first_start
 
     def step_begins(self, tokens_seen: int) -> None:
         """Start the clock; only steps are timed, not validation."""
@@ -79,36 +88,45 @@ class RunFigures:
 class MetricsFile:
     """Appends every logged metric to ``metrics.jsonl``, one JSON object per line, flushed at once.
 
-    ``seconds`` count from the start of this process's training. Only ``VOLATILE_KEYS`` differ
-    between two runs with one seed.
+    ``seconds`` are those of training, summed over all starts. Only ``VOLATILE_KEYS`` differ between
+    two runs with one seed.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.seconds_before = 0.0
         self._start = time.monotonic()
 
-    def cut_after(self, step: int, *, validation_due: bool = False) -> None:
+    def cut_after(self, step: int, *, validation_due: bool = False) -> float:
         """Drop lines later than the checkpoint that training continues from.
 
         Args:
             step: The checkpoint's step; lines of later steps are dropped.
             validation_due: Whether to drop its own validation too, because it is repeated.
+
+        Returns:
+            Seconds of training until the last line, dropped ones included: they were spent.
         """
         if not self.path.exists():
-            return
-        kept = []
+            return 0.0
+        kept, seconds = [], 0.0
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 record = json.loads(line)
             except ValueError:  # the line was being written when the process died
                 continue
-            own = record.get("step", math.inf) if isinstance(record, dict) else math.inf
+            if not isinstance(record, dict):
+                continue
+            seconds = max(seconds, record.get("seconds", 0.0))
+            own = record.get("step", math.inf)
             if own < step or (own == step and not (validation_due and "eval_loss" in record)):
                 kept.append(line + "\n")
         write_text(self.path, "".join(kept))
+        return seconds
 
     def start(self) -> None:
-        """Do nothing: the first line opens the file."""
+        """Start the clock; the first line opens the file."""
+        self._start = time.monotonic() - self.seconds_before
 
     def log(self, step: int, figures: dict[str, float]) -> None:
         """Append a line, on rank 0."""

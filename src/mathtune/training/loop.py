@@ -89,6 +89,7 @@ class TrainingLoop(Generic[Item]):
         state, settings = self.state, self.settings
         if state.has_ended(settings.early_stopping_patience):  # killed while the model was saved
             return
+        self.figures.start(state.seconds)
         self.progress.start(state.global_step, state.max_steps)
         for recorder in self.recorders:
             recorder.start()
@@ -129,6 +130,7 @@ class TrainingLoop(Generic[Item]):
             validate = validation_is_due(settings, state)
             goes_on = self._validate_and_save(validate=validate, save=due)
             stopping = stopping or not goes_on
+        state.seconds = self.figures.seconds()
         for recorder in self.recorders:
             recorder.finish()
 
@@ -209,6 +211,7 @@ class TrainingLoop(Generic[Item]):
         if save:
             state.nonfinite, state.source = self.nonfinite.state(), self.source.state()
             state.loss_since_logged = float(self.loss_since_logged)
+            state.seconds = self.figures.seconds()
             self.checkpointer.save(state)
         return not (interrupted or stopping)
 

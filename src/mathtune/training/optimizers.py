@@ -67,6 +67,7 @@ def _embeddings_in_32_bits(model: Any) -> None:
     import bitsandbytes
 
     manager = bitsandbytes.optim.GlobalOptimManager.get_instance()
+    manager.initialize()  # else the positions of an earlier model's embeddings apply to this one
     for module in model.modules():
         if isinstance(module, torch.nn.Embedding):
             manager.register_module_override(module, "weight", {"optim_bits": 32})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Any
 from mathtune import ranks
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError, DataError, TrainingStopped
-from mathtune.models.adapters import INITIAL, save_as_lora
+from mathtune.models.adapters import save_as_lora
 from mathtune.models.compute import Compute
 from mathtune.records import Example
 from mathtune.run_paths import RunPaths
@@ -50,7 +49,7 @@ class TrainingResult:
         skipped_steps: Steps skipped because their loss or gradient was not finite.
         oom_retries: How often micro-batches were made smaller because memory ran out, since what it
             depends on last changed.
-        seconds: Wall-clock seconds of this process's training.
+        seconds: Wall-clock seconds of training, summed over all starts.
         processes: How many processes trained together.
         parallelism: How: ``DDP``, ``FSDP2``, ``DeepSpeed``, or ``none`` for one.
     """
@@ -150,8 +149,8 @@ def train(
             progress=progress,
             run_dir=run_dir,
         )
-        seconds = _run_to_end(loop, metrics, resumed=checkpoint is not None)
-        _save_best(recipe, loop, run_dir / "model")
+        _run_to_end(loop, metrics, resumed=checkpoint is not None)
+        _save_best(recipe, loop, RunPaths(run_dir).model)
     except Exception as error:
         for tracker in trackers:
             tracker.abort()
@@ -160,11 +159,11 @@ def train(
         raise
     finally:
         progress.stop()
-    return _result(loop, seconds)
+    return _result(loop)
 
 
-def _run_to_end(loop: TrainingLoop[Example], metrics: MetricsFile, *, resumed: bool) -> float:
-    """Run a loop; return the seconds it took.
+def _run_to_end(loop: TrainingLoop[Example], metrics: MetricsFile, *, resumed: bool) -> None:
+    """Run a loop from where the run was left.
 
     Raises:
         TrainingStopped: A signal ended it.
@@ -172,13 +171,13 @@ def _run_to_end(loop: TrainingLoop[Example], metrics: MetricsFile, *, resumed: b
     state = loop.state
     if ranks.is_first():
         at = state.global_step if resumed else -1
-        metrics.cut_after(at, validation_due=state.validation_due)
-    start = time.monotonic()
+        # A start that was killed has lines later than its last checkpoint.
+        spent = metrics.cut_after(at, validation_due=state.validation_due)
+        metrics.seconds_before = state.seconds = max(state.seconds, spent)
     with loop.stop:
         loop.run()
     if received := loop.stop.agreed():
         raise _stopped(received, state.global_step, loop.checkpointer.folder)
-    return time.monotonic() - start
 
 
 def _check(recipe: Recipe, compute: Compute) -> None:
@@ -216,7 +215,7 @@ def _fitting_limits(
             "larger micro-batches again"
         )
     if compute.device == "cpu":
-        use_memory(recipe, model, fit.limits, ran_out=fit.cuts > 0)
+        use_memory(model, fit.limits, ran_out=fit.cuts > 0)
     return fit
 
 
@@ -240,7 +239,7 @@ def _save_best(recipe: Recipe, loop: TrainingLoop[Example], folder: Path) -> Non
     )
 
 
-def _result(loop: TrainingLoop[Example], seconds: float) -> TrainingResult:
+def _result(loop: TrainingLoop[Example]) -> TrainingResult:
     state = loop.state
     best_step = state.best_global_step or state.global_step
     return TrainingResult(
@@ -255,7 +254,7 @@ def _result(loop: TrainingLoop[Example], seconds: float) -> TrainingResult:
         train_tokens=state.tokens_seen,
         skipped_steps=loop.nonfinite.skipped,
         oom_retries=loop.fitting.cuts,
-        seconds=seconds,
+        seconds=state.seconds,
         processes=ranks.world_size(),
         parallelism=parallelism(loop.model),
     )
@@ -293,7 +292,7 @@ def save_model(write: Callable[[Path], None], recipe: Recipe, folder: Path, need
         write(temporary)
         if ranks.is_first():
             if recipe.adapter is not None and recipe.adapter.is_pissa:
-                save_as_lora(temporary, folder.with_name(INITIAL))
+                save_as_lora(temporary, RunPaths(folder.parent).initial_adapter)
             shutil.rmtree(folder, ignore_errors=True)
             sync_folder(temporary)
             temporary.rename(folder)

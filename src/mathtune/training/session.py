@@ -21,6 +21,7 @@ from mathtune.models.train_tokenizer import train_tokenizer
 from mathtune.prompts.render import Renderer
 from mathtune.records import Example, Problem, ProblemSet, Splits
 from mathtune.runs import Run
+from mathtune.text.counts import counted
 from mathtune.training.batching.limits import limits
 from mathtune.training.loss.supervised import token_logprobs
 from mathtune.training.run import TrainingResult, fitting, train
@@ -188,9 +189,10 @@ class Session:
             "validation", splits.validation, completion_only=True
         )
         if recipe.adapter is not None and not hasattr(self.model, "peft_config"):
-            initial = run.folder / adapters.INITIAL
             with ranks.main_process_first():
-                self.model = adapters.add_adapter(self.model, recipe.adapter, recipe.seed, initial)
+                self.model = adapters.add_adapter(
+                    self.model, recipe.adapter, recipe.seed, run.initial_adapter
+                )
         counts = models.count_parameters(self.model)
         run.note(
             parameters=counts.to_json(),
@@ -201,7 +203,7 @@ class Session:
         )
         log.info(
             f"training {counts.trainable:,} of {counts.total:,} parameters "
-            f"({counts.trainable_share:.2%}) on {len(train_examples):,} problems"
+            f"({counts.trainable_share:.2%}) on {counted(len(train_examples), 'problem')}"
         )
         return train(
             recipe,
@@ -223,11 +225,12 @@ class Session:
         kept, left_out = fitting(examples, settings.max_length, settings.overlong, what)
         if unknown := renderer.unknown(kept) if what == "training" else 0:
             log.info(
-                f"{unknown} training examples have characters that the tokenizer does not know "
-                f"(replaced by {self.tokenizer.unk_token})"
+                f"{counted(unknown, 'training example')} with characters that the tokenizer does "
+                f"not know (replaced by {self.tokenizer.unk_token})"
             )
         if left_out:
             log.info(
-                f"{left_out} {what} examples longer than {settings.max_length} tokens left out"
+                f"{counted(left_out, f'{what} example')} longer than {settings.max_length} tokens "
+                "left out"
             )
         return kept, left_out

@@ -34,6 +34,12 @@ KNOBS = KnobOptions(
     "--data", multiple=True, help="Problem set: a known name, NAME:SPLIT, a hub id or a file."
 )
 @KNOBS
+@click.option(
+    "--recipe",
+    default="gsm8k-eval",
+    show_default=True,
+    help="Recipe whose data, prompt and evaluation knobs apply; its model and training do not.",
+)
 @click.option("--preview", is_flag=True, help="Show the first prompts verbatim, then exit.")
 @click.option(
     "--label",
@@ -46,6 +52,7 @@ def command(
     model: str,
     overrides: tuple[str, ...],
     data: tuple[str, ...],
+    recipe: str,
     preview: bool,
     label: str,
     run_dir: Path | None,
@@ -57,8 +64,8 @@ def command(
 
     With --engine openai MODEL is its name on the server.
 
-    Without --data: the GSM8K test set. Recipe knobs can follow, for example
-    eval.perplexity=false.
+    Without --data: the test sets of --recipe, by default GSM8K's. Recipe knobs can follow, for
+    example eval.perplexity=false.
     """
     from mathtune import pipeline
     from mathtune.config import as_override
@@ -69,7 +76,7 @@ def command(
     options = [as_override("model", model), *KNOBS.overrides(knobs)]
     if data:
         options.append(as_override("data.test", list(data)))
-    loaded = load("gsm8k-eval", [*options, *overrides], run_dir, Purpose.MEASURE)
+    loaded = load(recipe, [*options, *overrides], run_dir, Purpose.MEASURE)
     if preview:
         print_preview(loaded, as_json=as_json)
         return

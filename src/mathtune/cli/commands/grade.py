@@ -9,13 +9,7 @@ from typing import Any
 import click
 
 from mathtune.cli.common import echo, print_json
-
-RULES: Mapping[str, str] = {
-    "openai": "first '#### number', as text",
-    "lm_eval_strict": "gsm8k strict-match",
-    "lm_eval_flexible": "gsm8k flexible-extract",
-    "lm_eval_cot_strict": "gsm8k_cot strict-match",
-}
+from mathtune.text.counts import counted
 
 
 @click.command("grade")
@@ -88,22 +82,25 @@ def command(
         print_json(figures)
     if strict and graded.saved.broken:
         raise DataError(
-            f"{len(graded.saved.broken)} lines of {file} are broken and were left out (--strict); "
-            "repair them, or grade without --strict"
+            f"{counted(len(graded.saved.broken), 'broken line')} of {file} left out (--strict); "
+            "repair the file, or grade without --strict"
         )
 
 
 def _summary(figures: Mapping[str, Any]) -> Iterator[str]:
     from mathtune.evaluation.regrade.regrading import ranges
+    from mathtune.report.wording import GRADERS
 
     fields = ", ".join(f"{name} from {where!r}" for name, where in figures["fields"].items())
     yield f"{figures['file']}: {figures['layout']}; {fields}"
-    left_out = f", {len(figures['broken']):,} lines left out" if figures["broken"] else ""
-    yield f"{figures['n']:,} problems, {figures['completions']:,} completions{left_out}"
+    left_out = f", {counted(len(figures['broken']), 'line')} left out" if figures["broken"] else ""
+    completions = counted(figures["completions"], "completion")
+    yield f"{counted(figures['n'], 'problem')}, {completions}{left_out}"
     yield ""
     rates = {"mathtune": figures["exact_match"], **figures["published"]}
     for name, rate in rates.items():
-        yield f"{name:<20}{_rate(rate, figures['confidence'])}  {RULES.get(name, '')}".rstrip()
+        _, rule = GRADERS.get(name, ("", ""))
+        yield f"{name:<20}{_rate(rate, figures['confidence'])}  {rule}".rstrip()
     yield ""
     for title in ("outcomes", "errors", "methods"):
         counts = figures[title].items()
@@ -114,7 +111,8 @@ def _summary(figures: Mapping[str, Any]) -> Iterator[str]:
         yield _harness(name, found, figures["confidence"])
     if figures["changed_lines"]:
         changed = figures["changed_lines"]
-        yield f"{len(changed):,} verdicts differ from those in the file: lines {ranges(changed)}"
+        differ = "1 verdict differs" if len(changed) == 1 else f"{len(changed):,} verdicts differ"
+        yield f"{differ} from the file: on lines {ranges(changed)}"
     yield f"graded rows: {figures['output']}"
 
 

@@ -10,6 +10,7 @@ import click
 
 from mathtune.cli.common import print_json, recipe_arguments
 from mathtune.planning.facts import USES, facts_of
+from mathtune.text.counts import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -150,22 +151,25 @@ def _remedy_table(facts: dict[str, Any]) -> Table:
 
 
 def _time(facts: dict[str, Any]) -> Iterator[str]:
+    from mathtune.report import wording
+
     work, seconds = facts["work"], facts["seconds"]
     yield (
-        f"{work['steps']:,} steps, {work['examples']:,} examples; "
+        f"{counted(work['steps'], 'step')}, {counted(work['examples'], 'example')}; "
         f"{'on each device ' if facts['devices'] > 1 else ''}{work['tokens_a_device']:,} tokens "
-        f"with padding, {work['micro_batches_a_device']:,} micro-batches, "
+        f"with padding, {counted(work['micro_batches_a_device'], 'micro-batch', 'micro-batches')}, "
         f"{work['flops_a_device']:.2e} FLOP"
     )
     if seconds is None:
         yield "no time without a device: name one with --device"
         return
+    times = (wording.estimated_duration(seconds[key]) for key in ("usual", "best", "worst"))
+    usual, best, worst = times
     how = "measured" if facts["rate_measured"] else "published"
     yield (
-        f"training takes about {_duration(seconds['usual'])} ({_duration(seconds['best'])} to "
-        f"{_duration(seconds['worst'])}) at {facts['rate'] / 1e12:.3g} TFLOP/s as {how}, of which "
-        "fine-tuning reaches a part, and no less than starting all kernels; measuring and saving "
-        "come on top"
+        f"training takes about {usual} ({best} to {worst}) at {facts['rate'] / 1e12:.3g} TFLOP/s "
+        f"as {how}, of which fine-tuning reaches a part, and no less than starting all kernels; "
+        "measuring and saving come on top"
     )
 
 
@@ -175,10 +179,3 @@ def _billions(count: int) -> str:
 
 def _gb(size: int) -> str:
     return f"{size / 2**30:,.2f}"
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{max(1, round(seconds))} s"

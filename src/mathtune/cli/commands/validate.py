@@ -15,8 +15,8 @@ def command(recipe: str, overrides: tuple[str, ...]) -> None:
     Nothing is run and the hub is not contacted.
     """
     from mathtune import config
-    from mathtune.preflight import Purpose, load
+    from mathtune.preflight import validate
 
-    loaded = load(recipe, overrides, None, Purpose.VALIDATE)
+    loaded, checked = validate(recipe, overrides)
     echo(config.dump(loaded).rstrip())
-    echo("valid", err=True)
+    echo(f"valid; {checked}", err=True)

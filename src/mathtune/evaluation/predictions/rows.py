@@ -11,10 +11,12 @@ A row has everything needed to check it without the model:
 ``type``, ``steps`` Kind of problem and number of solution steps, or null.
 ``prompt_hash``     ``prompt_hash`` of the text that was continued.
 ``style``           Name of the prompt style.
-``decoding``        ``max_new_tokens, temperature, top_p, samples, seed, stop, calculator``.
+``decoding``        ``max_new_tokens, temperature, top_p, samples, seed, stop, calculator``,
+                    and ``stop_repetition`` where it is on.
 ``completion``      The generated text. Of its ``tokens``, the calculator wrote ``inserted_tokens``;
-                    ``tokens`` is null where a server did not count them.
-``stop_reason``     ``eos``, ``stop_string`` or ``length``.
+                    ``tokens`` is null where a server did not count them. Of the inserted ones, the
+                    model would have written ``corrected_tokens`` differently.
+``stop_reason``     ``eos``, ``stop_string``, ``length`` or ``repetition``.
 ``outcome``         ``correct``, ``wrong``, ``no_answer``, ``truncated`` or ``ungradable``.
 ``correct``         True for the first of these only.
 ``extracted``       The text taken for the final answer; ``method`` and ``reason`` say how.
@@ -39,7 +41,7 @@ from types import TracebackType
 from typing import cast
 
 from mathtune.errors import DataError
-from mathtune.records import PredictionRow
+from mathtune.records import Outcome, PredictionRow
 from mathtune.storage import cannot_write, replace_file
 
 FIELDS: dict[str, tuple[type, ...]] = {
@@ -68,6 +70,8 @@ FIELDS: dict[str, tuple[type, ...]] = {
 }
 """Fields of a row in the order they are written, with the types they may have."""
 
+_OUTCOMES = tuple(outcome.value for outcome in Outcome)
+
 
 def prompt_hash(text: str) -> str:
     """Return 16 hex digits of SHA-256 of a prompt's text.
@@ -91,13 +95,14 @@ def iter_rows(path: str | Path) -> Iterator[PredictionRow]:
     """Yield the rows of a file one by one, holding one line at a time.
 
     Raises:
-        DataError: If there is no such file, or a line is not a complete row; names file and line.
+        DataError: If there is no such file, or a line is not a complete row, or its ``correct``
+            contradicts its ``outcome``; names file and line.
     """
     path = Path(path)
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                yield decode(line, f"{path}:{number}")
+                yield _graded_row(line, f"{path}:{number}")
     except OSError as error:
         raise DataError(
             f"{path} is not a predictions file ({error.strerror or error}); give the path of one "
@@ -149,14 +154,32 @@ def whole_rows(path: Path) -> Recovered:
         return Recovered((), 0)
     whole = content.rfind(b"\n") + 1
     rows = tuple(
-        decode(line, f"{path}:{number}")
+        _graded_row(line, f"{path}:{number}")
         for number, line in enumerate(content[:whole].split(b"\n")[:-1], start=1)
     )
     return Recovered(rows, len(content) - whole)
 
 
+def _graded_row(line: bytes, where: str) -> PredictionRow:
+    """Return the row in a line, having checked that its verdict is one; raises like ``decode``."""
+    row = decode(line, where)
+    outcome, problem = row["outcome"], f"{where} (problem {row['problem_id']!r:.40})"
+    again = "restore the file, or grade its answers again with 'mathtune grade'"
+    if outcome not in _OUTCOMES:
+        raise DataError(
+            f"{problem} has outcome={outcome!r:.40}, expected one of {', '.join(_OUTCOMES)}; "
+            f"{again}"
+        )
+    if row["correct"] != (outcome == Outcome.CORRECT.value):
+        raise DataError(
+            f"{problem} has correct={json.dumps(row['correct'])}, which contradicts "
+            f"outcome={outcome!r}; {again}"
+        )
+    return row
+
+
 def decode(line: bytes, where: str) -> PredictionRow:
-    """Return the row in a line.
+    """Return the row in a line; its verdict may contradict itself, as it may be graded again.
 
     Args:
         line: The line, with or without its line end.

@@ -11,6 +11,7 @@ from typing import Any
 
 from mathtune.generation.calculator import Calculator
 from mathtune.generation.engine import Decoding
+from mathtune.generation.repetition import loop_length, without_last_part
 from mathtune.generation.stops import Detokenizer, RowText, find_stop
 from mathtune.records import Completion, Prompt, StopReason
 
@@ -30,6 +31,7 @@ class DecodeRow:
         logprobs: Their log-probabilities if requested.
         forced: Tokens the calculator still has to write.
         inserted: How many it has written.
+        corrected: How many of those the model would have written differently.
     """
 
     prompt: Prompt
@@ -42,6 +44,7 @@ class DecodeRow:
     logprobs: list[float] = field(default_factory=list)
     forced: deque[int] = field(default_factory=deque)
     inserted: int = 0
+    corrected: int = 0
 
 
 class Rules:
@@ -55,6 +58,7 @@ class Rules:
         detokenizer: Detokenizer,
     ) -> None:
         self._stops = decoding.stop
+        self._stop_repetition = decoding.stop_repetition
         self._logprobs = decoding.logprobs
         self._eos_ids = frozenset(eos_ids)
         # Special tokens are not part of the text, so a stop string that is one is matched by id.
@@ -70,8 +74,10 @@ class Rules:
         """Return the row's next token: one the calculator has waiting, else the model's choice."""
         if not row.forced:
             return chosen
+        token = row.forced.popleft()
         row.inserted += 1
-        return row.forced.popleft()
+        row.corrected += token != chosen
+        return token
 
     def push(self, row: DecodeRow, token: int) -> StopReason | None:
         """Add a token to a row and return why the row ends with it, or None."""
@@ -85,6 +91,8 @@ class Rules:
             return StopReason.STOP_STRING
         if len(row.ids) >= row.limit:
             return StopReason.LENGTH
+        if self._stop_repetition and loop_length(row.ids):
+            return StopReason.REPETITION
         if new and self._calculator is not None and not row.forced:
             row.forced.extend(self._calculator.insertion(row.text.text))
         return None
@@ -92,13 +100,18 @@ class Rules:
     def complete(self, row: DecodeRow, reason: StopReason) -> Completion:
         """Turn a row that ended into its record."""
         text = self._detokenizer.text(row.ids)
+        text = text[: find_stop(text, self._stops)]
+        if reason is StopReason.REPETITION:
+            block = self._detokenizer.text(row.ids[-loop_length(row.ids) :])
+            text = without_last_part(text, len(block))
         return Completion(
             problem_id=row.prompt.problem_id,
             sample=row.sample,
-            text=text[: find_stop(text, self._stops)],
+            text=text,
             ids=tuple(row.ids),
             stop_reason=reason,
             seconds=time.perf_counter() - row.started,
             logprobs=tuple(row.logprobs) if self._logprobs else None,
             inserted_tokens=row.inserted,
+            corrected_tokens=row.corrected,
         )

@@ -27,6 +27,7 @@ from mathtune.generation.openai.wire import (
 )
 from mathtune.generation.seeds import sample_seed
 from mathtune.records import Completion, Prompt
+from mathtune.text.counts import counted
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class OpenAIStats:
         if self.retries:
             yield f"asked again {self.retries.total():,} times ({_counted(self.retries)})"
         if self.uncounted:
-            yield f"the server did not count the tokens of {self.uncounted:,} completions"
+            yield f"the server did not count the tokens of {counted(self.uncounted, 'completion')}"
         if self.cut_short:
             yield f"the server ended completions early: {_counted(self.cut_short)}"
 

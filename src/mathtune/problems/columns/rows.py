@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mathtune.grading.stated import Stated
 from mathtune.problems.columns.cells import CellFault, as_text, has, is_chat, look_up, turns
+from mathtune.problems.columns.worked_equation import worked_solution
 from mathtune.problems.files.row import SourceRow
 from mathtune.problems.gold import final_answer
 from mathtune.problems.known_datasets import Columns, KnownSet
@@ -48,7 +49,7 @@ def to_problem(
     gold, stated = final_answer(answer, published, checked=known is not None)
     steps = None
     if not answer:
-        answer = _answer_from(gold, text("equation", columns.equation))
+        answer = worked_solution(text("equation", columns.equation), gold)
     elif "####" in answer:
         steps = sum(1 for line in answer.partition("####")[0].splitlines() if line.strip())
     try:
@@ -62,13 +63,6 @@ def to_problem(
         name, question, answer, gold, source, text("type", columns.type) or None, steps
     )
     return Made(problem, stated, _has_system(row, columns))
-
-
-def _answer_from(gold: str, equation: str) -> str:
-    """Write a set's equation and final answer the way GSM8K writes a solution."""
-    if not equation:
-        return f"#### {gold}"
-    return f"{equation if '=' in equation else f'{equation} = {gold}'}\n#### {gold}"
 
 
 def _text(row: SourceRow, field: str, column: str, optional: frozenset[str]) -> str:

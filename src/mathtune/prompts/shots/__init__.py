@@ -12,6 +12,7 @@ from importlib import resources
 
 from mathtune.errors import ConfigError, did_you_mean
 from mathtune.records import Problem, content_id
+from mathtune.text.counts import counted
 
 NAMED_SHOTS = ("gsm8k-cot", "word-problems")
 """Names of the sets."""
@@ -36,7 +37,7 @@ def named_shots(name: str, k: int) -> tuple[Problem, ...]:
     rows = [json.loads(line) for line in text.splitlines()]
     if k > len(rows):
         raise ConfigError(
-            f"prompt.shots={k}, but the set {name} has {len(rows)} examples; set "
+            f"prompt.shots={k}, but the set {name} has {counted(len(rows), 'example')}; set "
             f"prompt.shots={len(rows)} or less, or prompt.shot_source=train"
         )
     return tuple(

@@ -26,6 +26,7 @@ class TrainingState:
         validations_without_gain: In a row, for early stopping.
         validation_due: Whether a signal interrupted the validation of ``global_step``.
         tokens_seen: Tokens trained on, prompts included.
+        seconds: Wall-clock seconds of training, summed over all starts.
         loss_since_logged: Sum of the steps' losses since the last training line.
         last_logged_step: Step of that line.
         nonfinite: See ``NonFiniteSteps.state``.
@@ -42,6 +43,7 @@ class TrainingState:
     validations_without_gain: int = 0
     validation_due: bool = False
     tokens_seen: int = 0
+    seconds: float = 0.0
     loss_since_logged: float = 0.0
     last_logged_step: int = 0
     nonfinite: dict[str, int] = field(default_factory=dict)
@@ -54,6 +56,7 @@ class TrainingState:
         saved = json.loads((checkpoint / FILE).read_text(encoding="utf-8"))
         if "loss_since_logged" not in saved:
             saved |= _of_earlier_version(checkpoint, saved)
+        saved.setdefault("seconds", 0.0)  # an earlier version did not keep them
         return cls(**{each.name: saved[each.name] for each in fields(cls)})
 
     def save(self, folder: Path) -> None:

@@ -19,7 +19,6 @@ from typing import Any
 import psutil
 
 from mathtune import ranks
-from mathtune.config.schema import Recipe
 from mathtune.training.batching.micro_batches import Limits
 
 log = logging.getLogger(__name__)
@@ -27,13 +26,13 @@ log = logging.getLogger(__name__)
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # malloc.h
 
 
-def use_memory(recipe: Recipe, model: Any, limits: Limits, *, ran_out: bool) -> None:
-    """Keep freed memory for speed, unless it is scarce, ran out or the recipe asks to save it."""
+def use_memory(model: Any, limits: Limits, *, ran_out: bool) -> None:
+    """Keep freed memory for speed, unless it is scarce or ran out."""
     needed = needed_at_most(model, limits)
     free = free_memory() // ranks.local_world_size()
-    if recipe.train.gradient_checkpointing or recipe.model.load_in_4bit or ran_out:
+    if ran_out:
         give_back_freed_memory()
-    elif free > 2 * needed:
+    elif free > needed:
         hold_freed_memory()
     else:
         give_back_freed_memory()
@@ -84,8 +83,8 @@ def needed_at_most(model: Any, limits: Limits) -> int:
     head = model.get_output_embeddings().weight
     tables = (head, model.get_input_embeddings().weight)
     widths = sum(
-        sum(each.shape[-2:])
-        for each in model.parameters()
+        min(each.shape) if "lora_" in name else sum(each.shape[-2:])
+        for name, each in model.named_parameters()
         if each.dim() > 1 and all(each is not table for table in tables)
     )
     return (

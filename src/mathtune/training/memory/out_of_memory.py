@@ -22,6 +22,7 @@ from mathtune import ranks
 from mathtune.errors import RunError, TrainingStopped
 from mathtune.run_paths import RunPaths
 from mathtune.storage import read_json, write_json
+from mathtune.text.counts import counted
 from mathtune.training.batching.across_ranks import Item, MicroBatches
 from mathtune.training.batching.micro_batches import Limits, supervised_count
 from mathtune.training.memory.glibc_malloc import give_back_freed_memory
@@ -84,8 +85,8 @@ class FittingLimits:
         """Return as text how large a micro-batch may be."""
         limits = self.limits
         return (
-            f"at most {limits.max_examples} examples, {limits.max_tokens} tokens and the logits of "
-            f"{limits.max_supervised_tokens} tokens at a time"
+            f"at most {counted(limits.max_examples, 'example')}, {limits.max_tokens} tokens and "
+            f"the logits of {limits.max_supervised_tokens} tokens at a time"
         )
 
 
