@@ -1,21 +1,21 @@
 """Greedy 5-shot GSM8K: the hf engine against lm-evaluation-harness and plain ``generate``.
 
     python benchmarks/eval_vs_lm_eval.py --problems 256 --rounds 3
+    python benchmarks/eval_vs_lm_eval.py --shape smollm2-135m
 
-Prints one JSON line a measurement and a last one with the ratios. All engines decode the same
-14M-parameter Llama shape (8k vocabulary, fp32) on the same prompts, in turn within each round, and
-their outputs are compared. Needs ``MATHTUNE_DATA_DIR`` and ``pip install "mathtune[bench]"``.
+Prints one JSON line a measurement and a last one with the ratios. All engines decode the same model
+in float32 on the same prompts, in turn within each round, and their outputs are compared. Needs
+``MATHTUNE_DATA_DIR`` and ``pip install "mathtune[bench]"``.
 
-The weights are random, since speed does not depend on what is said but on how much of it: drawn
-wide enough that greedy output varies instead of falling into a loop. ``EndingLlama`` adds to the
-logit of the end of text a term that grows with the position, so answers end at lengths that vary
-from problem to problem, with the mean of GSM8K's own solutions. The term is part of the model's
-forward pass, so every engine gets it.
+Shape ``14m`` is a Llama with random weights (``ending_llama.py``). ``smollm2-135m`` and
+``gemma-3-270m`` are the real models, as ``mathtune models fetch`` gets them; their peer is
+lm-evaluation-harness alone, because ``generate`` does not end where the answer does.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import logging
 import os
@@ -24,111 +24,22 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import GenerationConfig
 from transformers import logging as transformers_logging
-from transformers.modeling_outputs import CausalLMOutputWithPast
-from transformers.modeling_utils import slice_logits_to_keep
 
+import shapes
+from ending_llama import build_model, set_lengths, train_tokenizer
 from mathtune.generation.engine import Decoding
 from mathtune.generation.hf import HFEngine
 from mathtune.records import Prompt
+from shapes import gsm8k
 
 SHOT = "Question: {question}\nAnswer: {answer}"
 STOP = ("Question:", "<|im_end|>")
-VOCABULARY = 8192
 SHOTS = slice(45, 50)  # of the train split: 709 tokens, about what five typical examples have
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a JSON-lines file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """Return a byte-level BPE tokenizer with 8k entries."""
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=["<pad>", "</s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    bpe.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, eos_token="</s>", pad_token="<pad>", padding_side="left"
-    )
-
-
-class EndingLlama(LlamaForCausalLM):
-    """A Llama that is the likelier to end its text the further it is."""
-
-    ends_at = 0.0  # position at which the end of text gets no bonus and no malus
-    _per_token = 0.03  # of the logits' standard deviation
-
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
-        logits_to_keep: int | torch.Tensor = 0,
-        **kwargs: Any,
-    ) -> CausalLMOutputWithPast:
-        output = super().forward(
-            input_ids=input_ids,
-            position_ids=position_ids,
-            logits_to_keep=logits_to_keep,
-            **kwargs,
-        )
-        if position_ids is None:
-            position_ids = torch.arange(input_ids.shape[1])[None]
-        kept = slice_logits_to_keep(position_ids[..., None], logits_to_keep)[..., 0]
-        bonus = (kept - self.ends_at) * (self._per_token * self.logit_scale)
-        output.logits[..., self.config.eos_token_id] += bonus
-        return output
-
-
-def build_model(tokenizer: PreTrainedTokenizerFast) -> EndingLlama:
-    """Return the model with random weights."""
-    torch.manual_seed(0)
-    model = EndingLlama(
-        LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=384,
-            intermediate_size=1024,
-            num_hidden_layers=6,
-            num_attention_heads=6,
-            num_key_value_heads=6,
-            max_position_embeddings=2048,
-            tie_word_embeddings=True,
-            initializer_range=0.08,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    ).eval()
-    model.logit_scale = 0.0
-    ids = torch.randint(VOCABULARY, (1, 64))
-    with torch.no_grad():
-        model.logit_scale = model(ids).logits.std().item()
-    return model
-
-
-def set_lengths(
-    model: EndingLlama, engine: HFEngine, prompts: list[Prompt], new_tokens: int, mean: float
-) -> None:
-    """Move the position around which answers end until they are ``mean`` tokens long."""
-    low, high = 0.0, 2048.0
-    for _ in range(12):
-        model.ends_at = (low + high) / 2
-        lengths = [len(c.ids) for c in engine.generate(prompts, Decoding(new_tokens))]
-        longer = statistics.mean(lengths) > mean
-        low, high = (low, model.ends_at) if longer else (model.ends_at, high)
 
 
 def run_mathtune(engine: HFEngine, prompts: list[Prompt], new_tokens: int) -> list[str]:
@@ -139,8 +50,8 @@ def run_mathtune(engine: HFEngine, prompts: list[Prompt], new_tokens: int) -> li
 
 
 def run_generate(
-    model: EndingLlama,
-    tokenizer: PreTrainedTokenizerFast,
+    model: Any,
+    tokenizer: Any,
     prompts: list[Prompt],
     new_tokens: int,
     batch: int,
@@ -160,8 +71,8 @@ def run_generate(
 
 
 def run_harness(
-    model: EndingLlama,
-    tokenizer: PreTrainedTokenizerFast,
+    model: Any,
+    tokenizer: Any,
     prompts: list[Prompt],
     new_tokens: int,
     batch: int,
@@ -179,9 +90,7 @@ def run_harness(
     return harness.generate_until(requests, disable_tqdm=True)
 
 
-def run_batching(
-    model: EndingLlama, tokenizer: PreTrainedTokenizerFast, prompts: list[Prompt], new_tokens: int
-) -> list[str]:
+def run_batching(model: Any, tokenizer: Any, prompts: list[Prompt], new_tokens: int) -> list[str]:
     """Return the texts of Transformers' own continuous batching."""
     config = GenerationConfig(
         max_new_tokens=new_tokens,
@@ -212,16 +121,20 @@ def measure(
     return rate, texts
 
 
-def main() -> None:
-    """Measure and print."""
+def parse() -> argparse.Namespace:
+    """Return the options, with defaults for the shape."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--problems", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--shape", choices=["14m", *shapes.REAL], default="14m")
+    parser.add_argument("--problems", type=int, help="default: 256; 32 with a real model")
+    parser.add_argument("--rounds", type=int, help="default: 3; 2 with a real model")
     parser.add_argument("--new-tokens", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rows", type=int, help="of the hf engine; its own choice if not given")
     parser.add_argument(
-        "--batches", type=int, nargs="+", default=[1, 4, 8, 16], help="sizes tried for the peers"
+        "--batches",
+        type=int,
+        nargs="+",
+        help="sizes tried for the peers; default: 1 4 8 16; 8 16 with a real model",
     )
     parser.add_argument(
         "--transformers-batching",
@@ -231,32 +144,48 @@ def main() -> None:
         help="also run Transformers' generate_batch, once, on N problems",
     )
     options = parser.parse_args()
-    data = os.environ.get("MATHTUNE_DATA_DIR")
-    if not data:
-        sys.exit("MATHTUNE_DATA_DIR is not set; give the folder that holds gsm8k/train.jsonl")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    logging.disable(logging.WARNING)
-    transformers_logging.set_verbosity_error()
-    torch.set_num_threads(options.threads)
-    new = options.new_tokens
+    real = options.shape in shapes.REAL
+    options.problems = options.problems or (32 if real else 256)
+    options.rounds = options.rounds or (2 if real else 3)
+    options.batches = options.batches or ([8, 16] if real else [1, 4, 8, 16])
+    shapes.check(options.shape)
+    if importlib.util.find_spec("lm_eval") is None:
+        print("lm_eval is not installed; run pip install 'mathtune[bench]'", file=sys.stderr)
+        sys.exit(2)
+    return options
 
-    train = read(Path(data) / "gsm8k" / "train.jsonl")
-    test = read(Path(data) / "gsm8k" / "test.jsonl")[: options.problems]
-    tokenizer = train_tokenizer([SHOT.format(**row) for row in train])
+
+def prepare(options: argparse.Namespace) -> tuple[Any, Any, HFEngine, list[Prompt]]:
+    """Return the model, its tokenizer, the hf engine and the prompts."""
+    train = gsm8k("train")
+    if options.shape in shapes.REAL:
+        model, tokenizer = shapes.load(options.shape)
+    else:
+        tokenizer = train_tokenizer([SHOT.format(**row) for row in train])
+        model = build_model(tokenizer)
     shots = "".join(SHOT.format(**row) + "\n\n" for row in train[SHOTS])
     prompts = []
-    for i, row in enumerate(test):
+    for i, row in enumerate(gsm8k("test")[: options.problems]):
         text = f"{shots}Question: {row['question']}\nAnswer:"
-        ids = tokenizer.encode(text, add_special_tokens=False)
-        prompts.append(Prompt(str(i), text, tuple(ids)))
-    solutions = [len(tokenizer.encode(f" {row['answer']}")) for row in train[:2000]]
-    mean = statistics.mean(min(length, new) for length in solutions)
+        # As the harness does: with BOS where the tokenizer adds one.
+        prompts.append(Prompt(str(i), text, tuple(tokenizer(text).input_ids)))
+    engine = HFEngine(model.eval(), tokenizer, rows=options.rows)
+    if options.shape not in shapes.REAL:
+        new = options.new_tokens
+        solutions = [len(tokenizer.encode(f" {row['answer']}")) for row in train[:2000]]
+        mean = statistics.mean(min(length, new) for length in solutions)
+        set_lengths(model, engine, prompts[:64], new, mean)
+    return model, tokenizer, engine, prompts
 
-    model = build_model(tokenizer)
-    engine = HFEngine(model, tokenizer, rows=options.rows)
-    set_lengths(model, engine, prompts[:64], new, mean)
-    lengths = sorted(len(c.ids) for c in engine.generate(prompts, Decoding(new)))
-    setup = {
+
+def setup(
+    options: argparse.Namespace, model: Any, engine: HFEngine, prompts: list[Prompt]
+) -> dict[str, Any]:
+    """Decode once, which also warms up; return what is measured and how long the answers are."""
+    decoding = Decoding(max_new_tokens=options.new_tokens, stop=STOP)
+    lengths = sorted(len(c.ids) for c in engine.generate(prompts, decoding))
+    return {
+        "shape": options.shape,
         "parameters": sum(p.numel() for p in model.parameters()),
         "problems": len(prompts),
         "shared_prefix_tokens": engine.stats.shared_prefix_tokens,
@@ -266,11 +195,25 @@ def main() -> None:
         "threads": options.threads,
         "rows": engine.stats.rows,
     }
-    print(json.dumps({"setup": setup}), flush=True)
+
+
+def main() -> None:
+    """Measure and print."""
+    options = parse()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    logging.disable(logging.WARNING)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    torch.set_num_threads(options.threads)
+    new = options.new_tokens
+    model, tokenizer, engine, prompts = prepare(options)
+    print(json.dumps({"setup": setup(options, model, engine, prompts)}), flush=True)
 
     peers = {"lm_eval": run_harness, "generate": run_generate}
+    if options.shape in shapes.REAL:
+        del peers["generate"]
     runs = {"mathtune": partial(run_mathtune, engine, prompts, new)}
-    tried = prompts[:32]
+    tried = prompts[: 16 if options.shape in shapes.REAL else 32]
     for name, peer in peers.items():
         tries = {
             batch: measure(

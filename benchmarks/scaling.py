@@ -33,7 +33,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from train_vs_trl import llama, memory, run_mathtune, useful_work
+from shapes import llama
+from train_vs_trl import memory, run_mathtune, useful_work
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,20 +1,25 @@
 """Training on CPU: mathtune against TRL's ``SFTTrainer`` at its defaults and at its best settings.
 
     MATHTUNE_DATA_DIR=FOLDER python benchmarks/train_vs_trl.py --shape 14m --rounds 3
+    MATHTUNE_DATA_DIR=FOLDER python benchmarks/train_vs_trl.py --shape smollm2-135m
 
 All train the same model from the same weights on the same tokens of GSM8K, 8 examples a step, in
 float32 with AdamW, in turn, each in a process of its own so that peak memory is its own. Prints one
 JSON line a run and a last one with ratios. Needs ``pip install "mathtune[bench]"``.
 
-Two shapes: ``14m`` (hidden 384, 6 layers, vocabulary 8,192) and ``36m`` (hidden 256, 4 layers,
-vocabulary 128,000), both Llama with tied embeddings and random weights: speed does not depend on
-what the weights are. TRL's defaults are kept but for ``bf16``, which ``--bf16`` would turn on for
-all: on most CPUs it is emulated. They include gradient checkpointing. Its best settings are tried:
-without checkpointing, grouped by length, and packed.
+Shapes ``14m`` (hidden 384, 6 layers, vocabulary 8,192) and ``36m`` (hidden 256, 4 layers,
+vocabulary 128,000) are Llama with tied embeddings and random weights: speed does not depend on what
+the weights are. ``smollm2-135m`` (vocabulary 49,152) and ``gemma-3-270m`` (262,144) are the real
+models, as ``mathtune models fetch`` gets them; all of TRL's settings are tried in the first round,
+and the defaults and the fastest go on.
+
+TRL's defaults are kept but for ``bf16``, which is off for all: on most CPUs it is emulated. They
+include gradient checkpointing. Its best settings are tried: without checkpointing, grouped by
+length, and packed.
 
 The share of the matmul rate is the work that the maths asks for (6 operations a weight and token,
 the output layer at supervised positions only, causal attention) over time and the rate of a large
-float32 product measured before and after in the same process.
+float32 product, of PyTorch or oneDNN, measured before and after in the same process.
 """
 
 from __future__ import annotations
@@ -32,10 +37,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-SHAPES = {
-    "14m": {"vocab_size": 8192, "hidden_size": 384, "intermediate_size": 1024, "layers": 6},
-    "36m": {"vocab_size": 128_000, "hidden_size": 256, "intermediate_size": 688, "layers": 4},
-}
+import shapes
+from shapes import build, gsm8k
+
 EXAMPLES_PER_STEP = 8
 LEARNING_RATE = 2e-4
 TRL_SETTINGS: dict[str, dict[str, Any]] = {
@@ -50,49 +54,6 @@ TRL_SETTINGS: dict[str, dict[str, Any]] = {
 OURS = "mathtune"
 
 
-def build(shape: str) -> tuple[Any, Any]:
-    """Return the model and a tokenizer trained on GSM8K."""
-    from mathtune.models.train_tokenizer import train_tokenizer
-
-    tokenizer = train_tokenizer(
-        (f"{row['question']}\n{row['answer']}" for row in gsm8k()[:3000]), 8192
-    )
-    model = llama(
-        SHAPES[shape],
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return model, tokenizer
-
-
-def llama(sizes: dict[str, int], **special_tokens: int) -> Any:
-    """Return a Llama of these sizes with random weights, tied embeddings and heads of 64."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=sizes["vocab_size"],
-            hidden_size=sizes["hidden_size"],
-            intermediate_size=sizes["intermediate_size"],
-            num_hidden_layers=sizes["layers"],
-            num_attention_heads=sizes["hidden_size"] // 64,
-            num_key_value_heads=sizes["hidden_size"] // 64,
-            max_position_embeddings=2048,
-            tie_word_embeddings=True,
-            **special_tokens,
-        )
-    )
-
-
-def gsm8k() -> list[dict[str, str]]:
-    """Return GSM8K's training rows."""
-    path = Path(os.environ["MATHTUNE_DATA_DIR"]) / "gsm8k" / "train.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def render(tokenizer: Any, steps: int) -> list[Any]:
     """Return the examples of so many steps."""
     from mathtune.prompts.render import Renderer
@@ -101,7 +62,7 @@ def render(tokenizer: Any, steps: int) -> list[Any]:
     renderer = Renderer(tokenizer, "qa")
     return [
         renderer.example(Problem(content_id(row["question"]), row["question"], row["answer"], ""))
-        for row in gsm8k()[: steps * EXAMPLES_PER_STEP]
+        for row in gsm8k("train")[: steps * EXAMPLES_PER_STEP]
     ]
 
 
@@ -218,6 +179,7 @@ def run_trl(
 def useful_work(model: Any, examples: Sequence[Any]) -> float:
     """Return the operations that forward and backward of an example ask for, on average."""
     config = model.config
+    heads = config.num_attention_heads * config.head_dim
     weights = sum(p.numel() for n, p in model.named_parameters() if p.dim() == 2)
     weights -= config.vocab_size * config.hidden_size
     total = 0.0
@@ -225,7 +187,7 @@ def useful_work(model: Any, examples: Sequence[Any]) -> float:
         tokens, targets = len(example.ids) - 1, sum(example.supervised[1:])
         total += 6 * weights * tokens
         total += 6 * config.vocab_size * config.hidden_size * targets
-        total += 6 * config.num_hidden_layers * config.hidden_size * tokens**2
+        total += 6 * config.num_hidden_layers * heads * tokens**2
     return total / len(examples)
 
 
@@ -292,24 +254,27 @@ def in_own_process(arm: str, options: argparse.Namespace, *more: str) -> dict[st
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--shape", choices=SHAPES, default="14m")
-    parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--shape", choices=[*shapes.RANDOM, *shapes.REAL], default="14m")
+    parser.add_argument("--steps", type=int, help="default: 12; 3 of a real model")
+    parser.add_argument("--rounds", type=int, help="default: 3; 2 of a real model")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--arm", choices=[OURS, *TRL_SETTINGS], help="one run, in this process")
     parser.add_argument("--same", action="store_true", help="with --arm: one step's examples only")
     options = parser.parse_args()
-    if "MATHTUNE_DATA_DIR" not in os.environ:
-        sys.exit("MATHTUNE_DATA_DIR is not set; give the folder that holds gsm8k/train.jsonl")
+    real = options.shape in shapes.REAL
+    options.steps = options.steps or (3 if real else 12)
+    options.rounds = options.rounds or (2 if real else 3)
+    shapes.check(options.shape)
     if options.arm:
         result = measure(options.arm, options.shape, options.steps, options.threads, options.same)
         print(json.dumps(result), flush=True)
         return
     runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in (OURS, *TRL_SETTINGS)}
     for number in range(options.rounds):
-        for arm, found in runs.items():
-            found.append(in_own_process(arm, options))
-            shown = {key: value for key, value in found[-1].items() if key != "losses"}
+        for arm in goes_on(runs) if number and real else runs:
+            found = in_own_process(arm, options)
+            runs[arm].append(found)
+            shown = {key: value for key, value in found.items() if key != "losses"}
             print(json.dumps({"round": number, **shown}), flush=True)
     # Losses are compared where each step has the same examples, in whatever order they are drawn.
     ours, theirs = (in_own_process(arm, options, "--same") for arm in (OURS, "trl defaults"))
@@ -318,26 +283,39 @@ def main() -> None:
     print(json.dumps({**summary(runs), "largest_relative_loss_difference": trajectory}), flush=True)
 
 
-def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return ratios against TRL's defaults and the best of its settings."""
+def middle(runs: list[dict[str, Any]], key: str) -> float:
+    """Return the median of a figure."""
+    return statistics.median(run[key] for run in runs)
 
-    def middle(arm: str, key: str) -> float:
-        return statistics.median(run[key] for run in runs[arm])
+
+def best_of_trl(runs: dict[str, list[dict[str, Any]]]) -> str:
+    """Return the fastest of TRL's settings."""
+    measured = [arm for arm in TRL_SETTINGS if len(runs[arm]) == len(runs[OURS])]
+    return max(measured, key=lambda arm: middle(runs[arm], "examples_per_second"))
+
+
+def goes_on(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Return the arms that the ratios need, once every setting has been tried."""
+    return list(dict.fromkeys([OURS, "trl defaults", best_of_trl(runs)]))
+
+
+def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Return ratios against TRL's defaults and the best of its settings, a round each."""
 
     def ratios(arm: str) -> list[float]:
         speed: Callable[[dict[str, Any]], float] = lambda run: run["examples_per_second"]  # noqa: E731
         pairs = zip(runs[OURS], runs[arm], strict=True)
         return [round(speed(ours) / speed(theirs), 2) for ours, theirs in pairs]
 
-    best = max(TRL_SETTINGS, key=lambda arm: middle(arm, "examples_per_second"))
+    best = best_of_trl(runs)
+    memory_share = middle(runs[OURS], "peak_memory_mb")
+    memory_share /= middle(runs["trl defaults"], "peak_memory_mb")
     return {
         "against_defaults": ratios("trl defaults"),
         "best_of_trl": best,
         "against_best": ratios(best),
-        "memory_share_of_defaults": round(
-            middle(OURS, "peak_memory_mb") / middle("trl defaults", "peak_memory_mb"), 3
-        ),
-        "matmul_share": middle(OURS, "matmul_share"),
+        "memory_share_of_defaults": round(memory_share, 3),
+        "matmul_share": middle(runs[OURS], "matmul_share"),
     }
 
 

@@ -451,7 +451,7 @@ def first_row(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("damage", "found"),
     [
-        (first_row, "1 rows in it, "),
+        (first_row, "1 row in it, "),
         (lambda content: content[:-30], " rows in it, "),
         (lambda content: content * 2, " rows in it, "),
         (lambda content: bytes(len(content)), "0 rows in it, "),

@@ -16,7 +16,7 @@ from mathtune.errors import TrainingStopped
 from mathtune.records import Example
 from mathtune.training.batching.micro_batches import Limits
 from mathtune.training.memory import glibc_malloc as allocator
-from mathtune.training.memory.out_of_memory import FittingLimits, halved
+from mathtune.training.memory.out_of_memory import FittingLimits, halved, is_out_of_memory
 from models_for_tests import tiny_model
 
 SCRIPT = """
@@ -169,3 +169,34 @@ def test_limits_are_halved_until_one_example_and_few_logits_are_left() -> None:
     assert limits == Limits(3, 250, 25)
     with pytest.raises(TrainingStopped, match="step 7 with one example of 90 tokens"):
         halved(limits, alone, where="step 7")
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("CUDA error: out of memory\nCUDA kernel errors might be reported later", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes", True),
+        ("CUDA error: an illegal memory access was encountered", False),
+    ],
+)
+def test_which_errors_say_that_memory_ran_out(message: str, expected: bool) -> None:
+    assert is_out_of_memory(RuntimeError(message)) is expected
+
+
+def test_a_gpu_without_memory_ends_a_command_with_one_sentence(tmp_path: Path) -> None:
+    """Also where no smaller step helps: while a model is loaded, or in the optimiser's step."""
+    code = """
+import sys, torch
+from mathtune.cli import main as module
+def fails(**_):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a "
+        "total capacity of 79.11 GiB of which 1.00 GiB is free.")
+module.cli = fails
+module.main()
+"""
+    done = python(code, cwd=tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    said = done.stderr.strip()
+    assert said.startswith("mathtune: CUDA out of memory. Tried to allocate 2.00 GiB; finished")
+    assert "model.load_in_4bit=true" in said and len(said.splitlines()) == 1

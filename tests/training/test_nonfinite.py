@@ -19,6 +19,7 @@ from mathtune.models.compute import Compute
 from mathtune.prompts import Renderer
 from mathtune.records import Example, Problem, content_id
 from mathtune.training.nonfinite import MOST_IN_A_ROW
+from mathtune.training.onednn_linears import onednn_linears
 from mathtune.training.run import TrainingResult, train
 from models_for_tests import tiny_model
 from tokenizers_for_tests import bpe
@@ -111,7 +112,8 @@ def test_left_out_step_moves_nothing_and_is_counted(tmp_path, kind, optim):
 
     order = recorded_order(tmp_path / "order", [*CLEAN, POISONED])
     clean_model = poisoned_model(kind)
-    losses, norms = by_hand(clean_model, order, skipped, optim)
+    with onednn_linears(clean_model):
+        losses, norms = by_hand(clean_model, order, skipped, optim)
     assert result.best_step == 27  # the model is as the last step left it
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, clean_model.state_dict()[name]), name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -19,7 +20,13 @@ from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
 from mathtune.training.batching.limits import check_causal, limits_for, why_mixed
 from mathtune.training.batching.micro_batches import Limits, collate, cut, supervised_count
-from mathtune.training.batching.padding_free import attention_within_examples
+from mathtune.training.batching.padding_free import (
+    RowLengths,
+    _attention,
+    _varying_lengths,
+    attention_within_examples,
+    varying_lengths_kernel,
+)
 from mathtune.training.kernels import describe_kernels
 from mathtune.training.loss.lm_head import target_hidden
 from mathtune.training.loss.supervised import summed_loss, token_logprobs
@@ -273,3 +280,53 @@ def test_memory_that_runs_out_before_the_first_step(monkeypatch):
     with logged() as said:
         limits = limits_for(recipe, model, FLOAT32, EXAMPLES)
     assert limits.max_examples == 1 and "memory does not hold two of them" in said.getvalue()
+
+
+def example_by_example(query, key, value, cu_seq, scale, window):
+    """What PyTorch's kernel computes on GPUs: ``(T, H, D)``, with as many keys as queries."""
+    assert query.shape == key.shape == value.shape
+    outs = []
+    for start, end in pairwise(cu_seq.tolist()):
+        q, k, v = (all_[start:end].transpose(0, 1) for all_ in (query, key, value))
+        seen = torch.ones(end - start, end - start, dtype=torch.bool).tril(window[1])
+        seen = seen if window[0] < 0 else seen.triu(-window[0])
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scale)
+        outs.append(out.transpose(0, 1))
+    return torch.cat(outs)
+
+
+def as_in_pytorch_2_11(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale, window_size):
+    assert cu_seq_q is cu_seq_k and max_q == max_k == int(cu_seq_q.diff().max())
+    return example_by_example(query, key, value, cu_seq_q, scale, window_size)
+
+
+def as_in_pytorch_2_13(
+    query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale, window_size, enable_gqa=False
+):
+    assert enable_gqa == (query.shape[1] != key.shape[1])
+    share = query.shape[1] // key.shape[1]
+    key, value = (all_.repeat_interleave(share, 1) for all_ in (key, value))
+    return as_in_pytorch_2_11(
+        query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, scale=scale, window_size=window_size
+    )
+
+
+@pytest.mark.parametrize("kernel", [as_in_pytorch_2_11, as_in_pytorch_2_13])
+@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("groups", [4, 2, 1])
+def test_one_call_per_row_is_given_what_each_call_per_example_gets(kernel, window, groups):
+    """The kernel itself needs a GPU (tests/cuda); here a reference takes its arguments."""
+    lengths = (7, 3, 12)
+    generator = torch.Generator().manual_seed(groups)
+    drawn = [torch.randn(1, n, 22, 8, generator=generator) for n in (4, groups, groups)]
+    ends = torch.tensor([0, 7, 10, 22], dtype=torch.int32)
+    found = _varying_lengths(kernel, *drawn, 0.3, window, cu_seq_lens_q=ends, max_length_q=12)
+    wanted, _ = _attention(
+        torch.nn.Module(), *drawn, None,
+        example_lengths=RowLengths(lengths), scaling=0.3, sliding_window=window,
+    )  # fmt: skip
+    torch.testing.assert_close(found, wanted)
+
+
+def test_the_installed_pytorch_has_the_kernel():
+    assert varying_lengths_kernel() is not None

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch._dynamo.utils import counters
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from command_for_tests import jsonl, mathtune, solved
 from mathtune import config
+from mathtune.attention.onednn_linear import onednn_available
 from mathtune.config.schema import ModelConfig
 from mathtune.errors import ConfigError, DataError, ModelError, TrainingStopped
 from mathtune.models.compute import Compute
@@ -83,6 +85,25 @@ def test_trajectory_is_the_same_however_steps_are_cut(tmp_path, cut):
     for one, two in zip(whole, other, strict=True):
         for key in one:
             assert math.isclose(one[key], two[key], rel_tol=1e-5), (one["step"], key)
+
+
+@pytest.mark.skipif(
+    not onednn_available(torch.zeros(1)), reason="this PyTorch has no oneDNN for x86 here"
+)
+def test_training_and_validation_use_onednn_and_leave_the_model_as_it_was(tmp_path):
+    class Products(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.count += func is torch.ops.mkldnn._linear_pointwise.default
+            return func(*args, **(kwargs or {}))
+
+    model = tiny_model("llama", len(TOKENIZER))
+    with Products() as products:
+        metrics_of(tmp_path / "run", ["train.max_steps=1"], model)
+    layers = [module for module in model.modules() if type(module) is torch.nn.Linear]
+    assert products.count == (3 + 1 + 1) * len(layers)  # one step, a validation before and after
+    assert not any("forward" in vars(layer) for layer in layers)
 
 
 def shape(rows: int, accumulation: int, tokens: int, padding_free: str = "true") -> list[str]:

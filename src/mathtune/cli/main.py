@@ -104,9 +104,13 @@ def main() -> None:
             raise
         code = _say([_disk_fault(error)], DiskError.exit_code)
     except RuntimeError as error:
-        if not ranks.is_loss_of_another(error):
+        if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, which may not be imported
+            code = _say([_memory_fault(error)], MathtuneError.exit_code)
+        elif ranks.is_loss_of_another(error):
+            gone = "another rank is gone; the last checkpoint and finished work are intact"
+            code = _say([gone], 1)
+        else:
             raise
-        code = _say(["another rank is gone; the last checkpoint and finished work are intact"], 1)
     sys.exit(code)
 
 
@@ -134,6 +138,15 @@ def _say(faults: Sequence[str], code: int) -> int:
     for number, fault in enumerate(faults, 1):
         click.echo(f"  {number}. {fault}", err=True)
     return code
+
+
+def _memory_fault(error: Exception) -> str:
+    """Return the sentence for a GPU whose memory ran out where no smaller step helps."""
+    first = str(error).split(". GPU", 1)[0].splitlines()[0].rstrip(".")
+    return (
+        f"{first}; finished work is saved. Free the GPU (nvidia-smi shows what uses it), or take a "
+        "smaller model, model.load_in_4bit=true, an 8-bit train.optim or a smaller eval.batch_size"
+    )
 
 
 def _usage(error: click.ClickException) -> str:

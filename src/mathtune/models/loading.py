@@ -144,7 +144,7 @@ def _from_pretrained(path: str, config: ModelConfig, compute: Compute) -> Any:
         dtype=compute.dtype,
         attn_implementation=config.attn_implementation,
         quantization_config=quantization,
-        device_map={"": compute.device},
+        device_map={"": _place(compute)},
         trust_remote_code=config.trust_remote_code,
         use_safetensors=True,
         local_files_only=_out_of_reach(path),
@@ -161,6 +161,12 @@ def _from_pretrained(path: str, config: ModelConfig, compute: Compute) -> Any:
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     return model
+
+
+def _place(compute: Compute) -> torch.device:
+    """Return the device of a model, with its number: accelerate refuses 4-bit weights without."""
+    index = torch.cuda.current_device() if compute.device == "cuda" else None
+    return torch.device(compute.device, index)
 
 
 def _with_adapter(base: Any, folder: Path) -> Any:

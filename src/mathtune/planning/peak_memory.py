@@ -275,6 +275,10 @@ def _make_optimizer(recipe: Recipe, model: Any, compute: Compute) -> torch.optim
     ratio = recipe.adapter.loraplus_lr_ratio if recipe.adapter else None
     with unset_fake_temporarily():  # bitsandbytes computes a table of numbers here
         optimizer = make_optimizer(model, args, ratio)
+    # One group in the model's order: as many bytes, and layer after layer the same operations.
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    del optimizer.param_groups[1:]
+    optimizer.param_groups[0]["params"] = trained
     if compute.device == "cuda" and type(optimizer).__module__.startswith("torch.optim"):
         for group in optimizer.param_groups:
             if not group.get("fused"):

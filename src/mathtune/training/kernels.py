@@ -11,6 +11,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError
 from mathtune.models.compute import Compute
+from mathtune.training.batching.padding_free import varying_lengths_kernel
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +44,12 @@ def describe_kernels(recipe: Recipe, model: Any, compute: Compute, padding_free:
         asked = recipe.model.attn_implementation is not None
         why = "as the recipe asks" if asked else "Transformers' choice for this model"
         attention = f"{kernel}, {why}"
-    elif compute.device == "cuda" and sixteen_bits:
+    elif compute.device == "cuda" and sixteen_bits and varying_lengths_kernel():
         attention = "PyTorch's kernel for sequences of varying lengths, one call per row"
     else:
         attention = (
-            "PyTorch's SDPA, one call per example (its kernel for whole rows needs a GPU and "
-            "16-bit numbers)"
+            "PyTorch's SDPA, one call per example (its kernel for whole rows needs a GPU, "
+            "16-bit numbers and PyTorch 2.11)"
         )
     optim = recipe.train.optim
     fused = ", all weights in one kernel" if optim.endswith("_fused") else ""

@@ -35,6 +35,7 @@ from mathtune.training.checkpointing.state import TrainingState
 from mathtune.training.memory.out_of_memory import FittingLimits, within_memory
 from mathtune.training.nonfinite import NonFiniteSteps
 from mathtune.training.objective import Objective
+from mathtune.training.onednn_linears import onednn_linears
 from mathtune.training.optimizers import follows_validation
 from mathtune.training.step_source import StepSource
 
@@ -155,7 +156,8 @@ class TrainingLoop(Generic[Item]):
                 step_loss += loss.detach()
             return step_loss
 
-        with attention_for(self.accelerator.unwrap_model(self.model), self.fitting.limits):
+        model = self.accelerator.unwrap_model(self.model)
+        with attention_for(model, self.fitting.limits), onednn_linears(model):
             own = within_memory(
                 self.fitting,
                 lambda limits: self.objective.micro_batches(examples, limits),

@@ -15,6 +15,7 @@ from mathtune.training.batching.across_ranks import MicroBatches
 from mathtune.training.batching.padding_free import attention_for
 from mathtune.training.memory.out_of_memory import FittingLimits, within_memory
 from mathtune.training.objective import SupervisedFineTuning
+from mathtune.training.onednn_linears import onednn_linears
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Validation:
 
         was_training = model.training
         model.eval()
-        with torch.no_grad(), attention_for(model, self.fitting.limits):
+        with torch.no_grad(), attention_for(model, self.fitting.limits), onednn_linears(model):
             own = within_memory(
                 self.fitting,
                 lambda limits: objective.micro_batches(self.examples, limits),

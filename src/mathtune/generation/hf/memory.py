@@ -36,12 +36,7 @@ def rows_that_fit(
     device = next(model.parameters()).device
     kind = device.type if device.type in MAX_ROWS else "cpu"
     if budget is None:
-        free = (
-            torch.cuda.mem_get_info(device)[0]
-            if kind == "cuda"
-            else psutil.virtual_memory().available
-        )
-        budget = int(free * _FREE_SHARE[kind])
+        budget = int(_free(device) * _FREE_SHARE[kind])
     fitting = budget // row_bytes - 1  # one row is the spare
     if fitting < 1:
         raise ModelError(
@@ -49,3 +44,12 @@ def rows_that_fit(
             f"{budget:,}; raise the budget or lower max_new_tokens"
         )
     return min(tasks, MAX_ROWS[kind] if wanted is None else wanted, fitting)
+
+
+def _free(device: torch.device) -> int:
+    """Return the bytes that new tensors on a device can take."""
+    if device.type != "cuda":
+        return psutil.virtual_memory().available
+    # PyTorch keeps what earlier tensors took; after a training that can be nearly all of a GPU.
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + cached

@@ -53,7 +53,7 @@ def choose(logits: Tensor, decoding: Decoding, generators: Sequence[random.Rando
         floor = _nucleus_floor(probabilities, decoding.top_p)
         probabilities = probabilities.masked_fill(probabilities < floor, 0.0)
     # In float64: over a large vocabulary float32 sums lose the tail.
-    cumulative = probabilities.cumsum(-1, dtype=torch.float64)
+    cumulative = _running_sum(probabilities, torch.float64)
     draws = torch.tensor(
         [[generator.random()] for generator in generators],
         dtype=torch.float64,
@@ -69,9 +69,17 @@ def _nucleus_floor(probabilities: Tensor, top_p: float) -> Tensor:
     top = probabilities.topk(min(_NUCLEUS_GUESS, vocabulary), -1).values
     if top.shape[-1] < vocabulary and bool((top.sum(-1) < top_p).any()):
         top = probabilities.sort(-1, descending=True).values
-    before = top.cumsum(-1) - top
+    before = _running_sum(top, top.dtype) - top
     last = (before < top_p).sum(-1, keepdim=True) - 1
     return top.gather(-1, last.clamp_(min=0))
+
+
+def _running_sum(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the sums of the first 1, 2, … values of each row."""
+    if values.is_cuda and torch.are_deterministic_algorithms_enabled():
+        # PyTorch has no deterministic one on GPUs, and raises an error (train.full_determinism).
+        return values.cpu().cumsum(-1, dtype=dtype).to(values.device)
+    return values.cumsum(-1, dtype=dtype)
 
 
 def log_probabilities(logits: Tensor, tokens: Sequence[int]) -> list[float]:

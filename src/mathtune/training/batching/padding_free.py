@@ -11,9 +11,11 @@ before training, and a model that mixes them is trained on padded rows instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -78,8 +80,9 @@ def _attention(
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     plain = softcap is None and not dropout and query.shape[-1] == value.shape[-1]
-    if example_lengths and plain and query.is_cuda and query.dtype.itemsize == 2:
-        return _varying_lengths(query, key, value, scaling, sliding_window, **kwargs), None
+    kernel = varying_lengths_kernel()
+    if kernel and example_lengths and plain and query.is_cuda and query.dtype.itemsize == 2:
+        return _varying_lengths(kernel, query, key, value, scaling, sliding_window, **kwargs), None
     outs = []
     split = (all_.split(lengths, 2) for all_ in (query, key, value))
     for q, k, v in zip(*split, strict=True):
@@ -103,7 +106,19 @@ def _attention(
     return torch.cat(outs, dim=1), None
 
 
+@cache
+def varying_lengths_kernel() -> Callable[..., torch.Tensor] | None:
+    """Return PyTorch's kernel for whole rows, or None before PyTorch 2.11, which has no windows."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    known = inspect.signature(varlen_attn).parameters
+    return varlen_attn if {"scale", "window_size"} <= known.keys() else None
+
+
 def _varying_lengths(
+    kernel: Callable[..., torch.Tensor],
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -114,9 +129,15 @@ def _varying_lengths(
     max_length_q: int,
     **_: Any,
 ) -> torch.Tensor:
-    from torch.nn.attention.varlen import varlen_attn
-
-    out_THD: torch.Tensor = varlen_attn(
+    """Attend within each example in one call: ``(1, H, T, D)`` to ``(1, T, H, D)``."""
+    grouped = {}
+    if query.shape[1] != key.shape[1]:
+        if "enable_gqa" in inspect.signature(kernel).parameters:
+            grouped = {"enable_gqa": True}
+        else:  # PyTorch 2.11 documents as many keys as queries only
+            share = query.shape[1] // key.shape[1]
+            key, value = (all_.repeat_interleave(share, 1) for all_ in (key, value))
+    out_THD = kernel(
         *(all_[0].transpose(0, 1) for all_ in (query, key, value)),
         cu_seq_q=cu_seq_lens_q,
         cu_seq_k=cu_seq_lens_q,
@@ -125,7 +146,7 @@ def _varying_lengths(
         scale=scaling,
         # Keys before and after a query; none after it is causal attention.
         window_size=(-1 if sliding_window is None else sliding_window - 1, 0),
-        enable_gqa=query.shape[1] != key.shape[1],
+        **grouped,
     )
     return out_THD[None]
 

@@ -34,6 +34,8 @@ _KEPT = ("max_examples", "max_tokens", "max_supervised_tokens")
 _FEW_LOGITS = 32
 """Logits of this many tokens or fewer are not what fills the memory."""
 
+_OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+
 
 @dataclass
 class FittingLimits:
@@ -136,8 +138,10 @@ def within_memory(
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Return whether an error says that a device, or this machine, has no memory left."""
-    # On CPU PyTorch raises a bare RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    # A bare RuntimeError on CPU, and where one of CUDA's libraries gets no memory of its own.
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        sign in str(error) for sign in _OUT_OF_MEMORY
+    )
 
 
 def halved(limits: Limits, micro_batches: Sequence[Sequence[Any]], where: str) -> Limits:
