@@ -206,8 +206,8 @@ def measure(
             )
             if stopped := summary["stop_reasons"].get(StopReason.REPETITION.value):
                 log.info(
-                    f"{stopped:,} of {len(evaluation.rows):,} answers were stopped because they "
-                    "repeated themselves"
+                    f"{counted(stopped, 'answer')} of {len(evaluation.rows):,} stopped for "
+                    "repetition"
                 )
     return summaries
 
