@@ -38,6 +38,9 @@ from mathtune.api import (
     RunResult as RunResult,
 )
 from mathtune.api import (
+    Selected as Selected,
+)
+from mathtune.api import (
     TrainResult as TrainResult,
 )
 from mathtune.api import (
@@ -59,10 +62,19 @@ from mathtune.api import (
     load_recipe as load_recipe,
 )
 from mathtune.api import (
+    pass_rates_of as pass_rates_of,
+)
+from mathtune.api import (
     plan as plan,
 )
 from mathtune.api import (
     run as run,
+)
+from mathtune.api import (
+    sample as sample,
+)
+from mathtune.api import (
+    select as select,
 )
 from mathtune.api import (
     show_progress as show_progress,

@@ -1,5 +1,7 @@
 """A run from start to finish: problems → measure base → train → measure tuned → compare → report.
 
+With ``rft.rounds`` the model's own right answers come first (``learning/rft.py``).
+
 Nothing is decided here. Each call is one stage in :mod:`mathtune.stages`, which leads to one
 package. A stage that an earlier start of the same command finished is skipped if its inputs are
 unchanged.
@@ -14,12 +16,14 @@ from mathtune import stages
 from mathtune.binding import STAGES
 from mathtune.config.schema import Recipe
 from mathtune.evaluation.measure import Evaluable
+from mathtune.learning import rft
 
 
 def run(recipe: Recipe, folder: Path | None, *, fresh: bool = False) -> dict[str, Any]:
     """Do everything a recipe asks for; return the headline figures."""
     with stages.open_run(recipe, folder) as run:
         splits = stages.load_problems(recipe)
+        splits = rft.learn(recipe, run, splits, sample=_sample, train=_train, fresh=fresh)
         binding = stages.bind(recipe, run, splits, STAGES, fresh=fresh)
         stages.measure_base(binding)
         stages.train(binding)
@@ -33,6 +37,7 @@ def train(recipe: Recipe, folder: Path | None, *, fresh: bool = False) -> dict[s
     """Train only; return the run folder and the training figures."""
     with stages.open_run(recipe, folder) as run:
         splits = stages.load_problems(recipe)
+        splits = rft.learn(recipe, run, splits, sample=_sample, train=_train, fresh=fresh)
         binding = stages.bind(recipe, run, splits, ("train",), fresh=fresh)
         stages.train(binding)
         stages.write_report(binding)
@@ -62,3 +67,11 @@ def evaluate(
         stages.measure_model(label, binding, model)
         stages.write_report(binding)
         return binding.results.headline()
+
+
+def _sample(recipe: Recipe, folder: Path, fresh: bool) -> None:
+    evaluate(recipe, "base", folder, fresh=fresh)
+
+
+def _train(recipe: Recipe, folder: Path, fresh: bool) -> None:
+    train(recipe, folder, fresh=fresh)

@@ -245,5 +245,9 @@ class PredictionRow(TypedDict):
     """``arithmetic_slip``, ``reasoning``, ``format`` or None."""
     published: dict[str, Any]
     """Verdicts of the published graders by name."""
+    ids: NotRequired[list[int]]
+    """With ``eval.logprobs``: the new token ids, EOS included if made."""
+    logprobs: NotRequired[list[float]]
+    """One per id, under the model itself (temperature 1, no top-p), to 6 decimals."""
     line: NotRequired[int]
     """Of a saved output that was graded again: its line in that file."""

@@ -27,6 +27,7 @@ from mathtune.evaluation.measure import (
 )
 from mathtune.evaluation.preview import Preview, preview_set
 from mathtune.evaluation.results import Results
+from mathtune.learning import rft
 from mathtune.learning.objectives import learning_of
 from mathtune.models import files as model_files
 from mathtune.models.remote import ServedModel, VLLMModel
@@ -231,7 +232,7 @@ def verify(folder: Path) -> None:
     trains, why = run.inputs("train").is_file(), "they are not on this machine"
     try:
         if here := problems.load_local(recipe.data, seed=recipe.seed, trains=trains or drawn):
-            splits, shots, why = here, load_shots(recipe), ""
+            splits, shots, why = rft.trained_on(recipe, run, here), load_shots(recipe), ""
     except DataError as error:
         why = error.faults[0]
     if why:

@@ -225,7 +225,7 @@ def test_answers_stopped_in_a_loop_are_counted_and_said(tokenizer, run: Run) -> 
     model.asked = Looping({"a": "on and on and ", "b": "#### 4", "c": "#### 6"})
     with logged() as said:
         measured(model, run, EvalConfig())
-    line = "1 of 3 answers were stopped because they repeated themselves"
+    line = "1 answer of 3 stopped for repetition"
     assert said.getvalue().splitlines().count(line) == 2  # calculator on and off
 
 

@@ -125,6 +125,13 @@ def test_several_samples(make_row: MakeRow) -> None:
         "2": pytest.approx((5 / 6 + 5 / 6 + 1 / 2 + 0) / 4),
         "4": 3 / 4,
     }
+    # maj@2 over the blocks 1-2 and 3-4, a tie going to the first: a 7 | 7, b 8 | 7, c none | 7.
+    assert found["majority_at"] == {
+        "1": pytest.approx(5 / 16),
+        "2": pytest.approx((1 + 1 / 2 + 1 / 2 + 0) / 4),
+        "4": 2 / 4,
+    }
+    assert found["solved"] == {"never": 1, "sometimes": 3, "always": 0}
     assert sum(found["outcomes"].values()) == 16
 
 

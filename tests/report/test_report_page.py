@@ -214,10 +214,12 @@ def test_several_samples_a_problem(tmp_path):
         evaluation["outcomes"] = {name: 2 * n for name, n in evaluation["outcomes"].items()}
         evaluation["majority"] = evaluation["exact_match"]
         evaluation["pass_at"] = {"1": 0.25, "2": 0.375}
+        evaluation["solved"] = {"never": 1, "sometimes": 2, "always": 7}
     (tmp_path / "results.json").write_text(json.dumps(results))
     run = report.read(tmp_path)
     parsed = Parsed(report.build_html(run))
     assert "Each problem was answered 2 times" in parsed.text
+    assert "always solved" in parsed.text and f"70.0{NBSP}%" in parsed.text.replace(" ", NBSP)
     assert "pass@2" in parsed.text and f"37.5{NBSP}%" in parsed.text.replace(" ", NBSP)
     assert "of 20" in parsed.text  # outcomes count answers, 2 * 10
     assert {row["sample"] for row in json.loads(parsed.scripts[0])["rows"]} == {0, 1}

@@ -13,6 +13,7 @@ from mathtune.api.plan_result import PlanResult
 from mathtune.api.problem_lists import Problems, ProblemSplits, load_problems
 from mathtune.api.recipes import load_recipe, plan, run, train
 from mathtune.api.results import EvaluationResult, RunResult, TrainResult
+from mathtune.api.sampling import Selected, pass_rates_of, sample, select
 from mathtune.config.schema import Recipe
 from mathtune.errors import MathtuneError
 from mathtune.progress.display import show_progress
@@ -32,6 +33,7 @@ __all__ = [
     "Problems",
     "Recipe",
     "RunResult",
+    "Selected",
     "TrainResult",
     "chat",
     "compare",
@@ -39,8 +41,11 @@ __all__ = [
     "grade",
     "load_problems",
     "load_recipe",
+    "pass_rates_of",
     "plan",
     "run",
+    "sample",
+    "select",
     "show_progress",
     "train",
 ]

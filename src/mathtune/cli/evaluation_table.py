@@ -83,6 +83,11 @@ def _graders(evaluations: Sequence[Evaluation]) -> Rows:
         yield f"maj@{first['samples']}", [_rate(e["majority"]) for e in evaluations]
         for k in first["pass_at"]:
             yield f"pass@{k}", [wording.percent(e["pass_at"][k]) for e in evaluations]
+        for k in list(first.get("majority_at", ()))[1:-1]:  # 1 is exact match, the last is above
+            yield f"maj@{k}", [wording.percent(e["majority_at"][k]) for e in evaluations]
+        for name, label in wording.SOLVED.items():
+            if name in first.get("solved", ()):
+                yield label, [_of_problems(e, name) for e in evaluations]
     for name in first["published"]:
         yield name, [_rate(e["published"][name]) for e in evaluations]
 
@@ -128,6 +133,11 @@ def _types(evaluations: Sequence[Evaluation]) -> Rows:
 
 def _rate(rate: Mapping[str, Any]) -> str:
     return f"{wording.percent(rate['value'])} ({wording.rate_interval(rate)})"
+
+
+def _of_problems(evaluation: Evaluation, name: str) -> str:
+    count = evaluation["solved"][name]
+    return f"{wording.count(count)} ({wording.percent(count / evaluation['n'])})"
 
 
 def _count(evaluation: Evaluation, field: str, name: str) -> str:

@@ -26,6 +26,8 @@ COMMANDS = {
     "run": "Do everything a recipe asks for: measure, train, measure again, report.",
     "train": "Train only.",
     "eval": "Measure a model on a problem set.",
+    "sample": "Sample graded answers of a model, to learn from.",
+    "select": "Turn graded samples into a training source.",
     "grade": "Grade saved outputs: mathtune's, lm-evaluation-harness' or your own.",
     "compare": "Compare two or more models from their predictions.",
     "merge": "Merge an adapter into its base model, and check the result.",

@@ -85,6 +85,9 @@ class ModelConfig(Section):
     """Instead of ``name_or_path``: build this Transformers configuration with random weights."""
     train_tokenizer: Positive | None = None
     """With ``from_config``: train a byte-level BPE tokenizer of this many entries on the data."""
+    license: Annotated[str | None, SAME_RESULT] = None
+    """Licence of the model, noted with what others learn from its answers; default: as its folder
+    states it."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> ModelConfig:
@@ -438,6 +441,10 @@ class EvalConfig(Section):
     """End a greedy answer that only repeats itself; it counts as one cut off by the limit does."""
     calculator: bool = False
     """Headline figures with the calculator; the other setting is measured and reported too."""
+    other_calculator: bool = True
+    """Off: measure only the headline's calculator setting, as ``mathtune sample`` does."""
+    logprobs: bool = False
+    """Record each answer's token ids, and their log-probabilities under the model itself."""
     batch_size: Annotated[Positive | None, SAME_RESULT] = None
     """Rows decoded at once; default: from free memory."""
     engine: Literal["hf", "vllm", "openai"] = "hf"
@@ -464,6 +471,44 @@ class EvalConfig(Section):
     """An example problem that both models answer in the report."""
 
 
+class SelectConfig(Section):
+    """Which graded samples become training solutions; what ``mathtune select`` does."""
+
+    max_per_problem: Positive = 10
+    """Keep at most this many samples of a problem (10 as in ReST-EM, Singh et al. 2023)."""
+    min_pass_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Drop the samples of problems that were solved less often, for example 0.2."""
+    max_pass_rate: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Drop the samples of problems that were solved more often, for example 0.8."""
+    gold: bool = False
+    """Mix in the published solution of every sampled problem."""
+
+    @model_validator(mode="after")
+    def _band(self) -> SelectConfig:
+        if self.min_pass_rate > self.max_pass_rate:
+            raise ValueError(
+                f"min_pass_rate={self.min_pass_rate:g} is above max_pass_rate="
+                f"{self.max_pass_rate:g}; swap them"
+            )
+        return self
+
+
+class RFTConfig(Section):
+    """Rejection-sampling fine-tuning: train on own right answers (Yuan et al. 2023)."""
+
+    rounds: Annotated[int, Field(ge=0)] = 0
+    """0: off. In each round the last round's model, first the base, answers the training problems;
+    the base is trained on the right answers of all rounds, chosen by ``select``."""
+    samples: Annotated[int, Field(gt=0, le=10_000)] = 16
+    """Samples per problem in each round."""
+    temperature: Annotated[float, Field(gt=0)] = 0.7
+    """Temperature of the samples."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Sample from the likeliest tokens that hold this probability."""
+    calculator: bool = False
+    """Let the calculator fill in results while sampling."""
+
+
 class TrackingConfig(Section):
     """Where metrics go besides ``metrics.jsonl``, which is always written."""
 
@@ -483,6 +528,7 @@ _ENGINES_WITH: dict[tuple[str, str], tuple[str, ...]] = {
     ("model", "trust_remote_code"): ("hf",),
     ("model", "from_config"): ("hf",),
     ("eval", "calculator"): ("hf",),
+    ("eval", "logprobs"): ("hf", "vllm"),
     ("eval", "stop_repetition"): ("hf",),
     ("eval", "batch_size"): ("hf",),
     ("eval", "base_url"): ("openai",),
@@ -520,6 +566,8 @@ class Recipe(Section):
     grpo: GrpoConfig = GrpoConfig()
     dpo: DpoConfig = DpoConfig()
     eval: EvalConfig = EvalConfig()
+    select: SelectConfig = SelectConfig()
+    rft: RFTConfig = RFTConfig()
     tracking: TrackingConfig = TrackingConfig()
 
     @model_validator(mode="after")
@@ -554,6 +602,12 @@ class Recipe(Section):
                 "train.metric_for_best_model=eval_exact_match with train.exact_match_samples=0: "
                 "there is nothing to choose by; set train.exact_match_samples, for example "
                 "to 100"
+            )
+        if self.rft.rounds and self.model.from_config is not None:
+            faults.append(
+                f"rft.rounds={self.rft.rounds} with model.from_config: random weights solve "
+                "nothing, so there is no right answer to learn from; name a saved model or set "
+                "rft.rounds=0"
             )
         if self.train.torch_compile and self.train.gradient_checkpointing:
             faults.append(

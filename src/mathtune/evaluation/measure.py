@@ -13,6 +13,7 @@ from mathtune.config.schema import EvalConfig
 from mathtune.evaluation.compare import compare
 from mathtune.evaluation.evaluate import Evaluation, evaluate
 from mathtune.evaluation.perplexity import saved_perplexity
+from mathtune.evaluation.predictions.pass_rates import write_pass_rates
 from mathtune.evaluation.predictions.rows import read_rows
 from mathtune.evaluation.predictions.timing import read_timing
 from mathtune.evaluation.time_left import SHORT_SECONDS, AnswerCount, in_words
@@ -80,6 +81,8 @@ def settings(config: EvalConfig) -> tuple[bool, ...]:
     """
     if config.engine != "hf":
         return (False,)
+    if not config.other_calculator:
+        return (config.calculator,)
     return config.calculator, not config.calculator
 
 
@@ -99,6 +102,7 @@ def measured_decoding(
 ) -> Decoding:
     """Return the decoding a recipe measures with: sampled if it sets a temperature."""
     greedy = decoding_of(config, renderer, calculator=calculator)
+    greedy = replace(greedy, logprobs=config.logprobs)
     if config.temperature == 0:
         return greedy  # without a seed: greedy runs of two seeds can be compared
     return replace(
@@ -194,21 +198,23 @@ def measure(
                 confidence=config.confidence,
             )
             summaries.append(summary)
+            if summary["samples"] > 1:
+                write_pass_rates(evaluation.path, evaluation.rows, config.confidence)
             log.info(
                 f"{label} on {test_set.label}, calculator "
                 f"{'on' if evaluation.calculator else 'off'}: {_percent(summary)} right"
             )
             if stopped := summary["stop_reasons"].get(StopReason.REPETITION.value):
                 log.info(
-                    f"{stopped:,} of {len(evaluation.rows):,} answers were stopped because they "
-                    "repeated themselves"
+                    f"{counted(stopped, 'answer')} of {len(evaluation.rows):,} stopped for "
+                    "repetition"
                 )
     return summaries
 
 
 def _left_out(engine: Engine, config: EvalConfig, *, scored: bool) -> Iterator[str]:
     """Yield what the engine cannot measure."""
-    if len(settings(config)) == 1:
+    if config.engine != "hf":
         yield f"the {engine.name} engine has no calculator: measured without it"
     if config.perplexity and not scored:
         yield f"the {engine.name} engine computes no perplexity: not measured"

@@ -102,7 +102,7 @@ class EvaluationRequest:
         """Return the graded row of a completion."""
         shared = self._shared[completion.problem_id]
         stop_reason = completion.stop_reason.value
-        row = {
+        row: dict[str, Any] = {
             **shared,
             "sample": completion.sample,
             "completion": completion.text,
@@ -116,6 +116,9 @@ class EvaluationRequest:
             "stop_reason": stop_reason,
             **verdict_fields(completion.text, shared["gold"], shared["answer"], stop_reason),
         }
+        if completion.logprobs is not None:
+            row["ids"] = list(completion.ids)
+            row["logprobs"] = [round(each, 6) for each in completion.logprobs]
         return cast(PredictionRow, row)
 
     def accept(self, saved: Sequence[PredictionRow], path: Path) -> dict[Key, PredictionRow]:

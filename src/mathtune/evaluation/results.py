@@ -131,12 +131,15 @@ _OF_EVALUATION = {"model", "set", "calculator", "n", "exact_match", "predictions
 _OF_COMPARISON = {"set", "calculator", "n", "difference", "verdict"}
 
 
+_OF_SAMPLES = ("samples", "pass_at", "majority_at", "solved")
+
+
 def _in_short(evaluation: dict[str, Any]) -> dict[str, Any]:
     """Return an evaluation's figures without breakdowns, rates as bare shares."""
     rate = evaluation["exact_match"]
     plain = (
         *("outcomes", "errors", "mean_tokens", "seconds_per_problem", "perplexity"),
-        *(key for key in ("samples", "pass_at") if evaluation["samples"] > 1),
+        *(key for key in _OF_SAMPLES if evaluation["samples"] > 1 and key in evaluation),
     )
     return {
         "exact_match": rate["value"],

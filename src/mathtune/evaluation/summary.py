@@ -91,6 +91,19 @@ def voted(samples: Sequence[PredictionRow]) -> PredictionRow:
     return samples[0] if winner is None else samples[answers.index(winner)]
 
 
+def majority_at_k(groups: Iterable[Sequence[PredictionRow]], k: int) -> float:
+    """Return the share of problems whose majority answer among ``k`` samples is right.
+
+    It is the mean over the disjoint blocks of ``k`` consecutive samples that fit in the samples
+    drawn. Blocks keep the estimate unbiased: samples are independent, so each is a fresh draw.
+    """
+    shares = []
+    for group in groups:
+        starts = range(0, len(group) - k + 1, k)
+        shares.append(sum(voted(group[at : at + k])["correct"] for at in starts) / len(starts))
+    return sum(shares) / len(shares)
+
+
 def summarise(
     rows: Iterable[PredictionRow],
     *,
@@ -104,8 +117,10 @@ def summarise(
 
     With several samples per problem, each rate is the mean over samples; its ``n`` is the number of
     problems, because samples of one problem are not independent, which makes the interval too wide
-    rather than too narrow. ``majority`` (maj@k) and ``pass_at`` (``{"1": …, "k": …}``, means over
-    problems) are then there as well. Outcomes, errors, methods and stop reasons count completions.
+    rather than too narrow. ``majority`` (maj@k of all samples), ``majority_at`` and ``pass_at``
+    (``{"1": …, "k": …}``, means over problems) and ``solved`` (how many problems are ``never``,
+    ``sometimes``, ``always`` solved) are then there as well. Outcomes, errors, methods and stop
+    reasons count completions.
     ``mean_tokens`` and ``tokens_per_second`` are None where a server did not count all tokens.
 
     Args:
@@ -170,10 +185,19 @@ def summarise(
     if samples > 1:
         winners = sum(voted(group)["correct"] for group in groups.values())
         summary["majority"] = rate(winners, len(groups), confidence)
+        summary["majority_at"] = {
+            str(k): majority_at_k(groups.values(), k) for k in _powers_of_two(samples)
+        }
         rights = [sum(map(_correct, group)) for group in groups.values()]
         summary["pass_at"] = {
             str(k): sum(pass_at_k(samples, right, k) for right in rights) / len(rights)
             for k in _powers_of_two(samples)
+        }
+        never, always = rights.count(0), rights.count(samples)
+        summary["solved"] = {
+            "never": never,
+            "sometimes": len(rights) - never - always,
+            "always": always,
         }
     return summary
 

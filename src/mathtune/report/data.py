@@ -49,8 +49,9 @@ def _configured_sources(run: RunFiles) -> dict[str, str]:
     if not data:
         return {}
     held_out = wording.percent(data.get("validation_fraction"), 0)
+    own_answers = mapping(run.recipe.get("rft")).get("rounds")
     found = {
-        "Train": _sources(data.get("train")),
+        "Train": "" if own_answers else _sources(data.get("train")),
         "Validation": _sources(data.get("validation")) or f"{held_out} held out of training",
     }
     for test in data.get("test") or ():

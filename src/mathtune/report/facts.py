@@ -166,6 +166,7 @@ def _training_facts(run: RunFiles) -> Iterator[tuple[str, str]]:
         yield from _parameter_facts(mapping(manifest.get("parameters")))
         yield "Optimisation", _optimisation(run)
         yield "Loss on", _supervised(run)
+        yield from _rounds(manifest.get("rft"))
     yield "Seed", str(manifest.get("seed", run.recipe.get("seed", "")))
     yield "Device", str(manifest.get("device") or "")
     yield "Number type", _joined(manifest.get("dtype"), manifest.get("dtype_reason"))
@@ -204,6 +205,18 @@ def _parameter_facts(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]
             f"{wording.count(packed)} that a 4-bit-packed count shows"
         )
     yield "Trainable parameters", text
+
+
+def _rounds(rounds: Any) -> Iterator[tuple[str, str]]:
+    """Yield what each round of rejection sampling kept; samples are those of all rounds so far."""
+    for each in rounds if isinstance(rounds, list) else ():
+        kept, samples = wording.count(each.get("kept")), wording.count(each.get("samples"))
+        solved = wording.count(each.get("problems_with_a_sample_kept"))
+        of = f"of {solved} of {wording.count(each.get('problems'))} problems"
+        gold = (
+            f", and {wording.count(each['gold'])} published solutions" if each.get("gold") else ""
+        )
+        yield f"Own answers, round {each.get('round')}", f"{kept} of {samples} {of}{gold}"
 
 
 def _optimisation(run: RunFiles) -> str:

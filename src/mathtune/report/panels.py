@@ -104,6 +104,10 @@ def _sample_groups(run: RunFiles, measured: Mapping[str, Mapping[str, Any]]) -> 
     for k in dict.fromkeys(k for by_k in passes.values() for k in by_k):
         rates = {model: {"value": by_k[k]} for model, by_k in passes.items() if k in by_k}
         yield _group(f"pass@{k}", "unbiased, any of k samples right", rates, run)
+    votes = {model: e.get("majority_at") or {} for model, e in measured.items()}
+    for k in dict.fromkeys(k for by_k in votes.values() for k in list(by_k)[1:-1]):
+        rates = {model: {"value": by_k[k]} for model, by_k in votes.items() if k in by_k}
+        yield _group(f"maj@{k}", "the majority answer of k samples", rates, run)
 
 
 def breakdown_panels(run: RunFiles, name: str, calculator: bool) -> list[Panel]:
@@ -135,7 +139,7 @@ def _breakdown(
 
 
 def outcome_panels(run: RunFiles, name: str, calculator: bool) -> list[Panel]:
-    """Return outcomes, kinds of error, where answers were found and why texts ended."""
+    """Return outcomes, kinds of error, where answers were found, why texts ended, pass rates."""
     measured = facts.evaluations_of(run, name, calculator)
     tables = {
         "Outcomes": ("outcomes", wording.OUTCOMES),
@@ -143,11 +147,31 @@ def outcome_panels(run: RunFiles, name: str, calculator: bool) -> list[Panel]:
         "Where the answer was found": ("methods", wording.METHODS),
         "Why the text ended": ("stop_reasons", wording.STOP_REASONS),
     }
-    return [
-        Panel(title, groups)
+    counted = [
+        (title, tuple(_count_groups(run, measured, field, names)))
         for title, (field, names) in tables.items()
-        if (groups := tuple(_count_groups(run, measured, field, names)))
     ]
+    counted.append(("Problems by pass rate", tuple(_solved_groups(run, measured))))
+    return [Panel(title, groups) for title, groups in counted if groups]
+
+
+def _solved_groups(run: RunFiles, measured: Mapping[str, Mapping[str, Any]]) -> Iterable[BarGroup]:
+    """Yield how many problems were solved by none, some and all of their samples."""
+    for name, label in wording.SOLVED.items():
+        rates = {
+            model: {"value": solved[name] / e["n"], "correct": solved[name], "n": e["n"]}
+            for model, e in measured.items()
+            if e.get("n") and name in (solved := e.get("solved") or {})
+        }
+        if rates:
+            yield _group(label, _SOLVED_NOTES[name], rates, run)
+
+
+_SOLVED_NOTES = {
+    "never": "no sample is right: nothing to learn from yet",
+    "sometimes": "some samples are right: what learning from own answers lives on",
+    "always": "every sample is right",
+}
 
 
 def _count_groups(

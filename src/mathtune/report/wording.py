@@ -35,6 +35,13 @@ ERRORS: Mapping[str, str] = {
     "format": "format: no answer that could be read",
 }
 
+SOLVED: Mapping[str, str] = {
+    "never": "never solved",
+    "sometimes": "sometimes solved",
+    "always": "always solved",
+}
+"""The pass-rate map of an evaluation with several samples per problem."""
+
 METHODS: Mapping[str, str] = {
     "answer_tag": "<answer>…</answer>",
     "boxed": "\\boxed{…}",

@@ -22,6 +22,8 @@ A row has everything needed to check it without the model:
 ``extracted``       The text taken for the final answer; ``method`` and ``reason`` say how.
 ``error``           ``arithmetic_slip``, ``reasoning``, ``format``; null if correct or ungradable.
 ``published``       Verdict of each published grader by its name.
+``ids``             With ``eval.logprobs`` only: the completion's token ids, EOS included if made.
+``logprobs``        One log-probability per id, under the model itself (temperature 1, no top-p).
 =================== ==============================================================================
 
 Times are left out on purpose: a file finished after an interruption equals an uninterrupted one.

@@ -1,0 +1,95 @@
+"""Rejection-sampling fine-tuning: rounds of sample, select, train, resumed where they stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from log_for_tests import logged
+from mathtune import config, pipeline, stages
+from mathtune.errors import ConfigError
+from mathtune.learning.rft import RoundFiles
+from mathtune.run_paths import RunPaths
+
+SOURCE = "{generated: problems, types: [equal_groups], n: 16, seed: 5}"
+SMALL = [
+    f"data.train=[{SOURCE}]",
+    "data.validation=[{generated: problems, types: [equal_groups], n: 4, seed: 9}]",
+    "data.test=[{label: new, sources: [{generated: problems, types: [equal_groups], part: test,"
+    " n: 4}]}]",
+    "rft.samples=3", "model.dtype=float32", "train.max_steps=2", "train.warmup_steps=0",
+    "eval.max_new_tokens=90", "eval.other_calculator=false", "train.exact_match_samples=4",
+]  # fmt: skip
+
+
+def files_of(run: Path) -> dict[str, tuple[int, bytes]]:
+    """Return the content of what the rounds wrote, and when; a selection is made at each start."""
+    names = ("base.jsonl", "selected.jsonl", "model/model.safetensors")
+    found = [path for name in names for path in (run / "rounds").rglob(name)]
+    return {
+        str(path): (
+            0 if path.name == "selected.jsonl" else path.stat().st_mtime_ns,
+            path.read_bytes(),
+        )
+        for path in found
+    }
+
+
+def test_rounds_train_the_base_on_what_was_selected_and_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, recipe = tmp_path / "run", config.load("rft-demo", SMALL)
+    sample, asked = pipeline._sample, list[str]()
+
+    def interrupted(recipe: Any, folder: Path, fresh: bool) -> None:
+        asked.append(recipe.model.name_or_path)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        sample(recipe, folder, fresh)
+
+    monkeypatch.setattr(pipeline, "_sample", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(recipe, run)
+    monkeypatch.undo()
+    rounds = RoundFiles(RunPaths(run))
+    assert asked == ["tiny-base", str(RunPaths(rounds.trained(1)).model)]
+    before = files_of(run)
+    assert len(before) == 3  # samples, selection and weights of round 1
+
+    with logged() as said:
+        figures = pipeline.run(recipe, run)
+    after = files_of(run)
+    assert {name: after[name] for name in before} == before, "round 1 was done again"
+    assert len(after) == 5  # and the samples and the selection of round 2
+    assert {"base", "tuned", "difference"} <= figures.keys()
+    assert "round 2 of 2: sampling" in said.getvalue()
+
+    manifest = json.loads((run / "manifest.json").read_text())
+    one, two = manifest["rft"]
+    assert (one["samples"], two["samples"]) == (48, 96)  # all rounds so far
+    assert two["kept"] >= one["kept"] > 0 and one["gold"] == 0
+    selected = [json.loads(line) for line in rounds.selected(2).open()]
+    assert len(selected) == two["kept"] + two["gold"] == manifest["data"]["train"]["n"]
+    seeds = {
+        row["decoding"]["seed"]
+        for number in (1, 2)
+        for row in map(json.loads, (rounds.samples(number) / "predictions/base.jsonl").open())
+    }
+    assert len(seeds) == 2
+    inner = config.load(str(RunPaths(rounds.trained(1)).recipe))
+    assert inner.model == recipe.model  # the base, not the last round's model
+    page = (run / "report.html").read_text()
+    assert "Own answers, round 2" in page and "selected.jsonl" in page
+
+    stages.verify(run)  # compares with the selection, not with the published solutions
+    with logged() as said:
+        assert pipeline.run(recipe, run) == figures
+    assert files_of(run) == after
+
+
+def test_random_weights_have_no_right_answers() -> None:
+    with pytest.raises(ConfigError, match=r"rft\.rounds=1 with model\.from_config"):
+        config.load("tiny-base", ["rft.rounds=1"])
