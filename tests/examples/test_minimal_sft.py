@@ -63,8 +63,8 @@ def test_same_losses_as_mathtune_train(
     theirs = [float(loss) for loss in re.findall(r"step \d+ loss ([\d.]+)", said)]
     their_validations = [float(loss) for loss in re.findall(r"eval_loss ([\d.]+)", said)]
     assert len(theirs) == 2 * math.ceil(20 / 8) and len(their_validations) == 3
-    assert ours == pytest.approx(theirs, rel=1e-5)
-    assert validations == pytest.approx(their_validations, rel=1e-5)
+    assert ours == pytest.approx(theirs, rel=1e-4)
+    assert validations == pytest.approx(their_validations, rel=1e-4)
     assert theirs[-1] < 0.7 * theirs[0]  # it learns
 
 

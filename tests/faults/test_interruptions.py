@@ -19,7 +19,8 @@ name: interrupted
 model: {name_or_path: model}
 data: {train: train.jsonl, test: test.jsonl, contamination: report}
 train: {max_steps: 4000, max_length: 256, eval_strategy: steps, eval_steps: 1000, logging_steps: 1}
-eval: {max_new_tokens: 120, batch_size: 1, perplexity: false}
+eval: {max_new_tokens: 120, batch_size: 1, perplexity: false, calculator: true,
+  stop_repetition: false}
 """
 
 
@@ -40,7 +41,7 @@ def lines(path: Path) -> int:
 def test_ctrl_c_while_measuring_and_while_training(tmp_path: Path) -> None:
     saved_model(tmp_path / "model", "llama")
     jsonl(tmp_path / "train.jsonl", (solved(n) for n in range(1, 41)))
-    jsonl(tmp_path / "test.jsonl", (solved(n, "cups") for n in range(1, 13)))
+    jsonl(tmp_path / "test.jsonl", (solved(n, "cups") for n in range(1, 25)))
     (tmp_path / "r.yaml").write_text(RECIPE)
     run = tmp_path / "run"
     command = ("run", "r.yaml", "--run-dir", "run", "--json")
@@ -51,7 +52,7 @@ def test_ctrl_c_while_measuring_and_while_training(tmp_path: Path) -> None:
         "mathtune: stopped; finished work is saved, and the same command continues it"
     )
     saved = rows.read_bytes()
-    assert 3 <= lines(rows) < 12 and saved.endswith(b"\n")
+    assert 3 <= lines(rows) < 24 and saved.endswith(b"\n")
 
     metrics = run / "metrics.jsonl"
     said = interrupted(start(*command, cwd=tmp_path), lambda: lines(metrics) >= 3)
