@@ -46,6 +46,9 @@ heavy = (
     "mathtune.planning.remedies",
     "mathtune.planning.workload",
     "mathtune.tracking.callbacks",
+    "mathtune.learning.objectives",
+    "mathtune.learning.policy_gradient",
+    "mathtune.learning.preference",
 )
 
 def modules(package):
