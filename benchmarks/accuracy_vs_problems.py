@@ -27,6 +27,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 COLOURS = ("#2563eb", "#d97706", "#059669")
+GIVEN_APART = ("model=", "model.name_or_path=", "data.test=", "eval.perplexity=")
 
 
 def main() -> None:
@@ -66,7 +67,7 @@ def measure(
             model,
             recipe=options.recipe,
             overrides=[
-                *options.overrides,
+                *(each for each in options.overrides if not each.startswith(GIVEN_APART)),
                 f"data.test={json.dumps([test.model_dump()])}",
                 "eval.perplexity=false",
             ],
