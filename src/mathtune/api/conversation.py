@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mathtune.api import arguments
 from mathtune.api.display import html_table
-from mathtune.records import Completion
+
+if TYPE_CHECKING:
+    from mathtune.conversation import ChatModel
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,7 +48,7 @@ class Chat:
     """
 
     model: str
-    _answer: Callable[[str], Completion] = field(repr=False)
+    _asked: ChatModel = field(repr=False)
 
     def ask(self, question: str) -> Answer:
         """Return the model's greedy answer.
@@ -55,7 +57,8 @@ class Chat:
             ConfigError: The question is not text.
         """
         question = arguments.text("question", question, "the question as a string")
-        found = self._answer(question)
+        self._asked.reset()
+        found = self._asked.answer(question)
         return Answer(question, found.text.strip(), found.stop_reason.value, len(found.ids))
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mathtune.cli.common import echo, print_json
+from mathtune.cli.common import echo, json_option, print_json
 from mathtune.text.counts import counted
 
 
@@ -30,9 +30,7 @@ from mathtune.text.counts import counted
 @click.option(
     "--confidence", default=0.95, type=click.FloatRange(0.5, 1, min_open=True, max_open=True)
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the figures as one JSON object on the last line."
-)
+@json_option()
 def command(
     file: Path,
     completion: str | None,
