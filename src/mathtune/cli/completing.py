@@ -29,9 +29,9 @@ def knobs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
     before = list(ctx.params.get(param.name or "") or ())
     if not equals and before[-1:] == ["="]:
         key, equals, value, prefix = "".join(before[-2:-1]), "=", key, ""
-    elif incomplete == "=" and before:  # bash: nothing behind it yet
-        key, prefix = before[-1], ""
     fields = dict(leaves())
+    if not incomplete and before and before[-1] in fields:  # click drops a lone "="
+        key, equals, prefix = before[-1], "=", ""
     if equals:
         values = _values(fields[key].annotation) if key in fields else []
         fitting = [CompletionItem(prefix + each) for each in values if each.startswith(value)]
