@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
 import re
-import select
-import struct
-import subprocess
-import termios
-import time
 from pathlib import Path
 
 import pytest
 
 from cli.test_hostile_text import NASTY, unharmed
-from command_for_tests import COMMAND, faults_of, mathtune
+from command_for_tests import faults_of, mathtune
 from mathtune.cli.chat_display import marked_text, remarks
 from mathtune.conversation import check
 from mathtune.generation.engine import StreamedCompletion
 from mathtune.records import Completion, StopReason
 from mathtune.text.visible import visible
 from models_for_tests import saved_model
+from terminal_for_tests import Terminal
 
 LINES = "/gold 6303\nWhat is 125 * 45 + 678? Show your work.\n\n/calculator off\n/nonsense\n"
 
@@ -85,49 +78,6 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )[0]
 
 
-class Terminal:
-    """A chat on a terminal of its own."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._here, there = pty.openpty()
-        fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-
-        def control() -> None:
-            fcntl.ioctl(there, termios.TIOCSCTTY, 0)
-
-        self._process = subprocess.Popen(
-            [COMMAND, *arguments], stdin=there, stdout=there, stderr=there,
-            start_new_session=True, preexec_fn=control,
-            env={**os.environ, "TERM": "xterm", "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        os.close(there)
-        self.shown = ""
-
-    def type(self, text: str) -> None:
-        os.write(self._here, text.encode())
-
-    def wait_for(self, pattern: str, seconds: float = 120) -> str:
-        """Return what was shown up to the first match since the last call."""
-        end = time.monotonic() + seconds
-        text = ""
-        while not re.search(pattern, text):
-            assert time.monotonic() < end, (pattern, text[-2000:])
-            if select.select([self._here], [], [], 0.2)[0]:
-                try:
-                    text += os.read(self._here, 65536).decode("utf-8", "replace")
-                except OSError:  # the other end is closed
-                    break
-        self.shown += text
-        return text
-
-    def close(self) -> int:
-        try:
-            return self._process.wait(60)
-        finally:
-            self._process.kill()
-            os.close(self._here)
-
-
 def test_on_a_terminal_ctrl_c_stops_the_answer_and_not_the_chat(endless: Path) -> None:
     terminal = Terminal(
         "chat", str(endless), "--against", "tiny-base", "eval.max_new_tokens=50000",
@@ -135,19 +85,16 @@ def test_on_a_terminal_ctrl_c_stops_the_answer_and_not_the_chat(endless: Path) -
     )  # fmt: skip
     assert "each question stands alone" in terminal.wait_for(r"\? $")
     terminal.type("/help\n")
-    assert "/gold ANSWER" in terminal.wait_for(r"/quit .*\n(.|\n)*\? $")
+    assert "/gold ANSWER" in terminal.wait_for(r"/quit .*\? $")
     terminal.type("What is 3 + 4?\n")
     terminal.wait_for(r"#### 7")  # the toy's column, redrawn while the other goes on
     terminal.type("\x03")
-    assert "stopped" in terminal.wait_for(r"stopped(.|\n)*\? $")
+    assert "stopped" in terminal.wait_for(r"stopped.*\? $")
     terminal.type("\x03")
-    terminal.wait_for(r"/quit or Ctrl-D ends the chat(.|\n)*\? $")
+    terminal.wait_for(r"/quit or Ctrl-D ends the chat.*\? $")
     terminal.type("/gold 7\n")
-    assert "tiny-base: right: 7 equals the gold answer 7" in terminal.wait_for(
-        r"answer 7\D(.|\n)*\? $"
-    )
+    assert "tiny-base: right: 7 equals the gold answer 7" in terminal.wait_for(r"answer 7\D.*\? $")
     terminal.type("/quit\n")
-    terminal.wait_for("never", seconds=60)
     assert terminal.close() == 0
 
 

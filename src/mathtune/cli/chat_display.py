@@ -129,10 +129,19 @@ class _Writing:
         width = max(1, options.max_width // len(self._labels) - 2)
         cells = []
         for item in self._states:
-            text = Text("…", style=QUIET) if item is None else marked_text(item)
-            lines = text.wrap(console, width)
+            if item is None:
+                cells.append(Text("…", style=QUIET))
+                continue
+            lines = marked_text(_end_of(item, height * width)).wrap(console, width)
             cells.append(Text("\n").join(lines[-height:]))
         yield _columns(self._labels, cells)
+
+
+def _end_of(item: StreamedCompletion, most: int) -> StreamedCompletion:
+    """Return the end of a text: redrawing all of a long one ten times a second takes too long."""
+    cut = max(0, len(item.text) - most)
+    spans = [(max(0, start - cut), end - cut) for start, end in item.inserted if end > cut]
+    return StreamedCompletion(item.text[cut:], tuple(spans))
 
 
 def marked_text(item: StreamedCompletion, checked: Checked | None = None) -> Text:
@@ -163,7 +172,7 @@ def remarks(item: StreamedCompletion, checked: Checked | None) -> list[str]:
     if checked is None or item.completion is None:
         return ["stopped"]
     return [text for text in (
-        _result(checked), _end(item.completion.stop_reason, len(item.completion.ids)),
+        _result(checked), _ending(item.completion.stop_reason, len(item.completion.ids)),
         _steps(checked), _calculator(item),
     ) if text]  # fmt: skip
 
@@ -177,7 +186,7 @@ def _result(checked: Checked) -> str:
     return f"{grade.outcome.value.replace('_', ' ')}: {grade.reason}"
 
 
-def _end(reason: StopReason, tokens: int) -> str:
+def _ending(reason: StopReason, tokens: int) -> str:
     if reason is StopReason.LENGTH:
         return f"cut off after {counted(tokens, 'token')}"
     return "stopped, as it repeated itself" if reason is StopReason.REPETITION else ""
@@ -228,7 +237,7 @@ def _columns(labels: Sequence[str], cells: Sequence[Text]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    table = Table.grid(padding=(0, 2, 0, 0), expand=len(labels) > 1)
     for _ in labels:
         table.add_column(ratio=1, overflow="fold")
     if len(labels) > 1:
