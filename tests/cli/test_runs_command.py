@@ -11,6 +11,7 @@ import pytest
 
 from command_for_tests import faults_of, mathtune
 from mathtune import config, run_list, runs
+from mathtune.cli.commands.runs import SORTS
 from mathtune.errors import RunError
 from mathtune.locks import in_use, lock
 from mathtune.run_paths import RunPaths
@@ -66,6 +67,7 @@ def test_every_run_is_listed_with_its_state_and_figures(root: Path) -> None:
 
 
 def test_runs_are_sorted_and_filtered(root: Path) -> None:
+    assert set(SORTS) == set(run_list.SORTS)
     assert names(root, sort="name") == ["broken", "deep/stopped", "done", "empty"]
     assert names(root, sort="difference")[0] == "done"
     assert names(root, sort="size")[-2:] == ["broken", "empty"]
@@ -119,6 +121,7 @@ def test_only_named_runs_that_nobody_uses_are_deleted_and_only_when_confirmed(ro
     assert faults[3].startswith("deep/stopped/rounds/1/trained is part of the run ")
     assert (root / "done").is_dir()
     held.release()
+    (root / ".deleting-empty" / "left").mkdir(parents=True)  # by an interrupted deletion
     done = mathtune("runs", "delete", "empty", "runs/done", "--yes", "--json", cwd=where)
     assert json.loads(done.stdout)["deleted"] == ["runs/empty", "runs/done"], done.stderr
     assert sorted(path.name for path in root.iterdir()) == ["broken", "deep", "notes"]

@@ -57,11 +57,9 @@ class Chat:
         """Answer until the input ends or ``/quit``."""
         with contextlib.suppress(Quit):
             while True:
-                line = self._read()
-                if not line:
-                    continue
                 try:
-                    self._command(line) if line.startswith("/") else self._ask(line)
+                    if line := self._read():
+                        self._command(line) if line.startswith("/") else self._ask(line)
                 except MathtuneError as error:
                     if not self._interactive:
                         raise
@@ -110,7 +108,7 @@ class Chat:
                 if not self._interactive:
                     raise
                 stopped = True
-        if stopped:
+        if stopped and not any(states):
             self._display.say("stopped")
         self._note_forgotten()
         gold = self._golds.get(question)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import click
 from click.shell_completion import CompletionItem
 
@@ -50,6 +53,15 @@ def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 
     names = [name for name in (TINY_BASE, *MODELS) if name.startswith(incomplete)]
     return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="dir")]
+
+
+def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the name of a run folder below ``--root``."""
+    from mathtune.run_list.find import find_runs
+
+    root = Path(ctx.params.get("root") or "runs")
+    names = (os.path.relpath(folder, root) for folder in find_runs(root))
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 def _values(annotation: object) -> list[str]:

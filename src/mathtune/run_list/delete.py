@@ -57,6 +57,8 @@ def delete(folder: Path) -> None:
     try:
         held = lock(target)
         try:
+            if hidden.exists():  # what an interrupted deletion left
+                shutil.rmtree(hidden)
             target.rename(hidden)
             shutil.rmtree(hidden)
         finally:

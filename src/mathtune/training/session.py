@@ -199,11 +199,7 @@ class Session:
         validation_examples, too_long_for_validation = self._fitting(
             "validation", splits.validation, completion_only=True
         )
-        if recipe.adapter is not None and not hasattr(self.model, "peft_config"):
-            with ranks.main_process_first():
-                self.model = adapters.add_adapter(
-                    self.model, recipe.adapter, recipe.seed, run.initial_adapter
-                )
+        self._add_adapter(run)
         counts = models.count_parameters(self.model)
         run.note(
             parameters=counts.to_json(),
@@ -227,6 +223,13 @@ class Session:
             exact_match=None if exact_match is None else partial(exact_match, self),
             learning=learning,
         )
+
+    def _add_adapter(self, run: Run) -> None:
+        """Add the recipe's adapter, unless the model has one."""
+        config, seed = self.recipe.adapter, self.recipe.seed
+        if config is not None and not hasattr(self.model, "peft_config"):
+            with ranks.main_process_first():
+                self.model = adapters.add_adapter(self.model, config, seed, run.initial_adapter)
 
     def _fitting(
         self, what: str, problems: ProblemSet, *, completion_only: bool

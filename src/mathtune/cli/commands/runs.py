@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mathtune.cli import completing
 from mathtune.cli.common import echo, json_option, print_json
 from mathtune.cli.tables import plain_table, print_table
 from mathtune.text.counts import counted
@@ -71,7 +72,7 @@ def list_runs(root: Path | None, sort: str, filters: tuple[str, ...], as_json: b
 
 
 @command.command("delete")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=completing.runs)
 @click.option(
     "--root",
     default=ROOT,
