@@ -100,7 +100,7 @@ class Blocks:
             if name:
                 echo(f"[{label}]")
             echo(item.text.strip())
-            echo("; ".join(f"{name}{remark}" for remark in remarks(item, checked)), err=True)
+            echo(name + "; ".join(remarks(item, checked)), err=True)
 
 
 class JsonLines(Blocks):
