@@ -82,6 +82,9 @@ class Example:
 Message = tuple[str, str]
 """Role and content of one message of a chat."""
 
+Turn = tuple[str, str]
+"""A question and its answer, earlier in a conversation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:

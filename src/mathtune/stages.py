@@ -32,13 +32,14 @@ from mathtune.learning.objectives import learning_of
 from mathtune.models import files as model_files
 from mathtune.models.remote import ServedModel, VLLMModel
 from mathtune.provenance import command_line
-from mathtune.records import Completion, Problem, ProblemSet, Splits
+from mathtune.records import Problem, ProblemSet, Splits
 from mathtune.run_paths import RunPaths
 from mathtune.runs import Run
 from mathtune.tracking.setup import log_results
 
 if TYPE_CHECKING:
     from mathtune.planning.plan import TrainingPlan
+    from mathtune.training.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ def load_model(recipe: Recipe, label: str, splits: Splits, run: Run) -> Evaluabl
     return session
 
 
-def model_in_memory(recipe: Recipe, model: Any, tokenizer: Any) -> Evaluable:
+def model_in_memory(recipe: Recipe, model: Any, tokenizer: Any) -> Session:
     """Wrap a loaded Transformers model so that it can be measured and asked."""
     from mathtune.models.in_memory import compute_of
     from mathtune.training.session import Session
@@ -192,27 +193,6 @@ def files_to_compare(paths: Sequence[Path]) -> list[Path]:
             verify(folder)
     check_sides(files)
     return files
-
-
-def open_chat(
-    recipe: Recipe, *, calculator: bool, model: Evaluable | None = None
-) -> Callable[[str], Completion]:
-    """Load the recipe's model, unless one is given; return a function that answers greedily.
-
-    Each question is independent, prompted exactly as in training and evaluation.
-    """
-    if model is None:
-        from mathtune.training.session import Session
-
-        model = Session.load(recipe)
-    engine, renderer = model.engine(), model.renderer(shots=load_shots(recipe))
-    decoding = decoding_of(recipe.eval, renderer, calculator=calculator)
-
-    def answer(question: str) -> Completion:
-        completions = engine.generate([renderer.prompt(question, "chat")], decoding)
-        return next(iter(completions))
-
-    return answer
 
 
 def verify(folder: Path) -> None:

@@ -129,6 +129,9 @@ def test_train_evaluate_compare_chat(model: Path) -> None:
     chat = mt.chat(trained)
     answer = chat.ask("What is 2 + 2?")
     assert str(answer) == answer.text and answer.tokens <= 8
+    *parts, whole = chat.stream("What is 2 + 2?")
+    assert whole == answer and [part.tokens for part in parts] == list(range(1, answer.tokens))
+    assert all(part.stop_reason == "" and answer.text.startswith(part.text) for part in parts)
     loaded, tokenizer = load(trained.model)
     same = mt.chat(loaded, tokenizer, recipe=trained.recipe)
     assert same.ask("What is 2 + 2?") == answer

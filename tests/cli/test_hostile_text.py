@@ -179,6 +179,9 @@ def test_a_chat_shows_it_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
         def renderer(self, **_: object) -> TextRenderer:
             return TextRenderer("qa")
 
+        def context(self) -> None:
+            return None
+
     monkeypatch.setattr(Session, "load", lambda *_: Hostile())
     done = CliRunner().invoke(cli, ["chat", "tiny-base"], input="2+2?\n\n")
     assert done.exit_code == 0, done.output

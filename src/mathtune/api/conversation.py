@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mathtune.api import arguments
 from mathtune.api.display import html_table
-from mathtune.records import Completion
+
+if TYPE_CHECKING:
+    from mathtune.conversation import ChatModel
 
 
 @dataclass(frozen=True, repr=False)
@@ -18,7 +21,7 @@ class Answer:
         question: The question.
         text: The answer.
         stop_reason: ``eos``, ``stop_string``, ``length`` (cut off by the token limit) or
-            ``repetition`` (stopped because it repeated itself).
+            ``repetition`` (stopped because it repeated itself); empty while it is written.
         tokens: How many tokens it has.
     """
 
@@ -46,7 +49,7 @@ class Chat:
     """
 
     model: str
-    _answer: Callable[[str], Completion] = field(repr=False)
+    _asked: ChatModel = field(repr=False)
 
     def ask(self, question: str) -> Answer:
         """Return the model's greedy answer.
@@ -54,9 +57,20 @@ class Chat:
         Raises:
             ConfigError: The question is not text.
         """
+        *_, last = self.stream(question)
+        return last
+
+    def stream(self, question: str) -> Iterator[Answer]:
+        """Yield the model's greedy answer after each of its tokens, the whole one last.
+
+        Raises:
+            ConfigError: The question is not text.
+        """
         question = arguments.text("question", question, "the question as a string")
-        found = self._answer(question)
-        return Answer(question, found.text.strip(), found.stop_reason.value, len(found.ids))
+        self._asked.reset()
+        for tokens, item in enumerate(self._asked.stream(question), 1):
+            reason = "" if item.completion is None else item.completion.stop_reason.value
+            yield Answer(question, item.text.strip(), reason, tokens)
 
     def __repr__(self) -> str:
         return f"Chat({self.model})"

@@ -17,6 +17,7 @@ from mathtune.api.recipes import Overrides, StrPath
 from mathtune.api.results import EvaluationResult, RunResult, TrainResult
 from mathtune.config import as_override
 from mathtune.config.schema import Recipe
+from mathtune.conversation import ChatModel
 from mathtune.errors import ConfigError
 from mathtune.evaluation.compare import compare_files
 from mathtune.preflight import Purpose
@@ -178,10 +179,10 @@ def chat(
     loaded = asked.loaded is not None
     checked = preflight.load(start, given, None, Purpose.CHAT, loaded=loaded)
     held = stages.model_in_memory(checked, *asked.loaded) if asked.loaded else None
-    return Chat(
-        checked.model.name_or_path or "",
-        stages.open_chat(checked, calculator=calculator, model=held),
-    )
+    name = checked.model.name_or_path or ""
+    chat_model = ChatModel(name, checked, held)
+    chat_model.calculator = calculator
+    return Chat(name, chat_model)
 
 
 def _asked(model: Any, tokenizer: Any) -> _Asked:

@@ -90,20 +90,8 @@ def sample(
         f"eval.samples={whole_number('n', n)}",
         as_override("eval.temperature", temperature),
     ]
-    if isinstance(model, RunResult):
-        model = model.training
-    start = recipe
-    if recipe is not None or isinstance(model, TrainResult):  # as the sample recipe has it
-        given += ["eval.other_calculator=false", "eval.perplexity=false"]
-    else:
-        start = "sample"
-    if problems is None and recipe is None and isinstance(model, TrainResult):
-        sources = [source.model_dump(mode="json") for source in model.recipe.data.train]
-        given.append(as_override("data.test", [{"label": "training", "sources": sources}]))
-    named = [problems] if isinstance(problems, str) else problems
-    if isinstance(named, list) and named and all(isinstance(each, str) for each in named):
-        given.append(as_override("data.test", sets_to_sample(named)))
-        problems = None
+    model = model.training if isinstance(model, RunResult) else model
+    start, more, problems = _start(model, recipe, problems)
     return evaluate(
         model,
         problems,
@@ -113,8 +101,25 @@ def sample(
         label="base",
         run_dir=run_dir,
         fresh=fresh,
-        overrides=given,
+        overrides=[*given, *more],
     )
+
+
+def _start(
+    model: Any, recipe: Recipe | StrPath | None, problems: GivenProblems | None
+) -> tuple[Recipe | StrPath | None, list[str], GivenProblems | None]:
+    """Return the recipe to start from, what to change in it, and problems it does not name."""
+    if recipe is None and not isinstance(model, TrainResult):
+        recipe, given = "sample", list[str]()
+    else:
+        given = ["eval.other_calculator=false", "eval.perplexity=false"]
+    named = [problems] if isinstance(problems, str) else problems
+    if isinstance(named, list) and named and all(isinstance(each, str) for each in named):
+        return recipe, [*given, as_override("data.test", sets_to_sample(named))], None
+    if problems is None and recipe is None:  # what the model was trained on
+        sources = [source.model_dump(mode="json") for source in model.recipe.data.train]
+        given.append(as_override("data.test", [{"label": "training", "sources": sources}]))
+    return recipe, given, problems
 
 
 def pass_rates_of(samples: EvaluationResult) -> list[PassRate]:

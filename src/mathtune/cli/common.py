@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from mathtune import ranks
+from mathtune.cli import completing
 from mathtune.text.visible import visible, visible_json
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -16,8 +17,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def recipe_arguments(function: F) -> F:
     """Add ``RECIPE [KEY=VALUE …]``."""
-    function = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(function)
-    return click.argument("recipe", metavar="RECIPE")(function)
+    function = overrides_argument(function)
+    return click.argument("recipe", metavar="RECIPE", shell_complete=completing.recipes)(function)
+
+
+def overrides_argument(function: F) -> F:
+    """Add ``[KEY=VALUE …]``."""
+    return click.argument(
+        "overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completing.knobs
+    )(function)
+
+
+def model_argument(function: F) -> F:
+    """Add ``MODEL``."""
+    return click.argument("model", shell_complete=completing.models)(function)
+
+
+def json_option(
+    text: str = "Print the result as one JSON object on the last line.",
+) -> Callable[[F], F]:
+    """Return ``--json``, which every command has that prints a result (``docs/terminal.md``)."""
+    return click.option("--json", "as_json", is_flag=True, help=text)
 
 
 def run_options(function: F) -> F:
@@ -27,12 +47,7 @@ def run_options(function: F) -> F:
         is_flag=True,
         help="Redo the stages whose data, model or knobs have changed since.",
     )(function)
-    function = click.option(
-        "--json",
-        "as_json",
-        is_flag=True,
-        help="Print the figures as one JSON object on the last line.",
-    )(function)
+    function = json_option()(function)
     return click.option(
         "--run-dir",
         type=click.Path(path_type=Path, file_okay=False),

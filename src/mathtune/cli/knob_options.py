@@ -32,13 +32,13 @@ class KnobOptions:
         """Add the options to a command."""
         for name, field in reversed(self._fields.items()):
             flag = "--" + name.replace("_", "-")
-            kinds = _kinds(field.annotation)
-            if bool in kinds:
+            accepted = kinds(field.annotation)
+            if bool in accepted:
                 flag = f"{flag}/--no-{flag[2:]}"
                 option = click.option(flag, name, default=None, help=_help(field))
             else:
-                choices = [str(kind) for kind in kinds if isinstance(kind, str)]
-                shown = "|".join(choices) or ("TEXT" if str in kinds else "NUMBER")
+                choices = [str(kind) for kind in accepted if isinstance(kind, str)]
+                shown = "|".join(choices) or ("TEXT" if str in accepted else "NUMBER")
                 option = click.option(flag, name, metavar=shown, help=_help(field))
             function = option(function)
         return function
@@ -47,20 +47,20 @@ class KnobOptions:
         """Return the given options as overrides; the schema checks their values."""
         found = []
         for name, key in self._keys.items():
-            value, kinds = given[name], _kinds(self._fields[name].annotation)
+            value, accepted = given[name], kinds(self._fields[name].annotation)
             if value is not None:
-                is_text = any(kind is str or isinstance(kind, str) for kind in kinds)
+                is_text = any(kind is str or isinstance(kind, str) for kind in accepted)
                 quoted = is_text or isinstance(value, bool)
                 found.append(as_override(key, value) if quoted else f"{key}={value}")
         return found
 
 
-def _kinds(annotation: Any) -> tuple[Any, ...]:
+def kinds(annotation: Any) -> tuple[Any, ...]:
     """Return the plain types in an annotation, and a Literal's values."""
     if typing.get_origin(annotation) is Literal:
         return typing.get_args(annotation)
     parts = typing.get_args(annotation)
-    return tuple(kind for part in parts for kind in _kinds(part)) if parts else (annotation,)
+    return tuple(kind for part in parts for kind in kinds(part)) if parts else (annotation,)
 
 
 def _help(field: FieldInfo) -> str:

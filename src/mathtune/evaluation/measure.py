@@ -12,7 +12,7 @@ from mathtune import progress, ranks
 from mathtune.config.schema import EvalConfig
 from mathtune.evaluation.compare import compare
 from mathtune.evaluation.evaluate import Evaluation, evaluate
-from mathtune.evaluation.perplexity import saved_perplexity
+from mathtune.evaluation.perplexity import Perplexity, saved_perplexity
 from mathtune.evaluation.predictions.pass_rates import write_pass_rates
 from mathtune.evaluation.predictions.rows import read_rows
 from mathtune.evaluation.predictions.timing import read_timing
@@ -151,39 +151,29 @@ def measure(
     scoring = model if config.perplexity and isinstance(model, ScoresTokens) else None
     for line in _left_out(engine, config, scored=scoring is not None):
         log.info(line)
-    summaries = []
-    files, base_files = (
+    paths, base_paths = (
         {
             (test_set.label, calculator): path
             for test_set, calculator, path in prediction_files(run, each, test_sets, config)
         }
         for each in (label, "base")
     )
+    summaries = []
     for test_set in test_sets:
         prompts = [asking.prompt(problem.question, problem.id) for problem in test_set.problems]
         evaluations: list[Evaluation] = []
         # With the calculator first: it shows which answers are the same without.
         for calculator in sorted(settings(config), reverse=True):
             decoding = measured_decoding(config, asking, calculator=calculator, seed=seed)
-            total = len(ranks.share(test_set.problems)) * decoding.samples
-            state = f"calculator {'on' if calculator else 'off'}"
-            base = None if label == "base" else base_files[test_set.label, calculator]
-            log.info(f"{label} on {test_set.label}, {state}: {_work(test_set, decoding, base)}")
-            with progress.bar(f"{label}: {test_set.label}", total) as bar:
-                counting = AnswerCount(bar, total, decoding.samples, engine)
-                evaluations.append(
-                    evaluate(
-                        engine,
-                        test_set,
-                        prompts,
-                        decoding,
-                        path=files[test_set.label, calculator],
-                        style=asking.style,
-                        model=label,
-                        on_row=counting,
-                        reuse=evaluations[0] if evaluations and decoding.temperature == 0 else None,
-                    )
-                )
+            base = None if label == "base" else base_paths[test_set.label, calculator]
+            log.info(
+                f"{_where(label, test_set.label, decoding)}: {_work(test_set, decoding, base)}"
+            )
+            path = paths[test_set.label, calculator]
+            reuse = evaluations[0] if evaluations and decoding.temperature == 0 else None
+            evaluations.append(
+                _evaluate(engine, test_set, prompts, decoding, path, asking.style, label, reuse)
+            )
         evaluations.sort(key=lambda evaluation: evaluation.calculator != config.calculator)
         perplexity = None
         if scoring is not None:
@@ -192,24 +182,57 @@ def measure(
             perplexity = saved_perplexity(evaluations[0].path, examples, scoring.score)
         log.info(f"{label} on {test_set.label}: counting, intervals")
         for evaluation in evaluations:
-            summary = evaluation.summary(
-                predictions=str(evaluation.path.relative_to(run.folder)),
-                perplexity=perplexity,
-                confidence=config.confidence,
-            )
-            summaries.append(summary)
-            if summary["samples"] > 1:
-                write_pass_rates(evaluation.path, evaluation.rows, config.confidence)
-            log.info(
-                f"{label} on {test_set.label}, calculator "
-                f"{'on' if evaluation.calculator else 'off'}: {_percent(summary)} right"
-            )
-            if stopped := summary["stop_reasons"].get(StopReason.REPETITION.value):
-                log.info(
-                    f"{counted(stopped, 'answer')} of {len(evaluation.rows):,} stopped for "
-                    "repetition"
-                )
+            summaries.append(_summary(evaluation, run, config, perplexity))
     return summaries
+
+
+def _evaluate(
+    engine: Engine,
+    test_set: ProblemSet,
+    prompts: Sequence[Prompt],
+    decoding: Decoding,
+    path: Path,
+    style: str,
+    label: str,
+    reuse: Evaluation | None,
+) -> Evaluation:
+    """Evaluate one test set with one decoding, under a progress bar."""
+    total = len(ranks.share(test_set.problems)) * decoding.samples
+    with progress.bar(f"{label}: {test_set.label}", total) as bar:
+        return evaluate(
+            engine,
+            test_set,
+            prompts,
+            decoding,
+            path=path,
+            style=style,
+            model=label,
+            on_row=AnswerCount(bar, total, decoding.samples, engine),
+            reuse=reuse,
+        )
+
+
+def _summary(
+    evaluation: Evaluation, run: Run, config: EvalConfig, perplexity: Perplexity | None
+) -> dict[str, Any]:
+    """Return an evaluation's figures, report them, and write the pass rates of its problems."""
+    summary = evaluation.summary(
+        predictions=str(evaluation.path.relative_to(run.folder)),
+        perplexity=perplexity,
+        confidence=config.confidence,
+    )
+    if summary["samples"] > 1:
+        write_pass_rates(evaluation.path, evaluation.rows, config.confidence)
+    where = _where(evaluation.model, evaluation.set, evaluation.decoding)
+    log.info(f"{where}: {_percent(summary)} right")
+    if stopped := summary["stop_reasons"].get(StopReason.REPETITION.value):
+        answers = counted(stopped, "answer")
+        log.info(f"{answers} of {len(evaluation.rows):,} stopped for repetition")
+    return summary
+
+
+def _where(label: str, test_set: str, decoding: Decoding) -> str:
+    return f"{label} on {test_set}, calculator {'on' if decoding.calculator else 'off'}"
 
 
 def _left_out(engine: Engine, config: EvalConfig, *, scored: bool) -> Iterator[str]:

@@ -136,70 +136,99 @@ def summarise(
     """
     groups, samples = whole_evaluation(rows)
     everything = [row for group in groups.values() for row in group]
-    tokens = [row["tokens"] for row in everything if row["tokens"] is not None]
-    counted = len(tokens) == len(everything)
+    first = everything[0]
+    return {
+        "model": model,
+        "set": first["set"],
+        "calculator": first["decoding"]["calculator"],
+        "n": len(groups),
+        "samples": samples,
+        "predictions": predictions,
+        "confidence": confidence,
+        **_rates(list(groups.values()), first["published"], samples, confidence),
+        **_counts_of(everything),
+        **_effort(everything, timing, samples),
+        "perplexity": perplexity.result() if perplexity else None,
+        **(_over_samples(list(groups.values()), samples, confidence) if samples > 1 else {}),
+    }
+
+
+def _rates(
+    groups: Sequence[Sequence[PredictionRow]],
+    published: Iterable[str],
+    samples: int,
+    confidence: float,
+) -> dict[str, Any]:
+    """Return the shares of answers that are right, under each grader, or show a sign."""
 
     def share(
-        keep: Iterable[Sequence[PredictionRow]], right: Callable[[PredictionRow], bool]
+        kept: Sequence[Sequence[PredictionRow]], right: Callable[[PredictionRow], bool]
     ) -> Rate:
-        kept = list(keep)
         correct = sum(right(row) for group in kept for row in group)
         return rate(correct if samples == 1 else correct / samples, len(kept), confidence)
 
     def shares_by(field: Literal["type", "steps"]) -> dict[str, Rate]:
         parts: dict[Any, list[Sequence[PredictionRow]]] = defaultdict(list)
-        for group in groups.values():
+        for group in groups:
             if group[0][field] is not None:
                 parts[group[0][field]].append(group)
         return {str(name): share(parts[name], _correct) for name in sorted(parts)}
 
-    summary: dict[str, Any] = {
-        "model": model,
-        "set": everything[0]["set"],
-        "calculator": everything[0]["decoding"]["calculator"],
-        "n": len(groups),
-        "samples": samples,
-        "predictions": predictions,
-        "confidence": confidence,
-        "exact_match": share(groups.values(), _correct),
-        "published": {
-            name: share(groups.values(), partial(_published, name))
-            for name in everything[0]["published"]
-        },
-        "outcomes": _counts((row["outcome"] for row in everything), (o.value for o in Outcome)),
-        "rates": {name: share(groups.values(), shows) for name, shows in SIGNS.items()},
-        "errors": _counts(
-            (row["error"] for row in everything if row["error"]),
-            (name for name in ERROR_NAMES.values() if name),
-        ),
-        "methods": _counts(row["method"] or "none" for row in everything),
-        "stop_reasons": _counts(row["stop_reason"] for row in everything),
-        "mean_tokens": sum(tokens) / len(tokens) if counted else None,
-        "inserted_tokens": sum(row["inserted_tokens"] for row in everything),
-        "seconds_per_problem": timing.seconds_per_problem(samples) if timing else None,
-        "tokens_per_second": timing.tokens_per_second if timing and counted else None,
-        "perplexity": perplexity.result() if perplexity else None,
+    return {
+        "exact_match": share(groups, _correct),
+        "published": {name: share(groups, partial(_published, name)) for name in published},
+        "rates": {name: share(groups, shows) for name, shows in SIGNS.items()},
         "by_type": shares_by("type"),
         "by_steps": shares_by("steps"),
     }
-    if samples > 1:
-        winners = sum(voted(group)["correct"] for group in groups.values())
-        summary["majority"] = rate(winners, len(groups), confidence)
-        summary["majority_at"] = {
-            str(k): majority_at_k(groups.values(), k) for k in _powers_of_two(samples)
-        }
-        rights = [sum(map(_correct, group)) for group in groups.values()]
-        summary["pass_at"] = {
+
+
+def _counts_of(rows: Sequence[PredictionRow]) -> dict[str, dict[str, int]]:
+    return {
+        "outcomes": _counts((row["outcome"] for row in rows), (o.value for o in Outcome)),
+        "errors": _counts(
+            (row["error"] for row in rows if row["error"]),
+            (name for name in ERROR_NAMES.values() if name),
+        ),
+        "methods": _counts(row["method"] or "none" for row in rows),
+        "stop_reasons": _counts(row["stop_reason"] for row in rows),
+    }
+
+
+def _effort(
+    rows: Sequence[PredictionRow], timing: Timing | None, samples: int
+) -> dict[str, float | int | None]:
+    """Return tokens and seconds; None where a server did not count all tokens."""
+    tokens = [row["tokens"] for row in rows if row["tokens"] is not None]
+    counted = len(tokens) == len(rows)
+    return {
+        "mean_tokens": sum(tokens) / len(tokens) if counted else None,
+        "inserted_tokens": sum(row["inserted_tokens"] for row in rows),
+        "seconds_per_problem": timing.seconds_per_problem(samples) if timing else None,
+        "tokens_per_second": timing.tokens_per_second if timing and counted else None,
+    }
+
+
+def _over_samples(
+    groups: Sequence[Sequence[PredictionRow]], samples: int, confidence: float
+) -> dict[str, Any]:
+    """Return what only several samples per problem show."""
+    winners = sum(voted(group)["correct"] for group in groups)
+    rights = [sum(map(_correct, group)) for group in groups]
+    never, always = rights.count(0), rights.count(samples)
+    return {
+        "majority": rate(winners, len(groups), confidence),
+        "majority_at": {str(k): majority_at_k(groups, k) for k in _powers_of_two(samples)},
+        "pass_at": {
             str(k): sum(pass_at_k(samples, right, k) for right in rights) / len(rights)
             for k in _powers_of_two(samples)
-        }
-        never, always = rights.count(0), rights.count(samples)
-        summary["solved"] = {
+        },
+        "solved": {
             "never": never,
             "sometimes": len(rights) - never - always,
             "always": always,
-        }
-    return summary
+        },
+    }
 
 
 def _vote(row: PredictionRow) -> Hashable | None:

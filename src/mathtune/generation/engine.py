@@ -63,6 +63,21 @@ class Decoding:
             raise ConfigError(faults)
 
 
+@dataclass(frozen=True, slots=True)
+class StreamedCompletion:
+    """A completion while it is written.
+
+    Attributes:
+        text: Its text so far, without what may turn out to be the beginning of a stop string.
+        inserted: Where in the text the calculator wrote, as ``(start, end)`` in its order.
+        completion: The completion, once it is complete; ``text`` is then its text.
+    """
+
+    text: str
+    inserted: tuple[tuple[int, int], ...] = ()
+    completion: Completion | None = None
+
+
 class Engine(Protocol):
     """Anything that can continue prompts."""
 
@@ -75,5 +90,16 @@ class Engine(Protocol):
         """Yield ``len(prompts) * decoding.samples`` completions, each as soon as it is complete.
 
         The order is the engine's own; ``problem_id`` and ``sample`` identify each one.
+        """
+        ...
+
+
+class StreamingEngine(Engine, Protocol):
+    """An engine that shows a completion while it is written."""
+
+    def stream(self, prompt: Prompt, decoding: Decoding) -> Iterator[StreamedCompletion]:
+        """Yield one completion after each of its tokens, the whole one last.
+
+        The tokens are those that ``generate`` returns for the prompt's first sample.
         """
         ...

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from mathtune.errors import ModelError
-from mathtune.generation.engine import UNKNOWN_TOKEN, Decoding
+from mathtune.generation.engine import UNKNOWN_TOKEN, Decoding, StreamedCompletion
 from mathtune.generation.stops import find_stop
 from mathtune.records import Completion, Prompt, StopReason
 
@@ -46,6 +48,17 @@ class ScriptedEngine:
             for sample in range(decoding.samples):
                 self.asked.append((prompt.problem_id, sample))
                 yield self._complete(prompt.problem_id, sample, decoding)
+
+    def stream(self, prompt: Prompt, decoding: Decoding) -> Iterator[StreamedCompletion]:
+        """Yield the scripted completion as it is written, a word at a time.
+
+        Raises:
+            ModelError: As ``generate``.
+        """
+        (completion,) = self.generate([prompt], replace(decoding, samples=1))
+        for word in re.finditer(r"\S+\s+", completion.text):
+            yield StreamedCompletion(completion.text[: word.end()])
+        yield StreamedCompletion(completion.text, (), completion)
 
     def _complete(self, problem_id: str, sample: int, decoding: Decoding) -> Completion:
         written = self._answers[problem_id]

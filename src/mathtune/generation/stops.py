@@ -99,3 +99,14 @@ def find_stop(text: str, stops: Sequence[str], new: int | None = None) -> int | 
         >= 0
     ]
     return min(found, default=None)
+
+
+def without_possible_stop(text: str, stops: Sequence[str]) -> str:
+    """Return a text that goes on, without an end that may become a stop string."""
+    held = (
+        length
+        for stop in stops
+        for length in range(len(stop) - 1, 0, -1)
+        if text.endswith(stop[:length])
+    )
+    return text[: len(text) - max(held, default=0)]

@@ -14,7 +14,7 @@ from typing import Any
 
 from mathtune.errors import ModelError
 from mathtune.prompts.text import chat_messages
-from mathtune.records import Problem
+from mathtune.records import Problem, Turn
 
 QUESTION = "Kim has 3 owls.\nShe buys  4 — how many (of $5 each)?"
 PLAIN = "Kim has 3+4=<<3+4=7>>7 owls.\n\nSo  7.\n#### 7"
@@ -64,13 +64,15 @@ class ChatTemplate:
         for solution in (PLAIN, THOUGHT):
             self._frames.add(self._frame(opened, solution))
 
-    def prompt(self, question: str) -> str:
+    def prompt(self, question: str, history: Sequence[Turn] = ()) -> str:
         """Return the text of a prompt, up to where the assistant begins.
+
+        Earlier turns are shown as the template shows them; some leave out their thoughts.
 
         Raises:
             ModelError: The question is not in it.
         """
-        text = self._apply(self._messages(question), add_generation_prompt=True)
+        text = self._apply(self._messages(question, history), add_generation_prompt=True)
         if question.strip() not in text:
             raise self._fault(f"loses or rewrites the question: {_shown(question)} became", text)
         return text
@@ -127,8 +129,8 @@ class ChatTemplate:
         if _leaves_open(opening):
             raise self._fault("opens a thought by itself, which no solution closes:", opening)
 
-    def _messages(self, question: str) -> list[dict[str, str]]:
-        messages = chat_messages(question, system=self._system, shots=self._shots)
+    def _messages(self, question: str, history: Sequence[Turn] = ()) -> list[dict[str, str]]:
+        messages = chat_messages(question, system=self._system, shots=self._shots, history=history)
         return [{"role": role, "content": said} for role, said in messages]
 
     def _apply(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:

@@ -15,8 +15,8 @@ from typing import Any
 from mathtune.errors import ModelError
 from mathtune.prompts.chat_template import PLAIN, QUESTION, ChatTemplate
 from mathtune.prompts.styles import CHAT, Style, stop_strings, style_of
-from mathtune.prompts.text import prompt_text
-from mathtune.records import Example, Problem, Prompt
+from mathtune.prompts.text import check_history, prompt_text
+from mathtune.records import Example, Problem, Prompt, Turn
 
 Tokens = list[tuple[int, int, int]]
 """Token id, start and end in the text."""
@@ -75,9 +75,21 @@ class Renderer:
         self._unk = None if unk in (tokenizer.eos_token_id, tokenizer.bos_token_id) else unk
         self._check_tokens()
 
-    def prompt(self, question: str, problem_id: str = "") -> Prompt:
-        """Return the prompt for a question."""
-        text = self._prompt_text(question)
+    def prompt(
+        self, question: str, problem_id: str = "", *, history: Sequence[Turn] = ()
+    ) -> Prompt:
+        """Return the prompt for a question.
+
+        Args:
+            question: The question.
+            problem_id: What the completion is to be named by.
+            history: Earlier turns of the conversation; only the chat style can show them.
+
+        Raises:
+            ConfigError: There are earlier turns in another style.
+        """
+        check_history(self.style, history)
+        text = self._prompt_text(question, history)
         ids = tuple(token for token, _, _ in self._encode_prompt(text))
         self._check_ids(ids, question)
         return Prompt(problem_id, text, ids)
@@ -119,9 +131,9 @@ class Renderer:
             problem.id, text, tokens, [index > 0 for index in range(len(tokens))], len(tokens)
         )
 
-    def _prompt_text(self, question: str) -> str:
+    def _prompt_text(self, question: str, history: Sequence[Turn] = ()) -> str:
         if self._shape is None:
-            return self._chat().prompt(question)
+            return self._chat().prompt(question, history)
         return prompt_text(self._shape, question, self.shots)
 
     def _completion_text(self, problem: Problem, prompt_text: str) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mathtune.errors import ConfigError
 from mathtune.prompts.styles import CHAT, Style, stop_strings, style_of
-from mathtune.records import Message, Problem, Prompt
+from mathtune.records import Message, Problem, Prompt, Turn
+from mathtune.text.counts import counted
 
 
 def prompt_text(shape: Style, question: str, shots: Sequence[Problem] = ()) -> str:
@@ -22,13 +24,33 @@ def prompt_text(shape: Style, question: str, shots: Sequence[Problem] = ()) -> s
 
 
 def chat_messages(
-    question: str, *, system: str | None = None, shots: Sequence[Problem] = ()
+    question: str,
+    *,
+    system: str | None = None,
+    shots: Sequence[Problem] = (),
+    history: Sequence[Turn] = (),
 ) -> tuple[Message, ...]:
-    """Return the messages of the chat style: the bare question, solved problems as turns before."""
+    """Return the messages of the chat style: the bare question, solved problems as turns before.
+
+    Args:
+        question: The question.
+        system: System message.
+        shots: Solved problems.
+        history: What was asked and answered before in the same conversation.
+    """
     messages = [("system", system)] if system else []
-    for shot in shots:
-        messages += [("user", shot.question), ("assistant", shot.answer)]
+    for asked, answered in (*((shot.question, shot.answer) for shot in shots), *history):
+        messages += [("user", asked), ("assistant", answered)]
     return (*messages, ("user", question))
+
+
+def check_history(style: str, history: Sequence[Turn]) -> None:
+    """Raise ConfigError for earlier turns in a style whose prompts have no turns."""
+    if history and style != CHAT:
+        raise ConfigError(
+            f"prompt.style={style} has no turns, so it cannot show {counted(len(history), 'turn')} "
+            "of a conversation; use prompt.style=chat"
+        )
 
 
 class TextRenderer:
@@ -52,11 +74,14 @@ class TextRenderer:
         self._shape: Style | None = None if style == CHAT else style_of(style)
         self._system = system
 
-    def prompt(self, question: str, problem_id: str = "") -> Prompt:
-        """Return the prompt for a question."""
+    def prompt(
+        self, question: str, problem_id: str = "", *, history: Sequence[Turn] = ()
+    ) -> Prompt:
+        """Return the prompt for a question; see ``Renderer.prompt``."""
+        check_history(self.style, history)
         if self._shape is not None:
             return Prompt(problem_id, prompt_text(self._shape, question, self.shots), ())
-        messages = chat_messages(question, system=self._system, shots=self.shots)
+        messages = chat_messages(question, system=self._system, shots=self.shots, history=history)
         text = "\n\n".join(f"[{role}]\n{said}" for role, said in messages)
         return Prompt(problem_id, text, (), messages)
 

@@ -30,9 +30,9 @@ from mathtune.training.kernels import prepare_layers
 from mathtune.training.loop import TrainingLoop
 from mathtune.training.memory.out_of_memory import FittingLimits
 from mathtune.training.nonfinite import NonFiniteSteps
-from mathtune.training.objective import Objective
+from mathtune.training.objective import Learning, Objective, Start, SupervisedFineTuning
 from mathtune.training.optimizers import make_optimizer, make_scheduler
-from mathtune.training.step_source import StepSource
+from mathtune.training.step_source import ShuffledExamples, StepSource
 from mathtune.training.validation import Validation
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,18 @@ def first_state(
     state = saved or TrainingState(max_steps=steps, examples_per_step=per_step)
     state.max_steps = steps
     return state
+
+
+def what_is_learned(
+    recipe: Recipe, examples: Sequence[Example], learning: Learning | None, start: Start
+) -> tuple[Objective[Any], StepSource[Any]]:
+    """Return the objective and where its examples come from: supervised unless ``learning``."""
+    if learning is not None:
+        return learning.start(start)
+    return (
+        SupervisedFineTuning(recipe.train.label_smoothing_factor),
+        ShuffledExamples(examples, start.state.examples_per_step, recipe.seed),
+    )
 
 
 def make_loop(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,10 @@ from mathtune.models.compute import Compute
 from mathtune.records import Example
 from mathtune.run_paths import RunPaths
 from mathtune.storage import recover, saving, set_aside, sync_folder
-from mathtune.tracking.callbacks import make_trackers
+from mathtune.tracking.callbacks import Tracker, make_trackers
 from mathtune.tracking.setup import prepare_trackers
 from mathtune.training.accelerator import parallelism
-from mathtune.training.assembly import first_state, make_loop
+from mathtune.training.assembly import first_state, make_loop, what_is_learned
 from mathtune.training.batching.limits import limits_for
 from mathtune.training.callbacks import MetricsFile, TrainingProgress
 from mathtune.training.checkpointing.schedule import StopOnSignal
@@ -30,8 +31,7 @@ from mathtune.training.kernels import check_kernels, compile_fault
 from mathtune.training.loop import TrainingLoop
 from mathtune.training.memory.glibc_malloc import use_memory
 from mathtune.training.memory.out_of_memory import FittingLimits
-from mathtune.training.objective import Learning, Objective, Start, SupervisedFineTuning
-from mathtune.training.step_source import ShuffledExamples, StepSource
+from mathtune.training.objective import Learning, Start
 
 log = logging.getLogger(__name__)
 
@@ -134,13 +134,10 @@ def train(
     trackers = make_trackers(prepare_trackers(recipe, run_dir), recipe, run_dir)
     metrics = MetricsFile(RunPaths(run_dir).metrics)
     progress = TrainingProgress()
-    try:
-        objective: Objective[Any] = SupervisedFineTuning(recipe.train.label_smoothing_factor)
-        source: StepSource[Any] = ShuffledExamples(
-            train_examples, state.examples_per_step, recipe.seed
+    with _closing(recipe, trackers, progress):
+        objective, source = what_is_learned(
+            recipe, train_examples, learning, Start(model, state, fit, run_dir)
         )
-        if learning is not None:
-            objective, source = learning.start(Start(model, state, fit, run_dir))
         loop = make_loop(
             recipe,
             model=model,
@@ -160,6 +157,16 @@ def train(
         )
         _run_to_end(loop, metrics, resumed=checkpoint is not None)
         _save_best(recipe, loop, RunPaths(run_dir).model)
+    return _result(loop)
+
+
+@contextmanager
+def _closing(
+    recipe: Recipe, trackers: Sequence[Tracker], progress: TrainingProgress
+) -> Iterator[None]:
+    """End progress and, after a failure, trackers; name the remedy where compiling failed."""
+    try:
+        yield
     except Exception as error:
         for tracker in trackers:
             tracker.abort()
@@ -168,7 +175,6 @@ def train(
         raise
     finally:
         progress.stop()
-    return _result(loop)
 
 
 def _run_to_end(loop: TrainingLoop[Any], metrics: MetricsFile, *, resumed: bool) -> None:

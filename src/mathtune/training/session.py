@@ -11,7 +11,7 @@ from typing import Any
 from mathtune import progress, ranks
 from mathtune.config.schema import Recipe
 from mathtune.errors import ModelError
-from mathtune.generation.engine import Engine
+from mathtune.generation.engine import StreamingEngine
 from mathtune.models import adapters
 from mathtune.models import loading as models
 from mathtune.models.base_fingerprint import base_note
@@ -105,12 +105,16 @@ class Session:
             embeddings=embedding_rows(self.model),
         )
 
-    def engine(self, interrupted: Callable[[], bool] = lambda: False) -> Engine:
+    def engine(self, interrupted: Callable[[], bool] = lambda: False) -> StreamingEngine:
         """Return an engine that decodes with the model as it is now, until interrupted."""
         from mathtune.generation.hf import HFEngine
 
         rows = self.recipe.eval.batch_size
         return HFEngine(self.model, self.tokenizer, rows=rows, interrupted=interrupted)
+
+    def context(self) -> int | None:
+        """Return how many tokens the model was made for, if its configuration states it."""
+        return models.context_length(self.model)
 
     def score(self, examples: Sequence[Example]) -> Iterator[list[float]]:
         """Yield the log-probability of each token of each example.
@@ -118,7 +122,7 @@ class Session:
         Raises:
             ModelError: If an example is longer than the model's context.
         """
-        context = models.context_length(self.model)
+        context = self.context()
         longest = max((len(example.ids) for example in examples), default=0)
         if context is not None and longest > context:
             raise ModelError(
@@ -154,7 +158,7 @@ class Session:
             adapters.check_targets(self.model, self.recipe.adapter)
 
     def _check_context(self) -> None:
-        context, limit = models.context_length(self.model), self.recipe.train.max_length
+        context, limit = self.context(), self.recipe.train.max_length
         if context is not None and limit > context:
             raise ModelError(
                 f"train.max_length={limit} is beyond the model's context of {context} tokens; set "
@@ -195,11 +199,7 @@ class Session:
         validation_examples, too_long_for_validation = self._fitting(
             "validation", splits.validation, completion_only=True
         )
-        if recipe.adapter is not None and not hasattr(self.model, "peft_config"):
-            with ranks.main_process_first():
-                self.model = adapters.add_adapter(
-                    self.model, recipe.adapter, recipe.seed, run.initial_adapter
-                )
+        self._add_adapter(run)
         counts = models.count_parameters(self.model)
         run.note(
             parameters=counts.to_json(),
@@ -223,6 +223,13 @@ class Session:
             exact_match=None if exact_match is None else partial(exact_match, self),
             learning=learning,
         )
+
+    def _add_adapter(self, run: Run) -> None:
+        """Add the recipe's adapter, unless the model has one."""
+        config, seed = self.recipe.adapter, self.recipe.seed
+        if config is not None and not hasattr(self.model, "peft_config"):
+            with ranks.main_process_first():
+                self.model = adapters.add_adapter(self.model, config, seed, run.initial_adapter)
 
     def _fitting(
         self, what: str, problems: ProblemSet, *, completion_only: bool

@@ -8,48 +8,75 @@ from typing import Any
 
 import click
 
-from mathtune.cli.common import echo
+from mathtune.cli.common import echo, json_option, model_argument, overrides_argument
 from mathtune.cli.knob_options import KnobOptions
 
-KNOBS = KnobOptions("prompt.style")
+KNOBS = KnobOptions("prompt.style", "eval.max_new_tokens")
 
 log = logging.getLogger(__name__)
 
 
 @click.command("chat")
-@click.argument("model")
+@model_argument
+@overrides_argument
+@click.option(
+    "--against",
+    metavar="MODEL",
+    help="Ask this model too, side by side; 'base' is what MODEL was trained from.",
+)
 @KNOBS
 @click.option(
-    "--calculator/--no-calculator", default=False, help="Let the calculator fill in <<…=."
+    "--calculator/--no-calculator",
+    default=None,
+    help="Let the calculator fill in <<…=.  [default: as the run has it, else off]",
 )
-@click.option("--max-new-tokens", default=256, type=click.IntRange(min=1))
-def command(model: str, calculator: bool, max_new_tokens: int, **knobs: Any) -> None:
-    """Ask MODEL questions, one per line; an empty line or Ctrl-D ends.
+@click.option(
+    "--temperature",
+    default=0.0,
+    type=click.FloatRange(min=0),
+    help="0 is greedy; above, answers are sampled.  [default: 0]",
+)
+@json_option("Print one JSON object a question, with the answers and their checks.")
+def command(
+    model: str,
+    overrides: tuple[str, ...],
+    against: str | None,
+    calculator: bool | None,
+    temperature: float,
+    as_json: bool,
+    **knobs: Any,
+) -> None:
+    """Ask MODEL questions, one per line; Ctrl-D or /quit ends, /help lists the commands.
 
-    Each question is independent, prompted exactly as in training and evaluation.
+    MODEL is a hub id, the folder of a model or an adapter, or a run folder: that is asked as it was
+    trained and evaluated. In prompt style chat a question follows those before it, in all other
+    styles each stands alone. Every answer's equations are checked; /gold ANSWER grades it. Ctrl-C
+    stops an answer, not the chat.
+
+    Questions can be piped in, one per line: answers then go to standard output, remarks to standard
+    error.
     """
-    from mathtune import stages
+    from mathtune.cli.chat_display import Blocks, Columns, JsonLines
+    from mathtune.cli.chat_loop import Chat, described_style
     from mathtune.config import as_override
-    from mathtune.errors import DataError
+    from mathtune.conversation import ChatModel, find
     from mathtune.models import files
-    from mathtune.preflight import Purpose, load
 
-    given = {"model": model, "eval.max_new_tokens": max_new_tokens}
-    overrides = [as_override(key, value) for key, value in given.items()]
-    overrides += KNOBS.overrides(knobs)
-    recipe = load("gsm8k-eval", overrides, None, Purpose.CHAT)
-    echo(f"loading {files.describe(model)}", err=True)  # importing torch takes seconds as well
-
-    answer = stages.open_chat(recipe, calculator=calculator)
-    log.info(f"{model} is ready: one question per line, prompted in style {recipe.prompt.style}")
-    while True:
-        if sys.stdin.isatty():
-            echo("? ", nl=False)
-        try:
-            question = sys.stdin.readline().strip()
-            question.encode()  # in the C locale, non-ASCII bytes arrive as lone surrogates
-        except UnicodeError as error:
-            raise DataError(f"the question is not UTF-8 ({error}); write it as UTF-8") from error
-        if not question:
-            return
-        echo(answer(question).text.strip())
+    given = [*KNOBS.overrides(knobs), *overrides]
+    if calculator is not None:
+        given.append(as_override("eval.calculator", calculator))
+    models = []
+    for named in find(model, against, given):
+        name = named.recipe.model.name_or_path or ""
+        echo(f"loading {files.describe(name)}", err=True)  # importing torch takes seconds as well
+        models.append(ChatModel(named.label, named.recipe))
+        models[-1].temperature = temperature
+        log.info(f"{name} is ready")
+    interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
+    display = Columns() if interactive else JsonLines() if as_json else Blocks()
+    state = "on, its figures cyan" if interactive else "on"
+    display.say(
+        f"{described_style(models[0])}; calculator {state if models[0].calculator else 'off'}"
+        f"{'; /help lists the commands' if interactive else ''}"
+    )
+    Chat(models, display, interactive=interactive).run()

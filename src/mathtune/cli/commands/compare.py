@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mathtune.cli.common import echo, print_json
+from mathtune.cli.common import echo, json_option, print_json
 
 MOST = 4_000
 """At most this many characters of a question or answer are shown; then how many are left."""
@@ -28,9 +28,7 @@ MOST = 4_000
     type=click.IntRange(min=0),
     help="Show this many problems gained and lost.",
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the figures as one JSON object instead."
-)
+@json_option()
 def command(
     paths: tuple[Path, ...],
     allow_different: tuple[str, ...],

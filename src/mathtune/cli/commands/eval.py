@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mathtune import ranks
-from mathtune.cli.common import echo, print_json, print_outcome, run_options
+from mathtune.cli.common import (
+    echo,
+    model_argument,
+    overrides_argument,
+    print_json,
+    print_outcome,
+    run_options,
+)
 from mathtune.cli.knob_options import KnobOptions
 from mathtune.run_paths import RunPaths
 
@@ -28,8 +35,8 @@ KNOBS = KnobOptions(
 
 
 @click.command("eval")
-@click.argument("model")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@model_argument
+@overrides_argument
 @click.option(
     "--data", multiple=True, help="Problem set: a known name, NAME:SPLIT, a hub id or a file."
 )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mathtune.cli.common import echo, print_json
+from mathtune.cli.common import echo, json_option, print_json
+from mathtune.cli.tables import plain_table, print_table
 from mathtune.text.counts import counted
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @click.command("grade")
@@ -30,9 +34,7 @@ from mathtune.text.counts import counted
 @click.option(
     "--confidence", default=0.95, type=click.FloatRange(0.5, 1, min_open=True, max_open=True)
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the figures as one JSON object on the last line."
-)
+@json_option()
 def command(
     file: Path,
     completion: str | None,
@@ -78,6 +80,9 @@ def command(
         echo(line, err=True)
     for line in _summary(figures):
         echo(line)
+    print_table(_rates(figures))
+    for line in _details(figures):
+        echo(line)
     if as_json:
         print_json(figures)
     if strict and graded.saved.broken:
@@ -88,20 +93,29 @@ def command(
 
 
 def _summary(figures: Mapping[str, Any]) -> Iterator[str]:
-    from mathtune.evaluation.regrade.regrading import ranges
-    from mathtune.report.wording import GRADERS
-
     fields = ", ".join(f"{name} from {where!r}" for name, where in figures["fields"].items())
     yield f"{figures['file']}: {figures['layout']}; {fields}"
     left_out = f", {counted(len(figures['broken']), 'line')} left out" if figures["broken"] else ""
     completions = counted(figures["completions"], "completion")
     yield f"{counted(figures['n'], 'problem')}, {completions}{left_out}"
-    yield ""
+
+
+def _rates(figures: Mapping[str, Any]) -> Table:
+    from mathtune.report import wording
+
+    interval = f"{100 * figures['confidence']:g} % interval"
+    table = plain_table("grader", "exact match", interval, "rule", right=("exact match", interval))
     rates = {"mathtune": figures["exact_match"], **figures["published"]}
     for name, rate in rates.items():
-        _, rule = GRADERS.get(name, ("", ""))
-        yield f"{name:<20}{_rate(rate, figures['confidence'])}  {rule}".rstrip()
-    yield ""
+        _, rule = wording.GRADERS.get(name, ("", ""))
+        share = wording.percent(rate["value"])
+        table.add_row(name, share, wording.rate_interval(rate), rule)
+    return table
+
+
+def _details(figures: Mapping[str, Any]) -> Iterator[str]:
+    from mathtune.evaluation.regrade.regrading import ranges
+
     for title in ("outcomes", "errors", "methods"):
         counts = figures[title].items()
         found = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts if count)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from mathtune.cli.common import echo, print_json
+from mathtune.cli.common import echo, json_option, overrides_argument, print_json
 
 ANSWER_TOKENS = 64  # logits of each are compared, a whole vocabulary per token
 
 
 @click.command("merge")
 @click.argument("source", metavar="ADAPTER_OR_RUN_DIR", type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@overrides_argument
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -35,7 +35,7 @@ ANSWER_TOKENS = 64  # logits of each are compared, a whole vocabulary per token
 )
 @click.option("--style", help="Prompt style of the check; default: the run's, else qa.")
 @click.option("--load-in-4bit", is_flag=True, help="For a QLoRA adapter trained elsewhere.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
+@json_option()
 def command(
     source: Path,
     overrides: tuple[str, ...],

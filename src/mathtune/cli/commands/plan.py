@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mathtune.cli.common import print_json, recipe_arguments
+from mathtune.cli.common import json_option, print_json, recipe_arguments
 from mathtune.planning.facts import USES, facts_of
 from mathtune.text.counts import counted
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "--devices", type=click.IntRange(min=1), default=1, help="Number of devices to train on."
 )
 @click.option("--trace", is_flag=True, help="Trace every layer instead of a few; takes minutes.")
-@click.option("--json", "as_json", is_flag=True, help="Print the plan as one JSON object.")
+@json_option()
 def command(
     recipe: str,
     overrides: tuple[str, ...],

@@ -9,7 +9,7 @@ import click
 
 from mathtune import ranks
 from mathtune.cli.commands.eval import print_tables
-from mathtune.cli.common import echo, print_outcome, run_options
+from mathtune.cli.common import echo, model_argument, overrides_argument, print_outcome, run_options
 from mathtune.cli.knob_options import KnobOptions
 
 KNOBS = KnobOptions(
@@ -22,8 +22,8 @@ KNOBS = KnobOptions(
 
 
 @click.command("sample")
-@click.argument("model")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@model_argument
+@overrides_argument
 @click.option(
     "--data",
     multiple=True,

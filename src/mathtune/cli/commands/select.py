@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mathtune.cli.common import echo, print_json
+from mathtune.cli.common import echo, json_option, print_json
 from mathtune.cli.knob_options import KnobOptions
 
 KNOBS = KnobOptions(
@@ -23,7 +23,7 @@ KNOBS = KnobOptions(
 )  # fmt: skip
 @KNOBS
 @click.option("--allow-test", is_flag=True, help="Take samples of test problems all the same.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as one JSON object.")
+@json_option()
 def command(
     samples: tuple[Path, ...], out: Path, allow_test: bool, as_json: bool, **knobs: Any
 ) -> None:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,26 +23,24 @@ from torch import Tensor
 
 from mathtune.attention.onednn_linear import FastLinears, without_mixed_precision
 from mathtune.errors import ModelError
-from mathtune.generation.engine import Decoding
-from mathtune.generation.hf.memory import LOGIT_BYTES, rows_that_fit
+from mathtune.generation.engine import Decoding, StreamedCompletion
+from mathtune.generation.hf.memory import row_bytes, rows_that_fit
 from mathtune.generation.hf.packed import PackedForward, unwrap
 from mathtune.generation.hf.plain import PlainForward
 from mathtune.generation.hf.probe import Probe, probe, rope_reason
-from mathtune.generation.hf.rows import DecodeRow, Rules
+from mathtune.generation.hf.rows import DecodeRow, Rules, eos_ids
 from mathtune.generation.hf.sampling import (
     choose,
     first_not_finite,
     log_probabilities,
     row_generator,
 )
-from mathtune.generation.hf.schedule import Scheduler
+from mathtune.generation.hf.schedule import Scheduler, shared_prefix
+from mathtune.generation.hf.streaming import WrittenText
 from mathtune.generation.stops import Detokenizer, RowText
 from mathtune.records import Completion, Prompt
 
 logger = logging.getLogger(__name__)
-
-MIN_SHARED = 16
-"""Merging two attentions costs more than a prefix shorter than this saves."""
 
 
 @dataclass(slots=True)
@@ -145,6 +144,18 @@ class HFEngine:
         """
         return self._run(tuple(prompts), self._limits(prompts, decoding), decoding)
 
+    def stream(self, prompt: Prompt, decoding: Decoding) -> Iterator[StreamedCompletion]:
+        """Yield one completion after each of its tokens, the whole one last.
+
+        The tokens are those that ``generate`` returns for the prompt's first sample. An
+        interruption ends the iterator without a whole completion.
+
+        Raises:
+            ModelError: As ``generate``.
+        """
+        decoding = replace(decoding, samples=1)
+        return self._stream(prompt, self._limits([prompt], decoding), decoding)
+
     def _limits(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[int]:
         """Return the most new tokens of each prompt."""
         config = unwrap(self._model).config.get_text_config(decoder=True)
@@ -170,35 +181,57 @@ class HFEngine:
         self.stats = stats = GenerationStats()
         if not prompts:
             return
-        was_training = self._model.training
-        self._model.eval()
         began = time.perf_counter()
-        total = len(prompts) * decoding.samples
-        try:
-            with without_mixed_precision(self._model):
-                for done, completion in enumerate(self._decode(prompts, limits, decoding), 1):
+        done, total = 0, len(prompts) * decoding.samples
+        with self._evaluation_mode():
+            for _, ended in self._decode(prompts, limits, decoding):
+                for completion in ended:
+                    done += 1
                     stats.seconds = time.perf_counter() - began
                     stats.new_tokens += len(completion.ids)
                     stats.inserted_tokens += completion.inserted_tokens
                     if self._on_progress is not None:
                         self._on_progress(done, total)
                     yield completion
+
+    @torch.no_grad()
+    def _stream(
+        self, prompt: Prompt, limits: Sequence[int], decoding: Decoding
+    ) -> Iterator[StreamedCompletion]:
+        self.stats = GenerationStats()
+        written = WrittenText(decoding.stop)
+        with self._evaluation_mode():
+            for active, ended in self._decode([prompt], limits, decoding):
+                yield from map(written.so_far, active)
+                yield from map(written.whole, ended)
+
+    @contextmanager
+    def _evaluation_mode(self) -> Iterator[None]:
+        """Put the model into evaluation mode, and back into its former mode at the end."""
+        was_training = self._model.training
+        self._model.eval()
+        try:
+            with without_mixed_precision(self._model):
+                yield
         finally:
             self._model.train(was_training)
 
     def _decode(
         self, prompts: Sequence[Prompt], limits: Sequence[int], decoding: Decoding
-    ) -> Iterator[Completion]:
+    ) -> Iterator[tuple[Sequence[DecodeRow], Sequence[Completion]]]:
+        """Yield, after each step, the rows that go on and the completions that ended with it."""
         stats = self.stats
-        rules = Rules(decoding, self._eos_ids(), self._tokenizer, self._detokenizer)
+        ends = eos_ids(unwrap(self._model), self._tokenizer)
+        rules = Rules(decoding, ends, self._tokenizer, self._detokenizer)
         prefix = shared_prefix(prompts)
         longest = max(len(p.ids) + limit for p, limit in zip(prompts, limits, strict=True))
         forward = self._forward(prompts[0].ids[:prefix], longest)
         tasks = len(prompts) * decoding.samples
         rows = 1
         if stats.plain_reason is None:
-            row_bytes = self._row_bytes(longest - prefix)
-            rows = rows_that_fit(self._model, row_bytes, tasks, self._rows, self._budget)
+            assert self._probe is not None
+            size = row_bytes(unwrap(self._model), longest - prefix, self._probe.bytes_per_token)
+            rows = rows_that_fit(self._model, size, tasks, self._rows, self._budget)
         forward.reserve(rows, longest - prefix)
         stats.rows, stats.shared_prefix_tokens = rows, prefix
         own = [prompt.ids[prefix:] for prompt in prompts]
@@ -237,7 +270,8 @@ class HFEngine:
             if admission.keep is not None:
                 forward.copy_row(admission.keep, rows)
                 spare = logits[admission.keep].clone()
-            yield from self._advance(active, logits, forward, rules, decoding)
+            ended = self._advance(active, logits, forward, rules, decoding)
+            yield active, ended
 
     def _advance(
         self,
@@ -246,8 +280,8 @@ class HFEngine:
         forward: PackedForward | PlainForward,
         rules: Rules,
         decoding: Decoding,
-    ) -> Iterator[Completion]:
-        """Give every row its next token, and yield and remove the rows that end with it."""
+    ) -> list[Completion]:
+        """Give every row its next token; remove those that end with it, and return them."""
         bad = first_not_finite(logits)
         if bad is not None:
             raise ModelError(
@@ -260,16 +294,17 @@ class HFEngine:
             for row, logprob in zip(active, log_probabilities(logits, tokens), strict=True):
                 row.logprobs.append(logprob)
         ended = [rules.push(*pair) for pair in zip(active, tokens, strict=True)]
+        completions = []
         # From the last row backwards, so that the row moved into a gap is one that goes on.
         for index in reversed(range(len(active))):
             reason = ended[index]
             if reason is None:
                 continue
-            completion = rules.complete(active[index], reason)
+            completions.append(rules.complete(active[index], reason))
             for source, target in forward.remove(index, len(active)):
                 active[target] = active[source]
             active.pop()
-            yield completion
+        return completions
 
     def _forward(self, prefix: Sequence[int], longest: int) -> PackedForward | PlainForward:
         """Return the path that works for the model, with the prefix computed."""
@@ -282,27 +317,3 @@ class HFEngine:
         self.stats.plain_reason = reason
         logger.warning("decoding one row at a time: %s", reason)
         return PlainForward(self._model, prefix)
-
-    def _row_bytes(self, capacity: int) -> int:
-        """Return the memory of one row of ``capacity`` own tokens."""
-        assert self._probe is not None
-        vocabulary = unwrap(self._model).config.get_text_config(decoder=True).vocab_size
-        return capacity * self._probe.bytes_per_token + vocabulary * LOGIT_BYTES
-
-    def _eos_ids(self) -> set[int]:
-        configured = getattr(unwrap(self._model), "generation_config", None)
-        ids = getattr(configured, "eos_token_id", None)
-        several = ids if isinstance(ids, list) else [ids]
-        return {i for i in (*several, self._tokenizer.eos_token_id) if i is not None}
-
-
-def shared_prefix(prompts: Sequence[Prompt]) -> int:
-    """Return how many leading ids of all prompts to compute once, leaving each at least one.
-
-    0 where fewer than ``MIN_SHARED`` are shared.
-    """
-    low, high = min(p.ids for p in prompts), max(p.ids for p in prompts)
-    most = min(len(prompt.ids) for prompt in prompts) - 1
-    # The lexicographically first and last prompts differ wherever any two do.
-    shared = next((i for i in range(most) if low[i] != high[i]), most)
-    return shared if shared >= MIN_SHARED else 0

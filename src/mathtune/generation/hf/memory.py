@@ -25,6 +25,12 @@ def free_budget(model: Any) -> int:
     return int(_free(device) * _FREE_SHARE[kind])
 
 
+def row_bytes(model: Any, capacity: int, bytes_per_token: int) -> int:
+    """Return the memory of one row of ``capacity`` own tokens."""
+    vocabulary: int = model.config.get_text_config(decoder=True).vocab_size
+    return capacity * bytes_per_token + vocabulary * LOGIT_BYTES
+
+
 def rows_that_fit(
     model: Any, row_bytes: int, tasks: int, wanted: int | None, budget: int | None
 ) -> int:

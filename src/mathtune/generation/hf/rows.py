@@ -116,3 +116,11 @@ class Rules:
             inserted_at=tuple(row.inserted_at),
             corrected_tokens=row.corrected,
         )
+
+
+def eos_ids(model: Any, tokenizer: Any) -> set[int]:
+    """Return the ids that end a text: the tokenizer's EOS and those of the generation config."""
+    configured = getattr(model, "generation_config", None)
+    ids = getattr(configured, "eos_token_id", None)
+    several = ids if isinstance(ids, list) else [ids]
+    return {i for i in (*several, tokenizer.eos_token_id) if i is not None}

@@ -1,4 +1,4 @@
-"""Which completion takes which row, and when."""
+"""Which completion takes which row and when, and what all prompts share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from mathtune.records import Prompt
+
+MIN_SHARED = 16
+"""Merging two attentions costs more than a prefix shorter than this saves."""
 
 
 class Task(NamedTuple):
@@ -79,3 +84,15 @@ class Scheduler:
         if starts and self._waiting and self._waiting[0].prompt == starts[-1].prompt:
             keep, self._spare = running + len(starts) - 1, starts[-1].prompt
         return Admission(tuple(starts), tuple(zip(copied, sources, strict=True)), keep)
+
+
+def shared_prefix(prompts: Sequence[Prompt]) -> int:
+    """Return how many leading ids of all prompts to compute once, leaving each at least one.
+
+    0 where fewer than ``MIN_SHARED`` are shared.
+    """
+    low, high = min(p.ids for p in prompts), max(p.ids for p in prompts)
+    most = min(len(prompt.ids) for prompt in prompts) - 1
+    # The lexicographically first and last prompts differ wherever any two do.
+    shared = next((i for i in range(most) if low[i] != high[i]), most)
+    return shared if shared >= MIN_SHARED else 0

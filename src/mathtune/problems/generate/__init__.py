@@ -126,11 +126,8 @@ def generate(
         entry = draw.one_of(chosen)
         for _ in range(_MISSES):
             problem = entry.write(draw)
-            if problem.question in used or problem.id in used:
-                continue
-            if max_number is not None and not _within(problem, max_number):
-                continue
-            if part == "all" or (part == "test") == _is_test(problem):
+            new = problem.question not in used and problem.id not in used
+            if new and _is_wanted(problem, part, max_number):
                 used.add(problem.question)
                 problems.append(problem)
                 break
@@ -145,6 +142,12 @@ def generate(
                 f"{limit}."
             )
     return problems
+
+
+def _is_wanted(problem: Problem, part: str, max_number: int | None) -> bool:
+    if max_number is not None and not _within(problem, max_number):
+        return False
+    return part == "all" or (part == "test") == _is_test(problem)
 
 
 def choose_templates(
