@@ -1,0 +1,202 @@
+"""Whether a GGUF file answers as its model does: greedy answers in llama.cpp, token by token.
+
+The model is loaded by Transformers, in 32 bits where memory allows. First both must tokenise every
+prompt alike, and texts that tokenizers differ on; then each answer of llama.cpp is compared with
+the model's up to where one of them ends. Where two tokens are as good as equal to the model,
+rounding decides, and such an answer counts as a tie.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mathtune import progress
+from mathtune.errors import ModelError
+from mathtune.exporting import runtime
+from mathtune.records import Prompt
+
+log = logging.getLogger(__name__)
+
+PROBLEMS = 20
+TOKENS = 20
+
+NEEDED: Mapping[str, float] = {"f32": 1.0, "f16": 1.0, "bf16": 0.9, "q8_0": 0.9, "q4_0": 0.0}
+"""Share of answers that must be the model's, ties among them. llama.cpp rounds activations to 8
+bits for the two last, and to bfloat16 for bf16."""
+
+TIE = 0.01
+"""Two logits differ by rounding if by less than this share of all logits' standard deviation."""
+
+TEXTS = (
+    "It's 3.14; they'll say 'don't', 'screen' and \"Tom's\" 1,234,567 times.",
+    "  two  spaces\n\n\tand a tab\n \nx=<<3+4=7>>7 $1.50 50% (a/b)*c",
+    "naïve café – 日本語 😀 ½ ﬁ Ωμέγα שלום",
+    "CamelCase snake_case ALLCAPS a1b2c3 ... !!! #### 42",
+)
+"""What tokenizers differ on."""
+
+
+@dataclass(frozen=True, slots=True)
+class SameAnswers:
+    """How a file's answers compare with its model's.
+
+    Attributes:
+        problems: Problems that both answered.
+        same: Answers that are equal token by token.
+        ties: Of the others, those that diverge where rounding decides.
+        tokens: Longest answer.
+    """
+
+    problems: int
+    same: int
+    ties: int
+    tokens: int = TOKENS
+
+    def __str__(self) -> str:
+        ties = f", {self.ties} diverge at a tie" if self.ties else ""
+        return f"{self.same} of {self.problems} greedy answers in llama.cpp are the model's{ties}"
+
+    def to_json(self) -> dict[str, int]:
+        """Return the counts."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A greedy answer of the model, and its logits ``[len(ids), vocabulary]``."""
+
+    prompt: Prompt
+    ids: tuple[int, ...]
+    logits: Any
+
+
+def model_answers(folder: Path, tokenizer: Any, prompts: Sequence[Prompt]) -> list[Answer]:
+    """Return what a model folder answers, by Transformers.
+
+    Raises:
+        ModelError: The model cannot be loaded.
+    """
+    import psutil
+    import torch
+
+    from mathtune.config.schema import ModelConfig
+    from mathtune.generation.engine import Decoding
+    from mathtune.generation.hf import HFEngine
+    from mathtune.models.compute import pick_compute
+    from mathtune.models.loading import load_model, quiet_libraries
+
+    quiet_libraries()
+    count = _parameters(folder)
+    narrow = not torch.cuda.is_available() and 4 * count > psutil.virtual_memory().available
+    dtype = "bfloat16" if narrow else "float32"
+    if narrow:
+        log.info("the model is compared in bfloat16, as it does not fit into memory in float32")
+    model = load_model(ModelConfig(name_or_path=str(folder)), pick_compute(dtype)).eval()
+    found = []
+    with progress.bar("answering in Transformers", len(prompts)) as bar, torch.no_grad():
+        engine = HFEngine(model, tokenizer)
+        decoding = Decoding(max_new_tokens=TOKENS)
+        done = {each.problem_id: each.ids for each in engine.generate(prompts, decoding)}
+        for number, prompt in enumerate(prompts, 1):
+            ids = done[prompt.problem_id]
+            whole = torch.tensor([[*prompt.ids, *ids]], device=model.device)
+            logits = model(input_ids=whole, use_cache=False).logits[0, len(prompt.ids) - 1 : -1]
+            found.append(Answer(prompt, ids, logits.float().cpu()))
+            bar.update(number)
+    return found
+
+
+def _parameters(folder: Path) -> int:
+    """Return the number of weights in a model folder."""
+    from mathtune.models.files import parameter_count
+
+    return parameter_count(str(folder)) or 0
+
+
+def check(file: Path, kind: str, tokenizer: Any, answers: Sequence[Answer]) -> SameAnswers:
+    """Compare a GGUF file's answers with its model's.
+
+    Args:
+        file: The file.
+        kind: Type of its weights.
+        tokenizer: The model's tokenizer.
+        answers: The model's answers.
+
+    Raises:
+        ModelError: llama.cpp cannot load the file, tokenises differently, or answers differently.
+    """
+    context = max(len(answer.prompt.ids) for answer in answers) + 2 * TOKENS
+    same = ties = 0
+    with (
+        progress.bar("answering in llama.cpp", len(answers)) as bar,
+        runtime.opened(file, max(512, context)) as opened,
+    ):
+        _check_tokens(opened, tokenizer, answers)
+        for number, answer in enumerate(answers, 1):
+            theirs = opened.continue_(answer.prompt.ids, TOKENS)
+            differs = _differs_at(answer.ids, theirs, tokenizer)
+            if differs is None:
+                same += 1
+            elif _is_tie(answer, theirs, differs, tokenizer):
+                ties += 1
+            bar.update(number, f"{same} the same")
+    found = SameAnswers(len(answers), same, ties)
+    if same + ties < NEEDED[kind] * len(answers):
+        raise ModelError(
+            f"the GGUF file answers differently from its model: {found}, and {kind} needs "
+            f"{NEEDED[kind]:.0%}; nothing was written"
+        )
+    return found
+
+
+def _check_tokens(opened: runtime.Runtime, tokenizer: Any, answers: Sequence[Answer]) -> None:
+    for answer in answers:
+        text = answer.prompt.text
+        if len(tokenizer("")["input_ids"]):  # BOS, which a chat template may have written too
+            text = text.removeprefix(tokenizer.bos_token or "")
+        _check_text(opened, tokenizer, text, answer.prompt.ids)
+    for text in TEXTS:
+        _check_text(opened, tokenizer, text, tokenizer(text)["input_ids"])
+
+
+def _check_text(opened: runtime.Runtime, tokenizer: Any, text: str, ours: Sequence[int]) -> None:
+    theirs = opened.tokenize(text)
+    if list(ours) == theirs:
+        return
+    pairs = zip(ours, theirs, strict=False)
+    at = next((n for n, (one, other) in enumerate(pairs) if one != other), len(theirs))
+    one, other = (tokenizer.convert_ids_to_tokens(ids[at : at + 4]) for ids in (list(ours), theirs))
+    raise ModelError(
+        f"llama.cpp tokenises {text[:60]!r}… differently from the model's tokenizer ({other} in "
+        f"place of {one}); nothing was written"
+    )
+
+
+def _differs_at(ours: Sequence[int], theirs: Sequence[int], tokenizer: Any) -> int | None:
+    """Return the first place where two answers differ; None if they are the same text.
+
+    llama.cpp also ends an answer at tokens that only some models mean as an end, such as
+    ``<|im_end|>``, so answers are compared up to the first special token.
+    """
+    special = set(tokenizer.all_special_ids)
+    for at in range(max(len(ours), len(theirs))):
+        one, other = (ids[at] if at < len(ids) else None for ids in (ours, theirs))
+        ends = [token is None or token in special for token in (one, other)]
+        if all(ends):
+            return None
+        if one != other:
+            return at
+    return None
+
+
+def _is_tie(answer: Answer, theirs: Sequence[int], at: int, tokenizer: Any) -> bool:
+    end = tokenizer.eos_token_id
+    one, other = (ids[at] if at < len(ids) else end for ids in (answer.ids, theirs))
+    if at >= len(answer.logits):
+        return False
+    logits = answer.logits[at]
+    return float((logits[one] - logits[other]).abs()) <= TIE * float(logits.std())
