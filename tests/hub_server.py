@@ -18,6 +18,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ class HubServer:
         self.gated: dict[str, set[str]] = {}
         self.public: set[str] = set()
         self.cut_off: str | None = None
-        """Of a file of this name only the first half comes or goes, then the connection ends."""
+        """Of a file of this name only the first half is sent, then the connection ends."""
+        self.stalls = threading.Event()
+        """Set: the second upload waits until this is cleared, and is lost."""
         self.uploaded: dict[str, bytes] = {}
         hub = self
 
@@ -105,10 +108,11 @@ class _Handler(BaseHTTPRequestHandler):
         hub, length = self.server_hub, int(self.headers["Content-Length"])
         oid = self.path.rpartition("/")[2]
         hub.requests.append(f"PUT {self.path}")
-        if hub.cut_off and len(hub.uploaded) == 1:  # the second file
-            self.rfile.read(length // 2)
+        if hub.stalls.is_set() and len(hub.uploaded) == 1:
+            while hub.stalls.is_set():
+                time.sleep(0.01)
             self.close_connection = True
-            return self.connection.close()
+            return None
         hub.uploaded[oid] = self.rfile.read(length)
         return self._send(200, b"", "text/plain")
 
@@ -177,15 +181,18 @@ class _Handler(BaseHTTPRequestHandler):
             repo = f"{asked['organization']}/{asked['name']}"
             there = hub.folder("models", repo).is_dir()
             hub.folder("models", repo).mkdir(parents=True, exist_ok=True)
-            if not asked.get("private") and not there:
+            private = asked.get("private") or asked.get("visibility") == "private"
+            if not private and not there:
                 hub.public.add(repo)
             text = json.dumps({"url": f"{hub.url}/{repo}", "error": "you already created it"})
             self._send(409 if there else 200, text.encode(), "application/json")
-        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/main", path):
+        elif path == "/api/validate-yaml":
+            self._json({"errors": [], "warnings": []})
+        elif re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/main", path):
             files = json.loads(body)["files"]
             self._json({"files": [
                 {"path": f["path"], "shouldIgnore": False,
-                 "uploadMode": "lfs" if f["path"].endswith((".safetensors", ".gguf")) else "regular"}
+                 "uploadMode": "lfs" if f["path"].endswith(".safetensors") else "regular"}
                 for f in files
             ]})  # fmt: skip
         elif path.endswith(".git/info/lfs/objects/batch"):

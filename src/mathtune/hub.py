@@ -153,6 +153,8 @@ def push_fault(repo: str, error: Exception) -> str:
         )
     if isinstance(error, hub.RepositoryNotFoundError):
         return f"{repo} does not exist and could not be made; check the owner's name"
+    if status is not None and 400 <= status < 500:
+        return f"the hub refused the push to {repo} ({_short(error)}); nothing is in the repository"
     return (
         f"the push to {repo} was cut off ({_short(error)}); nothing is in the repository yet: give "
         "the same command again, which continues it"

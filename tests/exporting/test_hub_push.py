@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from command_for_tests import faults_of, mathtune
+from command_for_tests import COMMAND, faults_of, mathtune
 from hub_server import HubServer
 
 TOKEN = "hf_" + "a1b2c3d4e5" * 3
@@ -33,14 +36,20 @@ def test_a_run_is_pushed_cut_off_and_continued(here: Path) -> None:
     with HubServer(here / "hub") as hub:
         hub.tokens = {TOKEN}
         online = {**hub.environment(here / "cache"), "HF_TOKEN": TOKEN}
-        hub.cut_off = "the second upload"
-        (fault,) = faults_of(mathtune(*arguments, cwd=here, **online))
-        assert fault.startswith("the push to me/sums was cut off (")
-        assert fault.endswith("nothing is in the repository yet: give the same command again, "
-                              "which continues it")  # fmt: skip
+        hub.stalls.set()
+        process = subprocess.Popen(
+            [COMMAND, *arguments], cwd=here, env={**os.environ, **online}, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        while sum(request.startswith("PUT") for request in hub.requests) < 2:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130 and "the same command continues it" in said
         assert list(repo.iterdir()) == []
         first = list(hub.uploaded)
-        hub.cut_off = None
+        hub.stalls.clear()
         hub.requests.clear()
         done = mathtune(*arguments, cwd=here, **online)
         assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mathtune import hub, progress
-from mathtune.errors import ConfigError, ModelError
+from mathtune.errors import ConfigError, MathtuneError, ModelError
 from mathtune.exporting.card import card_of
 from mathtune.exporting.source import Source
 from mathtune.text.redaction import redact
@@ -93,20 +93,20 @@ def push(source: Source, repo: str, *, public: bool) -> Pushed:
                 bar.update(done, add.path_in_repo)
         adds += [CommitOperationAdd(name, text) for name, text in texts.items()]
         commit = api.create_commit(repo, adds, commit_message=f"{source.name}, by mathtune")
+    _report_left(source, files)
     size = total + sum(map(len, texts.values()))
     return Pushed(repo, str(commit.commit_url), private, len(adds), size)
 
 
 def _files(source: Source) -> dict[str, Path]:
     """Return the model's files by their name in the repository."""
-    found = {path.name: path for pattern in MODEL_FILES for path in source.folder.glob(pattern)}
-    left = [
-        path.name for path in sorted(source.folder.iterdir())
-        if path.name not in found and path.name != "README.md"
-    ]  # fmt: skip
-    if left:
+    return {path.name: path for pattern in MODEL_FILES for path in source.folder.glob(pattern)}
+
+
+def _report_left(source: Source, pushed: dict[str, Path]) -> None:
+    names = sorted(path.name for path in source.folder.iterdir())
+    if left := [name for name in names if name not in pushed and name != "README.md"]:
         log.info(f"left out {len(left)} files that are not a model's: {', '.join(left[:5])}")
-    return found
 
 
 def _texts(source: Source) -> dict[str, bytes]:
@@ -148,14 +148,18 @@ def _in_words(repo: str) -> Iterator[None]:
         ModelError: A request failed.
     """
     from huggingface_hub import errors
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
+    disable_progress_bars()  # there is one for all files
     try:
         yield
+    except MathtuneError:
+        raise
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
         raise ModelError(hub.push_fault(repo, error)) from error
-    except (ConfigError, ModelError):
-        raise
     except Exception as error:  # the HTTP library, and so its errors, differ by version
         if not hub.is_of_network(error):
             raise
         raise ModelError(hub.push_fault(repo, error)) from error
+    finally:
+        enable_progress_bars()
