@@ -13,6 +13,7 @@ from models_for_tests import tiny_model
 from tokenizers_for_tests import bpe, sentencepiece
 
 GEMMA = {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 16}
+LINEAR = {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}
 LLAMA_3 = {
     "rope_type": "llama3", "rope_theta": 10_000.0, "factor": 8.0, "low_freq_factor": 1.0,
     "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
@@ -20,12 +21,8 @@ LLAMA_3 = {
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {"attention_bias": True}),
-    "llama-tied": ("llama-tied", {"head_dim": 16}),
+    "llama-tied": ("llama-tied", {"head_dim": 16, "rope_parameters": LINEAR}),
     "llama3": ("llama", {"rope_parameters": LLAMA_3}),
-    "linear": (
-        "llama",
-        {"rope_parameters": {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}},
-    ),
     "qwen2": ("qwen2", {"tie_word_embeddings": True}),
     "qwen3": ("qwen3", {"head_dim": 8}),
     "gemma": ("gemma", {}),
