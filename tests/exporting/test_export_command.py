@@ -152,6 +152,24 @@ def test_a_run_that_is_in_use_or_not_finished_is_not_exported(run: Path, tmp_pat
     mt.export(tmp_path / "run" / "model", "adapter", output=tmp_path / "out")
 
 
+def test_only_earlier_exports_are_replaced(run: Path, tmp_path: Path) -> None:
+    mt.export(run, "adapter", output=tmp_path / "a")
+    (tmp_path / "a" / "more.txt").write_text("old")
+    mt.export(run, "adapter", output=tmp_path / "a", overwrite=True)
+    assert not (tmp_path / "a" / "more.txt").exists()
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").write_text("mine")
+    (tmp_path / "notes.gguf").write_text("mine")
+    for to, output in {"adapter": tmp_path / "thesis", "gguf": tmp_path / "notes.gguf",
+                       "ollama": run}.items():  # fmt: skip
+        with pytest.raises(DiskError, match="is not an earlier export; choose another --output"):
+            mt.export(run, to, output=output, overwrite=True)
+    with pytest.raises(DiskError, match="is not an earlier export"):
+        mt.export(run, "adapter", output=run / "model", overwrite=True)
+    assert (tmp_path / "thesis" / "thesis.tex").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "notes.gguf", "thesis"]
+
+
 def test_a_damaged_model_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     folder, _ = saved(tmp_path / "model", "llama")
     weights = folder / "model.safetensors"

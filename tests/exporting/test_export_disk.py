@@ -34,14 +34,14 @@ def test_a_full_disk_keeps_what_was_there(
     disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _ = saved(tmp_path / "model", "llama")
-    (disk / "x.gguf").write_bytes(b"an earlier export")
+    (disk / "x.gguf").write_bytes(b"GGUF, an earlier export")
     (disk / "filler").write_bytes(bytes(300 * 1024))
 
     def full(words: str) -> None:
         with pytest.raises(DiskError, match=words):
             mt.export(folder, "gguf", output=disk / "x.gguf", type="f32", overwrite=True)
         assert sorted(path.name for path in disk.iterdir()) == ["filler", "x.gguf"]
-        assert (disk / "x.gguf").read_bytes() == b"an earlier export"
+        assert (disk / "x.gguf").read_bytes() == b"GGUF, an earlier export"
 
     full(r"the GGUF file needs 0\.2 MB and 0\.1 MB are free at .*/disk; free some space")
     # Another program may take the room after that was checked.

@@ -10,7 +10,7 @@ from mathtune.errors import ModelError
 from mathtune.exporting.card import card_of
 from mathtune.exporting.source import Source
 from mathtune.models.files import base_of_adapter
-from mathtune.storage import saving, staged, sync_folder, write_text
+from mathtune.storage import publish, saving, staged, sync_folder, write_text
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,5 @@ def export(source: Source, output: Path) -> int:
         write_text(staging / "README.md", card_of(source))
         sync_folder(staging)
         size = sum(path.stat().st_size for path in staging.iterdir())
-        shutil.rmtree(output, ignore_errors=True)
-        staging.rename(output)
+        publish(staging, output)
     return size

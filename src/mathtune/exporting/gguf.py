@@ -43,6 +43,14 @@ class Written:
     check: SameAnswers | None
 
 
+def is_gguf(path: Path) -> bool:
+    """Return whether a path is a GGUF file."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"GGUF"
+
+
 def file_name(source: Source, kind: str) -> str:
     """Return the usual name of a GGUF file: the model's with the type of its weights."""
     return f"{source.name}-{kind}{ENDING}"

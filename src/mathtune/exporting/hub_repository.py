@@ -148,7 +148,7 @@ def _in_words(repo: str) -> Iterator[None]:
         ModelError: A request failed.
     """
     from huggingface_hub import errors
-    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
     disable_progress_bars()  # there is one for all files
     try:

@@ -6,7 +6,6 @@ repeat numbers), and takes the template that it guesses. The Modelfile sets all 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from mathtune.exporting.gguf import Written
 from mathtune.exporting.source import Source
 from mathtune.prompts import CHAT, ChatTemplate, stop_strings
 from mathtune.prompts.styles import style_of
-from mathtune.storage import saving, staged, sync_folder
+from mathtune.storage import publish, saving, staged, sync_folder
 
 MODELFILE = "Modelfile"
 CONTEXT = 4096
@@ -49,8 +48,7 @@ def export(source: Source, recipe: Recipe, output: Path, kind: str) -> Written:
             text = text.replace("FROM ./MODEL\n", f"FROM ./{written.name}\n", 1)
             (staging / MODELFILE).write_text(text, encoding="utf-8")
             sync_folder(staging)
-            shutil.rmtree(output, ignore_errors=True)
-            staging.rename(output)
+            publish(staging, output)
     return written
 
 

@@ -147,7 +147,8 @@ def recipe_for(
         **({"prompt.style": style} if style else {}),
         **({"data.test": list(data)} if data else {} if source.run else {"data.test": generated}),
     }
-    options = [as_override(key, value) for key, value in given.items()]
+    own = {word.partition("=")[0] for word in overrides}
+    options = [as_override(key, value) for key, value in given.items() if key not in own]
     name = str(source.run.recipe) if source.run else "gsm8k-eval"
     return load(name, [*options, *overrides], None, Purpose.CHAT)
 

@@ -116,7 +116,7 @@ def export(given: Path, to: str, options: Options) -> Export:
         if to == "merged":
             return _merged(source, options)
         if to == "adapter":
-            output = _free(options.output or source.output("adapter"), options)
+            output = _free(options.output or source.output("adapter"), source, options)
             size = adapter.export(source, output)
             text = f"{output}: an adapter of {size / 2**20:,.1f} MB, with its card"
             return Export(to, str(output), text, {"path": str(output), "bytes": size})
@@ -153,12 +153,15 @@ def _gguf(source: Source, to: str, options: Options) -> Export:
     if recipe.eval.calculator:
         log.info("llama.cpp and Ollama have no calculator: expect the report's figures with it off")
     if to == "ollama":
-        output = _free(options.output or source.output("ollama"), options)
+        output = _free(options.output or source.output("ollama"), source, options)
         written = ollama.export(source, recipe, output, options.type)
         path = output
     else:
         name = gguf.file_name(source, options.type)
-        output = _free(options.output or source.output("gguf") / name, options)
+        output = options.output or source.output("gguf")
+        if options.output is None or output.is_dir():
+            output = output / name
+        output = _free(output, source, options)
         written = gguf.export(source, recipe, output, options.type)
         path = output.with_name(written.name)
     return Export(to, str(path), _in_words(path, written), _figures(path, written))
@@ -182,15 +185,22 @@ def _figures(path: Path, written: Written) -> dict[str, Any]:
     }
 
 
-def _free(output: Path, options: Options) -> Path:
+def _free(output: Path, source: Source, options: Options) -> Path:
     """Return an output path that may be written.
 
     Raises:
-        DiskError: Something is there.
+        DiskError: Something is there that is not an earlier export, or may not be replaced.
     """
-    there = output.exists() or output.is_symlink()
-    if there and not options.overwrite and not (output.is_dir() and not any(output.iterdir())):
+    if not (output.exists() or output.is_symlink()):
+        return output
+    if output.is_dir() and not any(output.iterdir()):
+        return output
+    if not options.overwrite:
         raise DiskError(f"{output} exists; choose another --output, or give --overwrite")
+    marks = (ollama.MODELFILE, "adapter_config.json")
+    ours = any((output / mark).is_file() for mark in marks) or gguf.is_gguf(output)
+    if not ours or output.resolve() == source.folder.resolve():
+        raise DiskError(f"{output} is not an earlier export; choose another --output")
     return output
 
 
