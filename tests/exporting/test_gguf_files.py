@@ -57,6 +57,24 @@ def test_types_take_the_place_that_they_should(tmp_path: Path) -> None:
     assert sizes["q4_0"]["token_embd.weight"] == sizes["q4_0"]["output.weight"] == "Q8_0"
 
 
+@pytest.mark.parametrize(
+    ("kind", "error"), [("f32", 0), ("f16", 3e-4), ("bf16", 3e-3), ("q8_0", 0.01), ("q4_0", 0.12)]
+)
+def test_weights_are_rounded_no_further_than_the_type_does(
+    kind: str, error: float, tmp_path: Path
+) -> None:
+    folder, tokenizer = saved(tmp_path / "model", "qwen2")
+    file = written(folder, tmp_path / "tiny.gguf", tokenizer, kind)
+    held = {tensor.name: tensor for tensor in gguf.GGUFReader(file).tensors}
+    weights = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    for name, source in {"attn_q": "self_attn.q_proj", "ffn_down": "mlp.down_proj"}.items():
+        tensor = held[f"blk.1.{name}.weight"]
+        found = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        wanted = weights[f"model.layers.1.{source}.weight"].numpy()
+        rms = float(np.sqrt(np.mean((found - wanted) ** 2)) / wanted.std())
+        assert error / 10 <= rms <= error
+
+
 def test_rows_that_blocks_do_not_divide_stay_in_16_bits(tmp_path: Path) -> None:
     folder, tokenizer = saved(tmp_path / "model", "llama", intermediate_size=72)
     with logged() as said:
