@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import shlex
 import shutil
 import signal
 from pathlib import Path
@@ -95,7 +97,8 @@ def test_an_adapter_goes_with_its_card(run: Path, tmp_path: Path) -> None:
         done = export(str(run), "--to", "adapter", "--output", str(tmp_path / "a"))
     assert "an adapter of" in done.stdout
     there = {path.name for path in (tmp_path / "a").iterdir()}
-    assert there >= {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"}
+    assert there >= {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json",
+                      "report.html"}  # fmt: skip
     card = (tmp_path / "a" / "README.md").read_text()
     assert card.startswith("---\n") and "model-index:" in card and "exact_match" in card
     assert "names its base by a path on this machine" in said.getvalue()
@@ -114,6 +117,16 @@ def test_fifty_of_fifty_answers_of_a_merged_model_are_the_adapters(
         mt.export(tmp_path / "m", "merged")
     with pytest.raises(ModelError, match="is a full model, not an adapter"):
         mt.export(tmp_path / "m", "adapter")
+
+
+def test_the_page_shows_commands_that_there_are() -> None:
+    page = Path(__file__).parents[2] / "docs" / "export.md"
+    lines = page.read_text("utf-8").replace("\\\n", " ").splitlines()
+    shown = [shlex.split(line, comments=True) for line in lines if line.startswith("mathtune ")]
+    assert {words[words.index("--to") + 1] for words in shown if "--to" in words} == set(TARGETS)
+    for _, name, *arguments in shown:
+        module = importlib.import_module(f"mathtune.cli.commands.{name}")
+        module.command.make_context(name, arguments)  # parses, runs nothing
 
 
 def test_wrong_use_is_told_in_a_sentence(run: Path, tmp_path: Path) -> None:

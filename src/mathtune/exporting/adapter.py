@@ -42,6 +42,8 @@ def export(source: Source, output: Path) -> int:
             if path.is_file() and path.name != "README.md":
                 shutil.copyfile(path, staging / path.name)
         write_text(staging / "README.md", card_of(source))
+        if source.run is not None and source.run.report.is_file():  # to which the card refers
+            shutil.copyfile(source.run.report, staging / source.run.report.name)
         sync_folder(staging)
         size = sum(path.stat().st_size for path in staging.iterdir())
         publish(staging, output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,11 +40,6 @@ class Source:
     run: RunPaths | None
     is_adapter: bool
 
-    @property
-    def place(self) -> Path:
-        """The folder below or next to which exports go: the run, or the model's own folder."""
-        return self.run.folder if self.run else self.folder
-
     def output(self, name: str) -> Path:
         """Return the default place of an export: ``RUN/NAME``, or ``FOLDER-NAME`` without a run."""
         if self.run is not None:
@@ -55,8 +51,10 @@ class Source:
     def name(self) -> str:
         """The model's name, for files and cards."""
         if self.run is not None:
-            return runs.stored_recipe(self.run.recipe).name
-        return self.given.stem if self.given.suffix == ".gguf" else self.given.absolute().name
+            name = runs.stored_recipe(self.run.recipe).name
+        else:
+            name = self.given.stem if self.given.suffix == ".gguf" else self.given.absolute().name
+        return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
