@@ -28,6 +28,7 @@ test: install lint
 test-real: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,export]"
 	$(BIN)/python -m pytest -m real -s tests/real
+	$(BIN)/python -m pytest tests/exporting
 
 # A real model on real problems: fetched once, about a quarter of an hour on 2 cores
 demo-real: install

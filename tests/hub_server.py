@@ -7,14 +7,18 @@ reads its address when it is imported, so use it in a subprocess::
         subprocess.run([sys.executable, "-c", code], env={**os.environ, **hub.environment(cache)})
 
 ``hub.requests`` lists what was asked for, ``hub.commit("datasets", "openai/gsm8k")`` is a revision.
+Models can be pushed. With ``tokens``, who comes with another token is refused; a model in ``gated``
+is for the tokens that it lists.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,15 @@ class HubServer:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.requests: list[str] = []
+        self.tokens: set[str] = set()
+        self.read_only: set[str] = set()
+        self.gated: dict[str, set[str]] = {}
+        self.public: set[str] = set()
+        self.cut_off: str | None = None
+        """Of a file of this name only the first half is sent, then the connection ends."""
+        self.stalls = threading.Event()
+        """Set: the second upload waits until this is cleared, and is lost."""
+        self.uploaded: dict[str, bytes] = {}
         hub = self
 
         class Handler(_Handler):
@@ -91,10 +104,48 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self._answer(body)
 
+    def do_PUT(self) -> None:
+        hub, length = self.server_hub, int(self.headers["Content-Length"])
+        oid = self.path.rpartition("/")[2]
+        hub.requests.append(f"PUT {self.path}")
+        if hub.stalls.is_set() and len(hub.uploaded) == 1:
+            while hub.stalls.is_set():
+                time.sleep(0.01)
+            self.close_connection = True
+            return None
+        hub.uploaded[oid] = self.rfile.read(length)
+        return self._send(200, b"", "text/plain")
+
+    @property
+    def _token(self) -> str:
+        return self.headers.get("Authorization", "").removeprefix("Bearer ")
+
+    def _is_refused(self, path: str) -> bool:
+        """Answer a request whose token is not good enough; return whether it was one."""
+        hub = self.server_hub
+        if self._token and hub.tokens and self._token not in hub.tokens:
+            message = "Invalid credentials in Authorization header"
+            self._error(401, "", message, {"X-Error-Message": message})
+            return True
+        for repo, accepted in hub.gated.items():
+            if f"/{repo}/resolve/" in path and self._token not in accepted:
+                status = 403 if self._token else 401
+                self._error(status, "GatedRepo", f"Access to model {repo} is restricted.")
+                return True
+        writes = self.command == "POST" and ("/commit/" in path or "/create" in path)
+        if writes and self._token in hub.read_only:
+            self._error(403, "", "You don't have the rights to create a model under this namespace")
+            return True
+        return False
+
     def _answer(self, body: bytes = b"") -> None:
         url = urlsplit(self.path)
         path = unquote(url.path)
         self.server_hub.requests.append(f"{self.command} {path}")
+        if self._is_refused(path):
+            return None
+        if self.command == "POST" and self._pushed(path, body):
+            return None
         if path == "/":
             return self._send(200, b"hub", "text/plain")
         if match := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
@@ -122,6 +173,55 @@ class _Handler(BaseHTTPRequestHandler):
             return self._json(self._info(kind, repo))
         return self._error(404, "", "not found")
 
+    def _pushed(self, path: str, body: bytes) -> bool:
+        """Answer a request that belongs to a push; return whether it was one."""
+        hub = self.server_hub
+        if path == "/api/repos/create":
+            asked = json.loads(body)
+            repo = f"{asked['organization']}/{asked['name']}"
+            there = hub.folder("models", repo).is_dir()
+            hub.folder("models", repo).mkdir(parents=True, exist_ok=True)
+            private = asked.get("private") or asked.get("visibility") == "private"
+            if not private and not there:
+                hub.public.add(repo)
+            text = json.dumps({"url": f"{hub.url}/{repo}", "error": "you already created it"})
+            self._send(409 if there else 200, text.encode(), "application/json")
+        elif path == "/api/validate-yaml":
+            self._json({"errors": [], "warnings": []})
+        elif re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/main", path):
+            files = json.loads(body)["files"]
+            self._json({"files": [
+                {"path": f["path"], "shouldIgnore": False,
+                 "uploadMode": "lfs" if f["path"].endswith(".safetensors") else "regular"}
+                for f in files
+            ]})  # fmt: skip
+        elif path.endswith(".git/info/lfs/objects/batch"):
+            objects = json.loads(body)["objects"]
+            for each in objects:
+                if each["oid"] not in hub.uploaded:
+                    each["actions"] = {"upload": {"href": f"{hub.url}/upload/{each['oid']}"}}
+            self._json({"transfer": "basic", "objects": objects})
+        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
+            self._commit(match[1], body)
+        else:
+            return False
+        return True
+
+    def _commit(self, repo: str, body: bytes) -> None:
+        hub = self.server_hub
+        for line in map(json.loads, body.splitlines()):
+            value = line["value"]
+            if line["key"] == "header":
+                continue
+            place = hub.folder("models", repo) / value["path"]
+            place.parent.mkdir(parents=True, exist_ok=True)
+            lfs = line["key"] == "lfsFile"
+            place.write_bytes(
+                hub.uploaded[value["oid"]] if lfs else base64.b64decode(value["content"])
+            )
+        oid = hub.commit("models", repo)
+        self._json({"commitUrl": f"{hub.url}/{repo}/commit/{oid}", "commitOid": oid})
+
     def _exists(self, kind: str, repo: str, revision: str) -> bool:
         if not self.server_hub.folder(kind, repo).is_dir():
             self._error(404, "RepoNotFound", "Repository not found")
@@ -145,6 +245,9 @@ class _Handler(BaseHTTPRequestHandler):
             start, end = int(match[1]), int(match[2] or len(content) - 1)
             headers["Content-Range"] = f"bytes {start}-{end}/{len(content)}"
             content, status = content[start : end + 1], 206
+        if self.command == "GET" and name == self.server_hub.cut_off:
+            self._send(status, content, "application/octet-stream", headers, half=True)
+            return
         self._send(status, content, "application/octet-stream", headers)
 
     def _info(self, kind: str, repo: str) -> dict[str, Any]:
@@ -154,7 +257,7 @@ class _Handler(BaseHTTPRequestHandler):
             "_id": _oid(repo.encode())[:24],
             "id": repo,
             "sha": self.server_hub.commit(kind, repo),
-            "private": False,
+            "private": repo not in self.server_hub.public,
             "gated": False,
             "disabled": False,
             "tags": [],
@@ -191,7 +294,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, body, "application/json", {**extra, **(headers or {})})
 
     def _send(
-        self, status: int, body: bytes, kind: str, headers: dict[str, str] | None = None
+        self,
+        status: int,
+        body: bytes,
+        kind: str,
+        headers: dict[str, str] | None = None,
+        *,
+        half: bool = False,
     ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
@@ -199,7 +308,11 @@ class _Handler(BaseHTTPRequestHandler):
         for key, value in (headers or {}).items():
             self.send_header(key, value)
         self.end_headers()
-        if self.command != "HEAD":
+        if half:
+            if "Range" not in self.headers:  # the client tries again at once
+                self.wfile.write(body[: len(body) // 2])
+            self.close_connection = True
+        elif self.command != "HEAD":
             self.wfile.write(body)
 
 

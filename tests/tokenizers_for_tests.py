@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 
+from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
@@ -67,6 +69,36 @@ def sentencepiece_like() -> PreTrainedTokenizerFast:
         token for token in plain["added_tokens"] if not token["content"].startswith("<0x")
     ]
     return _finished(Tokenizer.from_str(json.dumps(plain)))
+
+
+def sentencepiece() -> PreTrainedTokenizerFast:
+    """Gemma's kind: SentencePiece's BPE with byte fallback, as Transformers writes it down."""
+    model = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS), model_writer=model, model_type="bpe", vocab_size=420,
+        byte_fallback=True, add_dummy_prefix=False, remove_extra_whitespaces=False,
+        normalization_rule_name="identity", pad_id=0, eos_id=1, bos_id=2, unk_id=3,
+        pad_piece="<pad>", eos_piece="</s>", bos_piece="<s>", user_defined_symbols=["\n"],
+        minloglevel=2,
+    )  # fmt: skip
+    pieces = SentencePieceProcessor(model_proto=model.getvalue())
+    vocabulary = {pieces.id_to_piece(at): at for at in range(pieces.get_piece_size())}
+    merges = [
+        (token[:cut], token[cut:])
+        for token in vocabulary  # in the order of their scores
+        for cut in range(1, len(token))
+        if token[:cut] in vocabulary and token[cut:] in vocabulary
+    ]
+    tokenizer = Tokenizer(
+        models.BPE(vocabulary, merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True)
+    )
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    tokenizer.add_special_tokens(["<pad>", "</s>", "<s>", "<unk>"])
+    return _finished(tokenizer)
 
 
 def byte() -> PreTrainedTokenizerFast:

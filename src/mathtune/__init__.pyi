@@ -11,6 +11,9 @@ from mathtune.api import (
     EvaluationResult as EvaluationResult,
 )
 from mathtune.api import (
+    Export as Export,
+)
+from mathtune.api import (
     Grade as Grade,
 )
 from mathtune.api import (
@@ -51,6 +54,9 @@ from mathtune.api import (
 )
 from mathtune.api import (
     evaluate as evaluate,
+)
+from mathtune.api import (
+    export as export,
 )
 from mathtune.api import (
     grade as grade,

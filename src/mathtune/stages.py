@@ -268,22 +268,6 @@ def plan(
     )
 
 
-def merge(recipe: Recipe, output: Path, dtype: str) -> dict[str, Any]:
-    """Merge the recipe's adapter into its base, checked on the first test set."""
-    from mathtune.models.loading import load_tokenizer
-    from mathtune.models.merge import check_output, merge_adapter
-
-    check_output(output)
-    adapter = Path(recipe.model.name_or_path or "")
-    test_set = problems.load_tests(recipe.data, seed=recipe.seed)[0]
-    renderer = prompts.Renderer(
-        load_tokenizer(str(adapter)), recipe.prompt.style, system=recipe.prompt.system
-    )
-    asked = [renderer.prompt(problem.question, problem.id) for problem in test_set.problems]
-    decoding = decoding_of(recipe.eval, renderer, calculator=False)
-    return asdict(merge_adapter(recipe.model, output, asked, decoding, dtype))
-
-
 def load_shots(recipe: Recipe) -> tuple[Problem, ...]:
     """Return the solved problems shown before each question, none of them a test problem."""
     k, source = recipe.prompt.shots, recipe.prompt.shot_source

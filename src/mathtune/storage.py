@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -188,6 +189,30 @@ def sync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def staged(final: Path) -> Iterator[Path]:
+    """Make a folder next to ``final`` to write into; it is removed at the end of the block.
+
+    Folders that killed processes left there are removed too.
+
+    Raises:
+        DiskError: It cannot be made.
+    """
+    staging = final.with_name(f"{final.name}.partial-{os.getpid()}")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        for left in final.parent.glob(f"{glob.escape(final.name)}.partial-*"):
+            if not Path("/proc", left.name.rpartition("-")[2]).exists():
+                shutil.rmtree(left, ignore_errors=True)
+        staging.mkdir()
+    except OSError as error:
+        raise cannot_write(staging, error) from error
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextmanager

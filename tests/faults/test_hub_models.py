@@ -97,3 +97,51 @@ def test_a_hub_that_never_answers_is_asked_once(folder: Path, tmp_path: Path) ->
     assert fault.startswith(f"model '{MODEL}' could not be fetched from the Hugging Face Hub (")
     assert f"({address}: timed out)" in fault
     assert fault.endswith("connect to the network, or download it elsewhere and give its folder")
+
+
+def test_gated_models_and_tokens_are_told_with_the_page_that_helps(
+    folder: Path, tmp_path: Path
+) -> None:
+    shutil.copy(folder / "test.jsonl", tmp_path)
+    with HubServer(folder / "hub") as hub:
+        hub.tokens, hub.gated = {"hf_accepted", "hf_other"}, {MODEL: {"hf_accepted"}}
+        page = f"{hub.url}/{MODEL}"
+
+        def fault(token: str) -> str:
+            environment = hub.environment(tmp_path / f"cache-{token}")
+            done = mathtune(*arguments(MODEL), cwd=tmp_path, **environment, HF_TOKEN=token)
+            (only,) = faults_of(done)
+            assert not token or token not in only
+            return only
+
+        assert fault("") == (
+            f"model '{MODEL}' is gated, and there is no token here; accept its licence at {page} "
+            "and run `hf auth login`"
+        )
+        assert fault("hf_other") == (
+            f"model '{MODEL}' is gated, and the account of this token has no access to it; accept "
+            f"its licence at {page} (some makers take a while to answer) and give the same command "
+            "again"
+        )
+        assert fault("hf_wrong") == (
+            f"model '{MODEL}': the hub does not accept the token from HF_TOKEN; make another at "
+            f"{hub.url}/settings/tokens and run `hf auth login` after unset HF_TOKEN"
+        )
+
+
+def test_a_download_that_is_cut_off_continues(folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "test.jsonl", tmp_path)
+    with HubServer(folder / "hub") as hub:
+        online = {**hub.environment(tmp_path / "cache"), "HF_TOKEN": ""}
+        hub.cut_off = "model.safetensors"
+        ask = {"cwd": tmp_path, "said": "What is 1 + 1?\n"}
+        chat = ["chat", MODEL, "--max-new-tokens", "2"]
+        done = mathtune(*chat, **ask, **online)
+        assert done.returncode == 2, done.stderr
+        said = done.stderr.splitlines()[-1]
+        assert said.startswith(f"mathtune: the download of model '{MODEL}' was cut off ("), said
+        assert said.endswith("; give the same command again, which continues it")
+        assert "Traceback" not in done.stderr
+        hub.cut_off = None
+        whole = mathtune(*chat, **ask, **online)
+        assert whole.returncode == 0, whole.stderr

