@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from mathtune.errors import DataError
 from mathtune.records import Problem
+from mathtune.text.lookalikes import plain
 
 NUMBER = "#"
 """Replaces any number, in digits or in words; several in a row count as one."""
@@ -47,7 +48,7 @@ class Overlap:
 def masked_words(text: str) -> list[str]:
     """Lower-case words of a text without punctuation, every run of numbers as one ``NUMBER``."""
     words: list[str] = []
-    for word in _WORD.findall(text.lower().replace("'", "").replace("\u2019", "")):
+    for word in _WORD.findall(plain(text).lower().replace("'", "").replace("\u2019", "")):
         if word[0].isdigit() or word in _NUMBER_WORDS:
             if not words or words[-1] != NUMBER:
                 words.append(NUMBER)
