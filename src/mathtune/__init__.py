@@ -33,6 +33,7 @@ __all__ = [
     "TrainResult",
     "chat",
     "compare",
+    "data_check",
     "evaluate",
     "grade",
     "load_problems",

@@ -50,6 +50,9 @@ from mathtune.api import (
     compare as compare,
 )
 from mathtune.api import (
+    data_check as data_check,
+)
+from mathtune.api import (
     evaluate as evaluate,
 )
 from mathtune.api import (

@@ -7,6 +7,7 @@ fits.
 
 from mathtune.api.comparison_result import ComparisonResult
 from mathtune.api.conversation import Answer, Chat
+from mathtune.api.data import data_check
 from mathtune.api.evaluation import chat, compare, evaluate
 from mathtune.api.grading import grade
 from mathtune.api.plan_result import PlanResult
@@ -37,6 +38,7 @@ __all__ = [
     "TrainResult",
     "chat",
     "compare",
+    "data_check",
     "evaluate",
     "grade",
     "load_problems",
