@@ -34,6 +34,7 @@ __all__ = [
     "chat",
     "compare",
     "data_check",
+    "data_preview",
     "evaluate",
     "grade",
     "load_problems",

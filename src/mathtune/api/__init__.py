@@ -7,7 +7,7 @@ fits.
 
 from mathtune.api.comparison_result import ComparisonResult
 from mathtune.api.conversation import Answer, Chat
-from mathtune.api.data import data_check
+from mathtune.api.data import data_check, data_preview
 from mathtune.api.evaluation import chat, compare, evaluate
 from mathtune.api.grading import grade
 from mathtune.api.plan_result import PlanResult
@@ -39,6 +39,7 @@ __all__ = [
     "chat",
     "compare",
     "data_check",
+    "data_preview",
     "evaluate",
     "grade",
     "load_problems",

@@ -1,4 +1,4 @@
-"""Data tools from Python: a source looked through before it is trained on."""
+"""Data tools from Python: what a recipe trains on, and a source checked before it is used."""
 
 from __future__ import annotations
 
@@ -10,10 +10,43 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mathtune import config
+from mathtune import config, preflight
+from mathtune.api.arguments import path_text, recipe_or_name, whole_number
+from mathtune.api.recipes import Overrides, StrPath
+from mathtune.config.schema import Recipe
+from mathtune.errors import ConfigError
+from mathtune.preflight.data_preview import DataPreview
+from mathtune.preflight.data_preview import data_preview as preview
 from mathtune.problems.check import DataCheck, Pair, check_source
+from mathtune.progress.display import show_by_default
+from mathtune.storage import cannot_write
 
 SourceName = str | os.PathLike[str] | Mapping[str, Any]
+
+
+def data_preview(
+    recipe: Recipe | StrPath, overrides: Overrides = (), *, show: int = 3, **knobs: Any
+) -> DataPreview:
+    """Show what a recipe would train on: whole examples token by token, lengths, what is left out.
+
+    Args:
+        recipe: A recipe, its name or its file.
+        overrides: As in ``load_recipe``.
+        show: How many whole examples.
+        **knobs: As in ``load_recipe``.
+
+    Raises:
+        ConfigError: With every fault of the recipe.
+        DataError: Problems cannot be read or used.
+        ModelError: The tokenizer cannot be loaded or cannot render the prompt style.
+    """
+    show_by_default()
+    show = whole_number("show", show)
+    if show < 0:
+        raise ConfigError(f"show={show} is below 0; give how many examples to show")
+    given = config.overrides_from_python(overrides, knobs)
+    purpose = preflight.Purpose.PLAN
+    return preview(preflight.load(recipe_or_name(recipe), given, None, purpose), show=show)
 
 
 def data_check(
@@ -35,8 +68,9 @@ def data_check(
     Raises:
         DataError: The source or a test set cannot be found or read.
         ConfigError: A source is not written correctly.
-        OSError: The output cannot be written.
+        DiskError: The output cannot be written.
     """
+    show_by_default()
     one = isinstance(against, str | os.PathLike | Mapping)
     sets = [against] if one else list(against)  # type: ignore[list-item, arg-type]
     given = {"data.train": [_named(source)]}
@@ -44,7 +78,8 @@ def data_check(
         given["data.test"] = list(map(_named, sets))
     recipe = config.load("gsm8k-eval", config.overrides_from_python(given, {}))
     with ExitStack() as stack:
-        pairs = _Pairs(Path(output)) if output is not None else None
+        wanted = "the file for the pairs as a string or a Path"
+        pairs = None if output is None else _Pairs(Path(path_text("output", output, wanted)))
         if pairs is not None:
             stack.enter_context(pairs)
         return check_source(
@@ -62,20 +97,29 @@ class _Pairs:
         self._temporary = path.with_name(path.name + ".tmp")
 
     def __enter__(self) -> _Pairs:
-        self._file = self._temporary.open("w", encoding="utf-8")
+        try:
+            self._file = self._temporary.open("w", encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
         return self
 
     def write(self, pair: Pair) -> None:
         """Write one line."""
         row = {name: value for name, value in asdict(pair).items() if value is not None}
-        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        try:
+            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self._file.close()
-        if kind is None:
-            self._temporary.replace(self._path)
-        else:
-            self._temporary.unlink()
+        try:
+            self._file.close()
+            if kind is None:
+                self._temporary.replace(self._path)
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
+        finally:
+            self._temporary.unlink(missing_ok=True)
 
 
 def _named(source: SourceName) -> Any:

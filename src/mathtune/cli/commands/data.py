@@ -7,12 +7,35 @@ from typing import Any
 
 import click
 
-from mathtune.cli.common import echo, print_json
+from mathtune.cli.common import echo, print_json, recipe_arguments
 
 
 @click.group("data")
 def command() -> None:
     """Look at the problems of a recipe, check a file before training on it, generate problems."""
+
+
+@command.command("preview")
+@recipe_arguments
+@click.option(
+    "--show", type=click.IntRange(min=0), default=3, show_default=True, help="Whole examples."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+def preview(recipe: str, overrides: tuple[str, ...], show: int, as_json: bool) -> None:
+    """Show what RECIPE would train on: whole examples token by token, lengths, what is left out.
+
+    Only the tokenizer is loaded. Supervised tokens are green and underlined; in a file or a pipe
+    they stand between ⟦ and ⟧. Special tokens, such as BOS and EOS, are shown by their names.
+    """
+    from mathtune.api.data import data_preview
+
+    found = data_preview(recipe, overrides, show=show)
+    if as_json:
+        print_json(found.as_dict())
+        return
+    from mathtune.cli.data_preview import show_preview
+
+    show_preview(found)
 
 
 @command.command("check")
@@ -49,6 +72,63 @@ def check(source: str, against: tuple[str, ...], output: Path | None, as_json: b
         if output is not None:
             echo(f"pairs: {output}")
     raise click.exceptions.Exit(0 if found.is_clean else 1)
+
+
+@command.command("generate")
+@click.option("-n", "count", type=click.IntRange(min=1), required=True, help="How many problems.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--types",
+    default="",
+    metavar="TYPE,…",
+    help="Types of problems, or the groups base and new; default: all.",
+)
+@click.option(
+    "--templates",
+    type=click.Choice(["train", "held_out", "all"]),
+    default="train",
+    show_default=True,
+    help="Templates kept for training, held out, or all.",
+)
+@click.option(
+    "--part",
+    type=click.Choice(["train", "test", "all"]),
+    default="train",
+    show_default=True,
+    help="Split by numbers: calculations of test problems never occur in training problems.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="FILE.jsonl."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
+def generate(
+    count: int,
+    seed: int,
+    types: str,
+    templates: Any,
+    part: Any,
+    out: Path,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Write word problems of mathtune's own generator, with their solutions, to a file.
+
+    The same options give the same bytes. How the file was made stands in FILE.provenance.json.
+    """
+    from mathtune.problems.generate.to_file import generate_file
+
+    chosen = [name.strip() for name in types.split(",") if name.strip()]
+    made = generate_file(
+        out, count, seed=seed, types=chosen, templates=templates, part=part, overwrite=overwrite
+    )
+    if as_json:
+        figures = {"file": str(made.path), "provenance": str(made.note)}
+        print_json({**figures, "problems": made.problems, "types": made.types})
+        return
+    for name, number in sorted(made.types.items()):
+        echo(f"{number:>8,} {name}")
+    echo(f"{made.problems:,} problems: {made.path}; how they were made: {made.note}")
 
 
 def _source(text: str) -> Any:
