@@ -57,7 +57,7 @@ def data_check(
 ) -> DataCheck:
     """Check a source: unreadable answers, duplicates, false steps, and test questions in it.
 
-    The source is read once, row by row; only the test sets and 24 bytes per row are in memory.
+    The source is read once, row by row; only the test sets and 32 bytes per row are in memory.
 
     Args:
         source: A file, a known set or hub id (``"orca-math"``), or the settings of a source

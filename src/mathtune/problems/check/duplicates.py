@@ -1,4 +1,4 @@
-"""Rows that repeat a question, found in 24 bytes per row instead of its text."""
+"""Rows that repeat a question, found in 32 bytes per row instead of its text."""
 
 from __future__ import annotations
 
