@@ -41,14 +41,14 @@ def test_preview_shows_tokens_lengths_and_drops(tmp_path: Path) -> None:
 
 
 def test_preview_as_json_holds_every_token(tmp_path: Path) -> None:
-    given = recipe(tmp_path, max_length=60)
+    given = recipe(tmp_path, max_length=52)
     done = mathtune("data", "preview", given, "--json", "--show", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     train = next(each for each in found["sets"] if each["label"] == "train")
     assert sum(count for _, _, count in found["lengths"]["bins"]) == train["problems"]
-    assert found["max_length"] == 60
-    beyond = sum(count for low, _, count in found["lengths"]["bins"] if low > 60)
+    assert found["max_length"] == 52
+    beyond = sum(count for low, _, count in found["lengths"]["bins"] if low > 52)
     assert 0 < beyond <= found["too_long"] <= train["problems"]
     for example in found["examples"]:
         tokens = example["tokens"]
@@ -57,7 +57,7 @@ def test_preview_as_json_holds_every_token(tmp_path: Path) -> None:
         assert all(token["supervised"] for token in tokens[example["prompt_tokens"] :])
         assert tokens[0]["text"] == "<s>" and tokens[-1]["text"] == "</s>"
         assert tokens[0]["special"] and not tokens[1]["special"]
-        assert example["fits"] == (len(tokens) <= 60)
+        assert example["fits"] == (len(tokens) <= 52)
 
 
 def test_hostile_text_is_shown_as_text() -> None:

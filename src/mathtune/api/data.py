@@ -71,11 +71,10 @@ def data_check(
         DiskError: The output cannot be written.
     """
     show_by_default()
-    one = isinstance(against, str | os.PathLike | Mapping)
-    sets = [against] if one else list(against)  # type: ignore[list-item, arg-type]
+    sets = _sets(against)
     given = {"data.train": [_named(source)]}
     if sets:
-        given["data.test"] = list(map(_named, sets))
+        given["data.test"] = [_named(each) for each in sets]
     recipe = config.load("gsm8k-eval", config.overrides_from_python(given, {}))
     with ExitStack() as stack:
         wanted = "the file for the pairs as a string or a Path"
@@ -120,6 +119,12 @@ class _Pairs:
             raise cannot_write(self._path, error) from error
         finally:
             self._temporary.unlink(missing_ok=True)
+
+
+def _sets(against: SourceName | Iterable[SourceName]) -> list[SourceName]:
+    if isinstance(against, str | Mapping):
+        return [against]
+    return [against] if isinstance(against, os.PathLike) else list(against)
 
 
 def _named(source: SourceName) -> Any:

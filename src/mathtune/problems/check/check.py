@@ -63,12 +63,11 @@ def check_source(
     pools: list[Pool] = []
     opened: list[Opened] = []
     tests = test_readers(against, seed=0) if against is not None else []
-    read_all(
-        [
-            lambda: opened.append(open_source(source, Role.TRAIN)),
-            *(partial(_keep, pools, read) for read in tests),
-        ]
-    )
+    readers: list[Callable[[], None]] = [
+        lambda: opened.append(open_source(source, Role.TRAIN)),
+        *(partial(_keep, pools, read) for read in tests),
+    ]
+    read_all(readers)
     asked = [problem for pool in pools for problem in pool.problems]
     found = _Findings(opened[0], OverlapFinder(asked) if asked else None, on_pair)
     for number, row in enumerate(opened[0].rows, start=1):
