@@ -34,6 +34,8 @@ __all__ = [
     "TrainResult",
     "chat",
     "compare",
+    "data_check",
+    "data_preview",
     "evaluate",
     "export",
     "grade",

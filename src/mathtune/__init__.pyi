@@ -53,6 +53,12 @@ from mathtune.api import (
     compare as compare,
 )
 from mathtune.api import (
+    data_check as data_check,
+)
+from mathtune.api import (
+    data_preview as data_preview,
+)
+from mathtune.api import (
     evaluate as evaluate,
 )
 from mathtune.api import (

@@ -252,3 +252,33 @@ def test_gsm8k_loads_in_two_seconds(real_data: Path) -> None:
     assert len(splits.test[0]) == 1319 and len(splits.test[1]) == 1000
     seconds = least_seconds(lambda: data(train="gsm8k", test=["gsm8k", "svamp"]), enough=2, tries=3)
     assert seconds < 4, f"{seconds:.1f} s"  # 1.5 s measured; twice on a busy machine
+
+
+def test_weights_mix_sources_by_content_hash_and_count_what_is_left_out(
+    jsonl: Write, train: str, test_set: str
+) -> None:
+    small = jsonl("small.jsonl", [solved(i) for i in range(200, 220)])
+    sources = [{"path": train, "weight": 1}, {"path": small, "weight": 0.5}]
+    mixed = {"train": sources, "test": [test_set], "validation_fraction": 0.05}
+    splits = data(**mixed)
+    used = [*splits.train.problems, *splits.validation.problems]
+    assert sum(problem.source == train for problem in used) == 40
+    assert sum(problem.source == small for problem in used) == 20
+    assert splits.train.dropped == {f"beyond the weight of source 1 ({train})": 60}
+    again = data(**mixed)
+    assert again.train.fingerprint == splits.train.fingerprint
+    smaller = data(
+        **{**mixed, "train": [{"path": train, "weight": 1}, {**sources[1], "limit": 10}]}
+    )
+    kept = [*smaller.train.problems, *smaller.validation.problems]
+    assert {problem.id for problem in kept} < {problem.id for problem in used}
+    assert len(kept) == 30
+
+
+def test_a_weight_for_one_source_of_two_is_refused(train: str, test_set: str) -> None:
+    sources = [{"path": train, "weight": 1}, {"path": test_set}]
+    with pytest.raises(ValueError, match="1 of 2 sources of train have a weight"):
+        DataConfig.model_validate({"train": sources, "test": [test_set]})
+    weighed = [{"path": test_set, "weight": 1}]
+    with pytest.raises(ValueError, match="test sets take limit instead"):
+        DataConfig.model_validate({"train": train, "test": weighed})

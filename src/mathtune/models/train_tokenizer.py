@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.processors import PostProcessor, TemplateProcessing
 from transformers import PreTrainedTokenizerFast
+
+from mathtune.records import Problem
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 
 # A word with the space before it, one digit, one symbol, or one run of white space. Symbols stay
 # separate so that `<<`, `=` and `>>` are always the same tokens, wherever they are.
 _PIECES = r" ?[A-Za-z]+|\d|\s|[^\sA-Za-z\d]"
+
+
+SAMPLE = 20_000
+"""Problems that are enough text for byte-pair merges to settle; more only takes longer."""
+
+
+def training_texts(problems: Sequence[Problem]) -> Iterator[str]:
+    """Yield the texts on which a recipe's tokenizer is trained: evenly spaced problems."""
+    for problem in problems[:: max(1, len(problems) // SAMPLE)]:
+        yield f"{problem.question}\n{problem.answer}"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:

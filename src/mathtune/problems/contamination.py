@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from mathtune.errors import DataError
 from mathtune.records import Problem
+from mathtune.text.lookalikes import plain
 
 NUMBER = "#"
 """Replaces any number, in digits or in words; several in a row count as one."""
@@ -47,7 +48,7 @@ class Overlap:
 def masked_words(text: str) -> list[str]:
     """Lower-case words of a text without punctuation, every run of numbers as one ``NUMBER``."""
     words: list[str] = []
-    for word in _WORD.findall(text.lower().replace("'", "").replace("\u2019", "")):
+    for word in _WORD.findall(plain(text).lower().replace("'", "").replace("\u2019", "")):
         if word[0].isdigit() or word in _NUMBER_WORDS:
             if not words or words[-1] != NUMBER:
                 words.append(NUMBER)
@@ -72,6 +73,29 @@ def masked_ngrams(text: str, n: int = 13) -> dict[str, None]:
     return dict.fromkeys(" ".join(words[i : i + n]) for i in range(len(words) - n + 1))
 
 
+class WindowIndex:
+    """The masked windows of test questions, ready for any number of other questions.
+
+    Raises:
+        DataError: ``n`` is below 1.
+    """
+
+    def __init__(self, test: Iterable[Problem], n: int = 13) -> None:
+        self._n = n
+        self._holders: dict[str, list[str]] = {}
+        for problem in test:
+            for window in masked_ngrams(problem.question, n):
+                self._holders.setdefault(window, []).append(problem.id)
+
+    def find(self, question: str) -> dict[str, str]:
+        """Return the ids of the test questions that share a window, each with the first shared."""
+        found: dict[str, str] = {}
+        for window in masked_ngrams(question, self._n):
+            for test_id in self._holders.get(window, ()):
+                found.setdefault(test_id, window)
+        return found
+
+
 def overlap(train: Iterable[Problem], test: Iterable[Problem], n: int = 13) -> list[Overlap]:
     """Find the pairs of a training and a test question that share a masked window of ``n`` words.
 
@@ -81,13 +105,9 @@ def overlap(train: Iterable[Problem], test: Iterable[Problem], n: int = 13) -> l
     Raises:
         DataError: ``n`` is below 1.
     """
-    holders: dict[str, list[str]] = {}
-    for problem in test:
-        for window in masked_ngrams(problem.question, n):
-            holders.setdefault(window, []).append(problem.id)
+    index = WindowIndex(test, n)
     found: dict[tuple[str, str], Overlap] = {}
     for problem in train:
-        for window in masked_ngrams(problem.question, n):
-            for test_id in holders.get(window, ()):
-                found.setdefault((problem.id, test_id), Overlap(problem.id, test_id, window))
+        for test_id, window in index.find(problem.question).items():
+            found.setdefault((problem.id, test_id), Overlap(problem.id, test_id, window))
     return list(found.values())

@@ -13,13 +13,14 @@ Guarantees, in this order:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mathtune.problems.gold import KEPT
-from mathtune.problems.pool import Pool, listed, read_all, read_tests, test_readers
+from mathtune.problems.pool import Pool, listed, mixed, read_all, read_tests, test_readers
 from mathtune.problems.reading import Role
 from mathtune.problems.sources import local_problems, source_faults
 from mathtune.problems.splits import first_by_hash, hold_out
@@ -140,7 +141,7 @@ def local_training(
     Raises:
         DataError: With every fault of every source.
     """
-    found: list[Problem] = []
+    taken: list[tuple[Problem, ...]] = []
     elsewhere: list[str] = []
     readers = [
         partial(local_problems, source, Role.TRAIN, seed + i) for i, source in enumerate(data.train)
@@ -149,7 +150,11 @@ def local_training(
         if problems is None:
             elsewhere.append(source.name or "")
         else:
-            found += first_by_hash(problems, source.limit, source.skip)
+            taken.append(first_by_hash(problems, source.limit, source.skip))
+    weights = [source.weight for source in data.train if source.weight is not None]
+    if weights and not elsewhere:
+        taken = mixed(taken, weights, Counter())
+    found = [problem for each in taken for problem in each]
     if found and not data.validation:
         found = list(hold_out(found, data.validation_fraction)[0])
     return first_by_hash(found, data.max_train_samples), tuple(elsewhere)

@@ -14,7 +14,7 @@ from mathtune.problems.contamination import overlap
 from mathtune.problems.gold import KEPT
 from mathtune.problems.reading import Role
 from mathtune.problems.sources import read_source
-from mathtune.problems.splits import first_by_hash, question_key
+from mathtune.problems.splits import first_by_hash, mixture, question_key
 from mathtune.records import Problem, ProblemSet
 
 if TYPE_CHECKING:  # pydantic is slow to import, and only a recipe needs it
@@ -54,19 +54,23 @@ class Pool:
         Raises:
             DataError: With every fault of every source.
         """
-        problems: list[Problem] = []
         everything: list[Problem] = []
         from_outside: list[Problem] = []
         dropped: Counter[str] = Counter()
         read_as: list[str] = []
         reads = [partial(read_source, source, role, seed + i) for i, source in enumerate(sources)]
+        taken: list[tuple[Problem, ...]] = []
         for source, loaded in zip(sources, read_all(reads), strict=True):
-            problems += first_by_hash(loaded.problems, source.limit, source.skip)
+            taken.append(first_by_hash(loaded.problems, source.limit, source.skip))
             unskipped = first_by_hash(loaded.problems, None, source.skip)
             everything += unskipped
             from_outside += () if loaded.generated else unskipped
             dropped.update(loaded.dropped)
             read_as += [loaded.read_as] if loaded.read_as else []
+        weights = [source.weight for source in sources if source.weight is not None]
+        if weights:  # the schema asks for all or none
+            taken = mixed(taken, weights, dropped)
+        problems = [problem for each in taken for problem in each]
         keys = frozenset(question_key(problem.question) for problem in everything)
         outside = tuple(from_outside)
         return cls(label, tuple(problems), dropped, outside, keys, tuple(dict.fromkeys(read_as)))
@@ -169,6 +173,19 @@ class Pool:
             else:
                 self.dropped[why] += 1
         self.problems = tuple(kept)
+
+
+def mixed(
+    taken: Sequence[tuple[Problem, ...]], weights: Sequence[float], dropped: Counter[str]
+) -> list[tuple[Problem, ...]]:
+    """Cut sources to their weights, and count what is left out."""
+    sizes = mixture([len(each) for each in taken], weights)
+    mixed = [first_by_hash(each, size) for each, size in zip(taken, sizes, strict=True)]
+    for number, (all_of_it, used) in enumerate(zip(taken, mixed, strict=True), start=1):
+        if len(used) < len(all_of_it):
+            name = all_of_it[0].source
+            dropped[f"beyond the weight of source {number} ({name})"] += len(all_of_it) - len(used)
+    return mixed
 
 
 def read_tests(data: DataConfig, seed: int) -> list[Pool]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from mathtune.errors import DataError
 from mathtune.grading.stated import Stated
 from mathtune.problems.columns.cells import CellFault
-from mathtune.problems.columns.rows import to_problem
+from mathtune.problems.columns.rows import Made, to_problem
 from mathtune.problems.files import SourceRow
 from mathtune.problems.gold import KEPT, Faults, gold_fault
 from mathtune.problems.known_datasets import Columns, KnownSet
@@ -52,7 +52,7 @@ class Loaded:
     read_as: str = ""
 
 
-_PROSE = "final answer only in free prose"
+PROSE_ONLY = "final answer only in free prose"
 _TAKEN = f"{KEPT}final answer taken from free prose"
 _UNSURE = "uncertain final answer in free prose, not used for exact match"
 _SYSTEM = f"{KEPT}system message not used (prompt.system sets it)"
@@ -109,16 +109,25 @@ class Reading:
             )
         return Loaded(tuple(found), dropped)
 
-    def _problem(self, row: SourceRow, noted: Counter[str]) -> Problem | None:
-        """Return a row's problem; None where a test set leaves it out."""
+    def made(self, row: SourceRow) -> Made:
+        """Return what a row holds, whatever is done with answers from free prose.
+
+        Raises:
+            CellFault: It cannot be used.
+        """
         made = to_problem(row, self.columns, self.label, self.known)
-        problem = made.problem
-        reason = gold_fault(problem) if problem.question else "no question"
+        reason = gold_fault(made.problem) if made.problem.question else "no question"
         if reason is not None:
             raise CellFault(reason)
+        return made
+
+    def _problem(self, row: SourceRow, noted: Counter[str]) -> Problem | None:
+        """Return a row's problem; None where a test set leaves it out."""
+        made = self.made(row)
+        problem = made.problem
         if made.stated in (Stated.PROSE, Stated.UNSURE):
             if not self.prose:
-                raise CellFault(_PROSE)
+                raise CellFault(PROSE_ONLY)
             if made.stated is Stated.PROSE:
                 noted[_TAKEN] += 1
             elif self.role is Role.TEST:

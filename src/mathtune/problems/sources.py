@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mathtune.errors import DataError
 from mathtune.problems.columns.formats import recognise, with_fields
@@ -62,6 +62,20 @@ def _not_asked(*_: object, **__: object) -> tuple[Iterator[SourceRow], str]:
     raise _NotAsked
 
 
+class Opened(NamedTuple):
+    """A source whose rows have not been read yet.
+
+    Attributes:
+        reading: How its rows become problems.
+        rows: The rows, which can be read once.
+        read_as: Which columns are used for what, where its format was recognised.
+    """
+
+    reading: Reading
+    rows: Iterator[SourceRow]
+    read_as: str = ""
+
+
 def read_source(
     config: SourceConfig, role: Role, seed: int, *, from_hub: HubReader = hub_rows
 ) -> Loaded:
@@ -78,6 +92,17 @@ def read_source(
     """
     if config.generated is not None:
         return Loaded(_generated(config, role, seed), {}, generated=True)
+    opened = open_source(config, role, from_hub=from_hub)
+    loaded = opened.reading.problems(opened.rows)
+    return replace(loaded, read_as=opened.read_as) if opened.read_as else loaded
+
+
+def open_source(config: SourceConfig, role: Role, *, from_hub: HubReader = hub_rows) -> Opened:
+    """Find a source that is not generated, and recognise its format by its first rows.
+
+    Raises:
+        DataError: It cannot be found, or its format is not recognised.
+    """
     if config.name is None:
         return _own_file(config, role)
     name, _, revision = config.name.partition("@")
@@ -102,7 +127,7 @@ def read_source(
 
 def _known_set(
     known: KnownSet, config: SourceConfig, role: Role, revision: str | None, from_hub: HubReader
-) -> Loaded:
+) -> Opened:
     split = config.split or role.value
     if role is not Role.TEST and known.from_gsm8k_test:
         raise DataError(
@@ -131,7 +156,7 @@ def _known_set(
     label = f"{known.label(split)} ({origin})"
     columns = with_fields(known.columns, config.fields)
     reading = Reading(label, columns, role, bad_rows, known.prose or config.prose, known)
-    return reading.problems(rows)
+    return Opened(reading, rows)
 
 
 def _local_files(known: KnownSet, config: SourceConfig, split: str) -> list[Path]:
@@ -155,7 +180,7 @@ def _local_files(known: KnownSet, config: SourceConfig, split: str) -> list[Path
     return known.find_files(Path(folder) / known.folder, split)
 
 
-def _own_file(config: SourceConfig, role: Role) -> Loaded:
+def _own_file(config: SourceConfig, role: Role) -> Opened:
     if config.subset is not None:
         raise DataError(
             f"{config.path} is a file, so subset={config.subset} has no meaning for it; leave "
@@ -173,8 +198,8 @@ _LOOKED_AT = 20
 
 def _recognised(
     rows: Iterator[SourceRow], config: SourceConfig, role: Role, label: str, bad_rows: BadRows
-) -> Loaded:
-    """Read a source whose columns are recognised from its first rows."""
+) -> Opened:
+    """Open a source whose columns are recognised from its first rows."""
     seen = list(itertools.islice(rows, 1000))
     first = [row for row in seen if not row.fault][:_LOOKED_AT]
     if not seen:
@@ -186,8 +211,8 @@ def _recognised(
         faults.refuse(label)
     found = recognise(first, config.fields)
     reading = Reading(label, found.columns, role, bad_rows, config.prose)
-    loaded = reading.problems(itertools.chain(seen, rows))
-    return replace(loaded, read_as=f"{label}: {found.sentence(first[0])}")
+    read_as = f"{label}: {found.sentence(first[0])}"
+    return Opened(reading, itertools.chain(seen, rows), read_as)
 
 
 def _generated(config: SourceConfig, role: Role, seed: int) -> tuple[Problem, ...]:

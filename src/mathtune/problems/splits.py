@@ -67,5 +67,17 @@ def first_by_hash(
     return tuple(problems[i] for i in sorted(ranks[skip:end]))
 
 
+def mixture(sizes: Sequence[int], weights: Sequence[float]) -> list[int]:
+    """Return how many problems to take of each source so that they keep their weights.
+
+    It is the largest mixture that repeats none: the source that runs out first is used up, as in
+    ``datasets.interleave_datasets`` with ``stopping_strategy="first_exhausted"``, but in exact
+    proportions instead of drawn ones. Of a source that is not empty at least one is taken.
+    """
+    scale = min(size / weight for size, weight in zip(sizes, weights, strict=True))
+    wanted = (max(1, round(scale * weight)) for weight in weights)
+    return [min(size, want) for size, want in zip(sizes, wanted, strict=True)]
+
+
 def _key(problem: Problem) -> str:
     return question_key(problem.question)

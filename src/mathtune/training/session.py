@@ -17,7 +17,7 @@ from mathtune.models import loading as models
 from mathtune.models.base_fingerprint import base_note
 from mathtune.models.checks.weights import check_vocabulary, embedding_rows
 from mathtune.models.compute import Compute, pick_compute
-from mathtune.models.train_tokenizer import train_tokenizer
+from mathtune.models.train_tokenizer import train_tokenizer, training_texts
 from mathtune.prompts.render import Renderer
 from mathtune.records import Example, Problem, ProblemSet, Splits
 from mathtune.runs import Run
@@ -28,9 +28,6 @@ from mathtune.training.objective import Learning
 from mathtune.training.run import TrainingResult, fitting, train
 
 log = logging.getLogger(__name__)
-
-# Enough text for byte-pair merges to settle; more only takes longer.
-TOKENIZER_SAMPLE = 20_000
 
 
 @dataclass
@@ -63,11 +60,7 @@ class Session:
         log.info(f"{compute.name}: {dtype}, {compute.reason}")
         if recipe.model.from_config is not None:
             assert recipe.model.train_tokenizer is not None  # the schema asks for both
-            sample = texts[:: max(1, len(texts) // TOKENIZER_SAMPLE)]
-            tokenizer = train_tokenizer(
-                (f"{problem.question}\n{problem.answer}" for problem in sample),
-                recipe.model.train_tokenizer,
-            )
+            tokenizer = train_tokenizer(training_texts(texts), recipe.model.train_tokenizer)
             model = models.build_from_config(recipe.model, tokenizer, compute, recipe.seed)
         else:
             name = recipe.model.name_or_path or ""

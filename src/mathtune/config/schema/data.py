@@ -48,6 +48,10 @@ class SourceConfig(Section):
     """Take only this many, the first by content hash."""
     skip: Annotated[int, Field(ge=0)] = 0
     """Leave out this many, the first by content hash: what another source takes with ``limit``."""
+    weight: Annotated[float, Field(gt=0)] | None = None
+    """Share of the training problems, relative to the weights of the other sources, which all need
+    one then. The largest mixture without repeats is taken: of the other sources fewer problems, the
+    first by content hash. As ``interleave_datasets`` that stops at the first exhausted source."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> SourceConfig:
@@ -143,3 +147,16 @@ class DataConfig(Section):
     """Take at most this many problems of each test set."""
     contamination: Literal["drop", "error", "report"] = "drop"
     """What to do with a training problem that shares a masked 13-gram with a test problem."""
+
+    @model_validator(mode="after")
+    def _all_weights_or_none(self) -> DataConfig:
+        for name, sources in (("train", self.train), ("validation", self.validation)):
+            given = [source.weight is not None for source in sources]
+            if any(given) and not all(given):
+                raise ValueError(
+                    f"{sum(given)} of {len(given)} sources of {name} have a weight; give every "
+                    "source one, or none"
+                )
+        if any(source.weight is not None for test in self.test for source in test.sources):
+            raise ValueError("weight mixes sources to train on; test sets take limit instead")
+        return self
