@@ -37,6 +37,7 @@ COMMANDS = {
     "plan": "Estimate a training's memory and time before anything is downloaded.",
     "validate": "Check a recipe, its data and its model without running anything.",
     "chat": "Ask a model questions.",
+    "ui": "Open the web page: runs, comparisons, models to try, trainings.",
 }
 
 
