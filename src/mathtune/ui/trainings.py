@@ -60,11 +60,16 @@ class Trainings:
         draft = config.load_draft(recipe, given)
         folder = self._root.folder / runs.default_folder(draft.recipe).name
         command = _command(action, recipe, given, folder)
+        faults: list[str] = []
+        try:
+            preflight.load(recipe, given, folder, Purpose.VALIDATE)
+        except ConfigError as error:
+            faults = error.faults
         return {
             "command": shown(redact_command(shlex.join(["mathtune", *command[3:]]))),
             "folder": shown(folder.name),
             "exists": folder.exists(),
-            "faults": [shown(redact_command(fault)) for fault in draft.faults],
+            "faults": [shown(redact_command(fault)) for fault in faults],
         }
 
     def start(self, recipe: str, overrides: Sequence[str], action: str) -> str:
