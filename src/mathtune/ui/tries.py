@@ -30,13 +30,13 @@ def models_of(root: Root) -> list[dict[str, str]]:
 def request_of(root: Root, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return which worker answers a question, and its request.
 
-    Each model has a worker of its own, so that both answer at the same time.
+    A base with random weights is left out.
 
     Raises:
         RunError: There is no such run, or its recipe runs code that comes with its model.
         ConfigError: The question is empty or too long.
     """
-    question, side = str(given.get("question", "")).strip(), given.get("side")
+    question = str(given.get("question", "")).strip()
     if not question or len(question) > LONGEST_QUESTION:
         raise ConfigError(f"write a question of 1 to {LONGEST_QUESTION:,} characters")
     paths = root.run(str(given.get("run")))
@@ -47,16 +47,14 @@ def request_of(root: Root, given: Mapping[str, Any]) -> tuple[str, dict[str, Any
             "(model.trust_remote_code); ask it with mathtune chat in a terminal if you trust it"
         )
     base = recipe.model.name_or_path
-    model = base if side == "base" else str(paths.model)
-    if model is None:
-        raise RunError(f"the base of {paths.folder.name} had random weights; only tuned can answer")
+    models = {"base": base, "tuned": str(paths.model)}
     request = {
         "task": "ask",
-        "model": model,
+        "models": {side: model for side, model in models.items() if model},
         "recipe": str(paths.recipe),
         "calculator": bool(given.get("calculator")),
         "most": min(recipe.eval.max_new_tokens, MOST_TOKENS),
         "question": question,
         "gold": str(given.get("gold", "")).strip()[:200],
     }
-    return f"ask {side} {model}", request
+    return f"ask {paths.folder}", request

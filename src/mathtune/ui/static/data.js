@@ -1,7 +1,8 @@
 import { byId, count, fault, make, stream } from "./common.js";
 import { recipeForm } from "./recipe_form.js";
 
-const form = recipeForm(() => {});
+const SHOWN = ["model.name_or_path", "prompt.style", "train.max_length", "data.max_train_samples", "data.max_validation_samples", "data.max_test_samples", "seed"];
+const form = recipeForm(() => {}, (key) => SHOWN.includes(key));
 let stopping = null;
 
 const reasons = (counts) => Object.entries(counts || {}).map(([why, n]) => `${count(n)} ${why}`).join("; ") || "none";

@@ -1,12 +1,12 @@
 // A recipe with its main knobs; what was changed becomes KEY=VALUE.
 import { byId, fault, make, read, setOptions } from "./common.js";
 
-export function recipeForm(onChange) {
+export function recipeForm(onChange, wanted = () => true) {
   let fields = [];
 
   async function load() {
     try {
-      fields = await read("/api/fields", { recipe: byId("recipe").value });
+      fields = (await read("/api/fields", { recipe: byId("recipe").value })).filter((knob) => wanted(knob.key));
       byId("knobs").replaceChildren(...fields.map(field));
       fault(null);
       onChange();
