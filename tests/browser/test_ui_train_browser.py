@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 from chromium_pipe import Page, browser, executable
+from ui_browser import click, fill, text, wait, wait_until
 from ui_for_tests import served
 
 pytestmark = pytest.mark.skipif(
@@ -23,34 +23,6 @@ pytestmark = pytest.mark.skipif(
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     with browser(tmp_path_factory.mktemp("profile")) as page:
         yield page
-
-
-def wait(page: Page, script: str, seconds: float = 120) -> None:
-    """Wait until a script is true in the page."""
-    wait_until(lambda: bool(page.run(script)), f"{script}; {page.errors}", seconds)
-
-
-def wait_until(ready: Callable[[], bool], what: str, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
-def fill(page: Page, key: str, value: str) -> None:
-    page.run(
-        f"""(() => {{ const field = document.getElementById({json.dumps("knob-" + key)});
-        field.value = {json.dumps(value)};
-        field.dispatchEvent(new Event("input", {{ bubbles: true }})); }})()"""
-    )
-
-
-def text(page: Page, selector: str) -> str:
-    return str(page.run(f"document.querySelector({json.dumps(selector)}).textContent"))
-
-
-def click(page: Page, selector: str) -> None:
-    page.run(f"document.querySelector({json.dumps(selector)}).click()")
 
 
 def steps(folder: Path) -> list[int]:
@@ -90,12 +62,8 @@ def test_a_training_is_started_watched_stopped_and_continued(page: Page, root: P
         wait(page, "document.querySelectorAll('.knob').length > 10")
         page.run("document.getElementById('action').value = 'train'")
         for key, value in KNOBS.items():
-            fill(page, key, value)
-        page.run(
-            """(() => { const more = document.getElementById("more");
-            more.value = "train.logging_steps=1\\ntrain.save_steps=100";
-            more.dispatchEvent(new Event("input", { bubbles: true })); })()"""
-        )
+            fill(page, f"[id='knob-{key}']", value)
+        fill(page, "#more", "train.logging_steps=1\ntrain.save_steps=100")
         wait(page, "document.getElementById('command').textContent.includes('save_steps=100')")
         command = text(page, "#command")
         assert command.startswith("mathtune train demo ")

@@ -34,6 +34,13 @@ class Root:
         self.folder = folder.absolute()
         self._real = folder.resolve()
 
+    @property
+    def label(self) -> str:
+        """The root as a user would write it here."""
+        here = Path.cwd()
+        inside = self.folder.is_relative_to(here)
+        return str(self.folder.relative_to(here) if inside else self.folder)
+
     def id_of(self, path: Path) -> str:
         """Return the name of a folder or file below the root."""
         return quote(path.relative_to(self.folder).as_posix())
@@ -111,6 +118,7 @@ def _runs(folder: Path, depth: int) -> Iterator[Path]:
 
 def _jsonl(folder: Path) -> list[Path]:
     try:
-        return sorted(each for each in folder.iterdir() if each.suffix == ".jsonl")
+        files = [each for each in folder.iterdir() if each.suffix == ".jsonl"]
+        return sorted(files, key=lambda path: ("--" in path.name, path.name))  # headline first
     except OSError:
         return []

@@ -37,8 +37,6 @@ class PredictionIndex:
         outcomes: Position in ``names`` of each row's outcome.
         errors: Position in ``names`` of each row's kind of error; ``""`` if it has none.
         names: Every outcome and kind of error.
-        set: Label of the set, of the first row.
-        calculator: Whether the calculator was on, in the first row.
         unreadable: Lines that are not rows, left out.
     """
 
@@ -50,8 +48,6 @@ class PredictionIndex:
     outcomes: bytearray = field(default_factory=bytearray)
     errors: bytearray = field(default_factory=bytearray)
     names: list[str] = field(default_factory=lambda: [""])
-    set: str = ""
-    calculator: bool = False
     unreadable: int = 0
     stamp: tuple[int, int, int] = (0, 0, 0)
     """Inode, size and time of the file as read."""
@@ -148,10 +144,6 @@ class PredictionIndex:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self.unreadable += bool(line.strip())
             return
-        if not self.keys:
-            decoding = row.get("decoding")
-            self.set = str(row.get("set") or "")
-            self.calculator = isinstance(decoding, Mapping) and bool(decoding.get("calculator"))
         right, published = row.get("correct") is True, row.get("published")
         verdicts = published.values() if isinstance(published, Mapping) else ()
         self.keys.append(key)

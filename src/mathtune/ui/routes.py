@@ -113,7 +113,7 @@ class Site:
 
     def _render(self, page: str, **values: Any) -> str:
         template = self._environment.get_template(f"{page}.html")
-        return template.render(tab=page, root=shown(str(self._root.folder)), **values)
+        return template.render(tab=page, root=shown(self._root.label), **values)
 
     def _runs_page(self, request: Request) -> str:
         return self._render("runs", first=self._runs(request, None), most=MOST_RUNS, sorts=SORTS)

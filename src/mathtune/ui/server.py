@@ -47,7 +47,12 @@ def serve(root: Path, *, port: int | None, browser: bool) -> None:
     app = make_app(root, port=number, token=token)
     # The log of accesses would hold the token.
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, proxy_headers=False
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=2,  # a model may be answering
     )
     address = f"http://{ADDRESS}:{number}/?token={token}"
     log.info(f"the page of {root} is at {address}")

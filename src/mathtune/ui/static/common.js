@@ -128,9 +128,9 @@ export function state(run) {
 
 export function ago(moment) {
   const seconds = Math.max(0, (Date.now() - Date.parse(moment)) / 1000);
-  for (const [unit, length] of [["day", 86400], ["hour", 3600], ["minute", 60]]) {
+  for (const [unit, length] of [["d", 86400], ["h", 3600], ["min", 60]]) {
     const n = Math.floor(seconds / length);
-    if (n >= 1) return `${n} ${unit}${n === 1 ? "" : "s"} ago`;
+    if (n >= 1) return `${n} ${unit} ago`;
   }
   return "now";
 }
