@@ -87,8 +87,8 @@ class AnswerTable:
             "first": number * PER_PAGE,
             "pages": pages,
             "samples": self.samples,
-            "outcomes": self._kinds(PredictionIndex.outcome),
-            "errors": self._kinds(PredictionIndex.error),
+            "outcomes": self._kinds(lambda side: side.outcomes),
+            "errors": self._kinds(lambda side: side.errors),
             "unreadable": sum(side.unreadable for side in self.sides),
             "rows": [self._line(row) for row in part],
         }
@@ -125,12 +125,12 @@ class AnswerTable:
     def _error(self, row: Row, side: int) -> str:
         return self.sides[side].error(row[side]) if row[side] != ABSENT else ""
 
-    def _kinds(self, of: Callable[[PredictionIndex, int], str]) -> list[tuple[int, str]]:
+    def _kinds(self, of: Callable[[PredictionIndex], bytearray]) -> list[tuple[int, str]]:
         """Return ``(side, name)`` of everything that occurs."""
         return [
             (number, name)
             for number, side in enumerate(self.sides)
-            for name in sorted({of(side, row) for row in range(len(side))} - {""})
+            for name in sorted({side.names[code] for code in set(of(side))} - {""})
         ]
 
     def _holding(self, query: str, scope: list[Row]) -> list[Row]:
