@@ -11,8 +11,8 @@ import pytest
 from report_run_folder import HOSTILE, build
 from ui_for_tests import client
 
-from mathtune.ui.answer_pages import AnswerTable, marked
-from mathtune.ui.prediction_index import Indexes, PredictionIndex
+from mathtune.ui.answers.answer_pages import AnswerTable, marked
+from mathtune.ui.answers.prediction_index import Indexes, PredictionIndex
 
 FILES = ("one/predictions/base.jsonl", "one/predictions/tuned.jsonl")
 

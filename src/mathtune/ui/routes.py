@@ -17,13 +17,13 @@ from mathtune import report
 from mathtune.errors import ConfigError, MathtuneError, RunError
 from mathtune.report.html import sections
 from mathtune.report.reading import shown
-from mathtune.ui.answer_pages import AnswerTable
-from mathtune.ui.compare_page import paired_table
+from mathtune.ui.answers.answer_pages import AnswerTable
+from mathtune.ui.answers.compare_page import paired_table
+from mathtune.ui.answers.prediction_index import Indexes
+from mathtune.ui.answers.run_answers import settings_of
 from mathtune.ui.curves import MOST_RUNS, Metrics, drawings
 from mathtune.ui.folders import Root
 from mathtune.ui.knob_fields import fields_of, overrides_of
-from mathtune.ui.prediction_index import Indexes
-from mathtune.ui.run_answers import settings_of
 from mathtune.ui.run_list import SORTS, RunList
 from mathtune.ui.trainings import ACTIONS, Trainings
 from mathtune.ui.tries import EXAMPLE, models_of, request_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import mathtune as mt
 from mathtune.records import CUT_OFF
-from mathtune.ui.answer_pages import marked
+from mathtune.ui.answers.answer_pages import marked
 
 
 def answer(request: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mathtune.grading.steps import check_steps
 from mathtune.report import wording
-from mathtune.ui.prediction_index import Key, PredictionIndex
+from mathtune.ui.answers.prediction_index import Key, PredictionIndex
 
 PER_PAGE = 25
 LONGEST = 20_000
