@@ -40,6 +40,7 @@ COMMANDS = {
     "validate": "Check a recipe, its data and its model without running anything.",
     "chat": "Ask a model questions, or two side by side.",
     "runs": "List run folders, or delete some.",
+    "ui": "Open the web page: runs, comparisons, models to try, trainings.",
     "completion": "Print the script that completes commands, recipes and knobs in a shell.",
 }
 

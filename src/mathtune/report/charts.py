@@ -99,6 +99,7 @@ def line_chart(
     y_label: str,
     mark: tuple[float, str] | None = None,
     linear: bool = False,
+    legend: bool = True,
 ) -> str | None:
     """Draw curves over one x axis that starts at zero.
 
@@ -109,6 +110,7 @@ def line_chart(
         y_label: Name of the y axis; ``(log scale)`` is added if it is one.
         mark: ``(x, text)`` of a vertical line, for example at the best checkpoint.
         linear: Never use a log scale: for values whose shape matters, such as a schedule.
+        legend: Name the curves above the drawing; else the page does.
 
     Returns:
         An ``<svg>`` element as text, or None if there is no finite point.
@@ -130,7 +132,7 @@ def line_chart(
         _text(svg, x + (-5 if end else 5), TOP + 11, mark[1], "end" if end else "start", "mark")
     for index, one in enumerate(series):
         _draw_series(svg, one, x_axis, y_axis, x_label)
-        if not one.name:
+        if not (legend and one.name):
             continue
         x = LEFT + 150 * index
         _add(svg, "line", x1=x, x2=x + 22, y1=12, y2=12, class_=f"curve {one.role}")

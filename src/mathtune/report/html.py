@@ -22,44 +22,53 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def build_html(run: RunFiles) -> str:
     """Return the report page of a run folder as one self-contained HTML document."""
-    environment = _environment()
     style = (TEMPLATES / "report.css").read_text("utf-8")
     script = (TEMPLATES / "report.js").read_text("utf-8")
-    first = facts.headline(run)
     table = answer_table(run)
-    settings = facts.settings(run)
     from markupsafe import Markup
 
-    return environment.get_template("report.html.j2").render(
+    template = make_environment().get_template("report.html.j2")
+    return template.render(
+        **sections(run),
         policy=_content_policy(style, script),
         style=Markup(style),
         script=Markup(script),
-        title=facts.title(run),
-        description=run.recipe.get("description") or "",
-        verdict=facts.verdict(run),
-        notes=run.notes,
-        base_model=facts.base_model(run),
-        headline=first,
-        comparison=_comparison(first.comparison) if first and first.comparison else None,
-        confidence=facts.confidence(run),
-        samples=_samples(first) if first else 1,
-        key_bars=panels.headline_bars(first, run) if first else None,
-        overview=_overview(run),
-        trained=facts.is_trained(run),
-        training=facts.training_facts(run),
-        data=data_parts(run),
-        curves=_curves(run),
-        validations=_validations(run),
-        graders=[(name, panels.grader_panels(run, name, choices)) for name, choices in settings],
-        types=[
+        rows=Markup(table.script()) if table else None,
+        left_out=wording.count(table.left_out) if table and table.left_out else None,
+    )
+
+
+def sections(run: RunFiles) -> dict[str, Any]:
+    """Return what ``sections.html.j2`` and ``made.html.j2`` show of a run."""
+    first = facts.headline(run)
+    settings = facts.settings(run)
+    return {
+        "title": facts.title(run),
+        "description": run.recipe.get("description") or "",
+        "verdict": facts.verdict(run),
+        "notes": run.notes,
+        "base_model": facts.base_model(run),
+        "headline": first,
+        "comparison": _comparison(first.comparison) if first and first.comparison else None,
+        "confidence": facts.confidence(run),
+        "samples": _samples(first) if first else 1,
+        "key_bars": panels.headline_bars(first, run) if first else None,
+        "overview": _overview(run),
+        "trained": facts.is_trained(run),
+        "training": facts.training_facts(run),
+        "data": data_parts(run),
+        "curves": _curves(run),
+        "validations": _validations(run),
+        "graders": [(name, panels.grader_panels(run, name, choices)) for name, choices in settings],
+        "types": [
             (name, parts)
             for name, choices in settings
             if (parts := panels.breakdown_panels(run, name, choices[0]))
         ],
-        outcomes=[
+        "outcomes": [
             (name, panels.outcome_panels(run, name, choices[0])) for name, choices in settings
         ],
-        perplexities=[
+        "perplexities": [
             {
                 "set": name,
                 "model": model,
@@ -70,20 +79,19 @@ def build_html(run: RunFiles) -> str:
             }
             for name, model, perplexity in facts.perplexities(run)
         ],
-        example=_example(run, first.calculator if first else False),
-        rows=Markup(table.script()) if table else None,
-        left_out=wording.count(table.left_out) if table and table.left_out else None,
-        measuring=facts.measuring_facts(run),
-        making=facts.making_facts(run),
-        recipe=_recipe_text(run),
-    )
+        "example": _example(run, first.calculator if first else False),
+        "measuring": facts.measuring_facts(run),
+        "making": facts.making_facts(run),
+        "recipe": _recipe_text(run),
+    }
 
 
-def _environment() -> Environment:
+def make_environment(*folders: Path) -> Environment:
+    """Return what renders the report's templates, and those of further folders."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([TEMPLATES, *folders]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,8 +42,12 @@ class RunFiles:
     notes: tuple[str, ...]
 
 
-def read(run_dir: Path) -> RunFiles:
+def read(run_dir: Path, *, most_answers: int | None = None) -> RunFiles:
     """Read a run folder.
+
+    Args:
+        run_dir: The folder.
+        most_answers: Read at most this many rows of each predictions file; default: all.
 
     Raises:
         RunError: If it is not a folder, holds no file of a run, or has a JSON or YAML file that
@@ -52,13 +57,13 @@ def read(run_dir: Path) -> RunFiles:
         raise RunError(f"{run_dir} is not a folder; give the folder of a run, as in runs/demo")
     notes: list[str] = []
     paths = RunPaths(run_dir)
-    recipe = _shown(redacted_values(_read_yaml(paths.recipe)))
-    manifest = _shown(redacted_values(_read_json(paths.manifest_file)))
-    results = _shown(_read_json(paths.results))
+    recipe = shown(redacted_values(_read_yaml(paths.recipe)))
+    manifest = shown(redacted_values(_read_json(paths.manifest_file)))
+    results = shown(_read_json(paths.results))
     lines = _read_lines(paths.metrics, notes)
     validation = _by_step(line for line in lines if any(key.startswith("eval_") for key in line))
     training = _by_step(line for line in lines if "loss" in line)
-    answers = {model: _read_answers(run_dir, model, notes) for model in MODELS}
+    answers = {model: _read_answers(run_dir, model, notes, most_answers) for model in MODELS}
     if not (recipe or manifest or results or lines or any(answers.values())):
         raise RunError(
             f"{run_dir} holds no recipe.yaml, manifest.json, metrics.jsonl, results.json or "
@@ -158,13 +163,13 @@ def _mapping(value: Any, path: Path) -> Mapping[str, Any]:
     return value
 
 
-def _read_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+def _read_lines(path: Path, notes: list[str], most: int | None = None) -> list[dict[str, Any]]:
     """Read JSONL; lines that are not JSON objects (a write cut short) are counted in ``notes``."""
     if not path.is_file():
         return []
     lines, unreadable = [], 0
     with path.open(encoding="utf-8", errors="replace") as file:
-        for text in file:
+        for text in itertools.islice(file, most):
             if not text.strip():
                 continue
             try:
@@ -172,7 +177,7 @@ def _read_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
             except ValueError:
                 value = None
             if isinstance(value, dict):
-                lines.append(_shown(value))
+                lines.append(shown(value))
             else:
                 unreadable += 1
     if unreadable:
@@ -181,11 +186,13 @@ def _read_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     return lines
 
 
-def _read_answers(run_dir: Path, model: str, notes: list[str]) -> tuple[PredictionRow, ...]:
+def _read_answers(
+    run_dir: Path, model: str, notes: list[str], most: int | None
+) -> tuple[PredictionRow, ...]:
     """Read a model's prediction files: the headline file, then the others by name."""
     folder = RunPaths(run_dir).all_predictions
     files = [folder / f"{model}.jsonl", *sorted(folder.glob(f"{model}--*.jsonl"))]
-    rows = [row for file in files for row in _read_lines(file, notes)]
+    rows = [row for file in files for row in _read_lines(file, notes, most)]
     named = tuple(cast(PredictionRow, row) for row in rows if "problem_id" in row)
     unnamed = len(rows) - len(named)
     if unnamed:
@@ -207,10 +214,10 @@ def _by_step(lines: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...
     return tuple(steps[step] for step in sorted(steps))
 
 
-def _shown(value: Any) -> Any:
+def shown(value: Any) -> Any:
     """Escape, in every text, what a page or a card would interpret instead of showing."""
     if isinstance(value, dict):
-        return {visible(str(key)): _shown(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_shown(item) for item in value]
+        return {visible(str(key)): shown(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [shown(item) for item in value]
     return visible(value) if isinstance(value, str) else value

@@ -1,0 +1,1 @@
+"""Answers of models as the page shows them: indexed, paired, filtered, compared."""

@@ -1,0 +1,1 @@
+"""What runs in the page's worker processes; the server never imports it."""
