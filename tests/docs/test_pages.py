@@ -40,6 +40,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_files_named_in_the_pages_exist(page: Path) -> None:
+    named = re.findall(
+        r"`((?:src|tests|docs|tools|examples|benchmarks|notebooks)/[\w./-]+)`",
+        page.read_text("utf-8"),
+    )
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
 
