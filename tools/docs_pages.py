@@ -26,12 +26,7 @@ NOT_YET_WRITTEN = "not_yet_written"
 
 def on_config(config: Any) -> Any:
     """Leave out of the nav what is announced there but not written yet."""
-    missing = {
-        name
-        for name in config["extra"].get(NOT_YET_WRITTEN, [])
-        if not (Path(config["docs_dir"]) / name).is_file()
-    }
-    config["nav"] = _without(config["nav"], missing)
+    config["nav"] = _without(config["nav"], _missing(config))
     return config
 
 
@@ -51,17 +46,20 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     so that the strict build names it.
     """
     folder = Path(config["docs_dir"]) / Path(page.file.src_uri).parent
+    missing = {Path(config["docs_dir"]) / name for name in _missing(config)}
 
     def replaced(match: re.Match[str]) -> str:
         text, target = match.groups()
         path = Path(os.path.normpath(folder / target.partition("#")[0]))
+        if path in missing:
+            return text
         if not path.exists() or path.is_relative_to(config["docs_dir"]):
             return match[0]
         if not config["repo_url"]:
             return text
         return f"[{text}]({config['repo_url']}/blob/main/{path.relative_to(ROOT).as_posix()})"
 
-    return re.sub(r"(?<!!)\[([^\]]+)\]\((\.\./[^)\s]+)\)", replaced, markdown)
+    return re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s:]+)\)", replaced, markdown)
 
 
 def commands_page() -> str:
@@ -96,6 +94,12 @@ def settings_page() -> str:
             lines += ["| key | default | what it does |", "| --- | --- | --- |"]
         lines.append(f"| `{key}` | `{_cell(default)}` | {_cell(text)} |")
     return "\n".join(lines) + "\n"
+
+
+def _missing(config: Any) -> set[str]:
+    """Return the announced pages that do not exist yet."""
+    names = config["extra"].get(NOT_YET_WRITTEN, [])
+    return {name for name in names if not (Path(config["docs_dir"]) / name).is_file()}
 
 
 def _helps() -> Iterator[tuple[list[str], str]]:
