@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 ROOT = Path(__file__).parents[1]
-WIDTH = 88
+WIDTH = 78
 """Columns of a command's help."""
 
 NOT_YET_WRITTEN = "not_yet_written"
@@ -71,7 +71,7 @@ def commands_page() -> str:
         "explains, 130 and 143 an interruption, after which the same command continues.",
     ]
     for words, text in _helps():
-        lines += ["", f"{'#' * (1 + len(words))} {' '.join(words)}", "", "```text", text, "```"]
+        lines += ["", f"{'#' * len(words)} {' '.join(words)}", "", "```text", text, "```"]
     return "\n".join(lines) + "\n"
 
 
