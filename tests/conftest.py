@@ -21,8 +21,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 HEAVY = (
-    "notebooks", "distributed", "faults/test_out_of_memory.py", "planning", "invariants",
-    "api", "training/test_overfit.py", "training/test_trainer.py", "faults", "training", "cli",
+    "notebooks", "distributed", "docs/test_shell_blocks.py", "faults/test_out_of_memory.py",
+    "planning", "invariants", "api", "training/test_overfit.py", "training/test_trainer.py",
+    "faults", "training", "cli",
 )  # fmt: skip
 """What takes longest begins first, so that no worker is left with it at the end."""
 
