@@ -22,7 +22,6 @@ from mathtune.evaluation.measure import (
     Evaluable,
     answer_example,
     compare_all,
-    decoding_of,
     measure,
 )
 from mathtune.evaluation.preview import Preview, preview_set

@@ -73,7 +73,8 @@ def is_running(paths: RunPaths) -> bool:
         return True  # of another machine: it may well be running
     try:  # a process that began after the lock was written only has the same number
         process = psutil.Process(holder["pid"])
-        return process.create_time() <= since + 1 and process.status() != psutil.STATUS_ZOMBIE
+        began_before = process.create_time() <= since + 1
+        return bool(began_before and process.status() != psutil.STATUS_ZOMBIE)
     except (psutil.Error, OverflowError, ValueError):
         return False
 
