@@ -13,8 +13,8 @@ from mathtune.config.schema import EvalConfig
 from mathtune.evaluation.compare import compare
 from mathtune.evaluation.evaluate import Evaluation, evaluate
 from mathtune.evaluation.perplexity import saved_perplexity
+from mathtune.evaluation.predictions.light_rows import read_light_rows
 from mathtune.evaluation.predictions.pass_rates import write_pass_rates
-from mathtune.evaluation.predictions.rows import read_rows
 from mathtune.evaluation.predictions.timing import read_timing
 from mathtune.evaluation.time_left import SHORT_SECONDS, AnswerCount, in_words
 from mathtune.generation.engine import Decoding, Engine
@@ -254,8 +254,8 @@ def compare_all(
             f"{'on' if calculator else 'off'}"
         )
         comparison = compare(
-            read_rows(base),
-            read_rows(tuned),
+            read_light_rows(base),
+            read_light_rows(tuned),
             labels=("base", "tuned"),
             confidence=config.confidence,
         )

@@ -86,6 +86,8 @@ def voted(samples: Sequence[PredictionRow]) -> PredictionRow:
     Samples without a valid answer do not vote, and of equally frequent answers the first wins
     (``statistics.majority``). If none votes it is the first sample, which is then not correct.
     """
+    if len(samples) == 1:
+        return samples[0]
     answers = [_vote(row) for row in samples]
     winner = majority(answers)
     return samples[0] if winner is None else samples[answers.index(winner)]
