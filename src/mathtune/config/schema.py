@@ -447,8 +447,17 @@ class EvalConfig(Section):
     """Record each answer's token ids, and their log-probabilities under the model itself."""
     batch_size: Annotated[Positive | None, SAME_RESULT] = None
     """Rows decoded at once; default: from free memory."""
-    engine: Literal["hf", "vllm", "openai"] = "hf"
-    """``hf``: Transformers in this process; ``vllm``: its offline mode; ``openai``: a server."""
+    engine: Literal["hf", "vllm", "openai", "ray"] = "hf"
+    """``hf``: Transformers in this process; ``vllm``: its offline mode; ``openai``: a server;
+    ``ray``: workers of a Ray cluster, or of this machine."""
+    worker_engine: Literal["hf", "vllm"] = "hf"
+    """What each worker of ``ray`` decodes with."""
+    workers: Annotated[Positive | None, SAME_RESULT] = None
+    """Workers of ``ray``; default: as many as the cluster has room for."""
+    num_cpus: Annotated[float, Field(gt=0), SAME_RESULT] = 1.0
+    """Processor cores of each worker of ``ray``, and its threads."""
+    num_gpus: Annotated[Annotated[float, Field(ge=0)] | None, SAME_RESULT] = None
+    """GPUs of each worker of ``ray``; default: ``tensor_parallel_size``, 0 without any GPU."""
     base_url: str | None = None
     """Address of an OpenAI-compatible server, such as ``http://localhost:8000/v1``."""
     endpoint: Literal["completions", "chat"] = "completions"
@@ -469,6 +478,11 @@ class EvalConfig(Section):
     """Confidence level of every interval."""
     example: str = SEED_PROBLEM
     """An example problem that both models answer in the report."""
+
+    @property
+    def decoder(self) -> str:
+        """What decodes: the engine, or with ``ray`` that of its workers."""
+        return self.worker_engine if self.engine == "ray" else self.engine
 
 
 class SelectConfig(Section):
@@ -538,6 +552,10 @@ _ENGINES_WITH: dict[tuple[str, str], tuple[str, ...]] = {
     ("eval", "timeout_seconds"): ("openai",),
     ("eval", "api_key_env"): ("openai",),
     ("eval", "tensor_parallel_size"): ("vllm",),
+    ("eval", "worker_engine"): ("ray",),
+    ("eval", "workers"): ("ray",),
+    ("eval", "num_cpus"): ("ray",),
+    ("eval", "num_gpus"): ("ray",),
 }
 """Knobs that not every engine has; allowed elsewhere, they would silently do nothing."""
 
@@ -694,7 +712,10 @@ class Recipe(Section):
         for (section, name), engines in _ENGINES_WITH.items():
             part = getattr(self, section)
             value = getattr(part, name)
-            if engine not in engines and value != type(part).model_fields[name].default:
+            if (
+                not {engine, self.eval.decoder} & set(engines)
+                and value != type(part).model_fields[name].default
+            ):
                 shown = str(value).lower() if isinstance(value, bool) else value
                 # An address may hold a password, and a mapping is long.
                 given = "" if name in ("base_url", "api_key_env", "from_config") else f"={shown}"

@@ -79,7 +79,7 @@ def settings(config: EvalConfig) -> tuple[bool, ...]:
 
     Only the engine in this process can insert a result while the model writes.
     """
-    if config.engine != "hf":
+    if config.decoder != "hf":
         return (False,)
     if not config.other_calculator:
         return (config.calculator,)
@@ -93,7 +93,7 @@ def decoding_of(config: EvalConfig, renderer: PromptRenderer, *, calculator: boo
         max_new_tokens=config.max_new_tokens,
         stop=stop,
         calculator=calculator,
-        stop_repetition=config.stop_repetition and config.engine == "hf",
+        stop_repetition=config.stop_repetition and config.decoder == "hf",
     )
 
 
@@ -214,7 +214,7 @@ def measure(
 
 def _left_out(engine: Engine, config: EvalConfig, *, scored: bool) -> Iterator[str]:
     """Yield what the engine cannot measure."""
-    if config.engine != "hf":
+    if config.decoder != "hf":
         yield f"the {engine.name} engine has no calculator: measured without it"
     if config.perplexity and not scored:
         yield f"the {engine.name} engine computes no perplexity: not measured"

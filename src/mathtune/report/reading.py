@@ -95,8 +95,11 @@ def _missing(
         notes.append("There is no metrics.jsonl with losses: no training curves.")
     elif not validation:
         notes.append("metrics.jsonl has no validation lines: no validation curve.")
-    engine = (recipe.get("eval") or {}).get("engine", "hf")
-    if engine != "hf":
+    asked = recipe.get("eval") or {}
+    engine = asked.get("engine", "hf")
+    if engine == "ray" and asked.get("worker_engine", "hf") == "hf":
+        notes.append("Measured on workers of Ray, which give no perplexity: it is unknown.")
+    elif engine != "hf":
         notes.append(
             f"Measured with the {engine} engine, which has no calculator and gives no perplexity: "
             "the other calculator setting and perplexity are unknown."
