@@ -27,11 +27,11 @@ from mathtune.evaluation.measure import (
 )
 from mathtune.evaluation.preview import Preview, preview_set
 from mathtune.evaluation.results import Results
-from mathtune.generation.engine import Engine
 from mathtune.learning import rft
 from mathtune.learning.objectives import learning_of
 from mathtune.models import files as model_files
-from mathtune.models.remote import RayModel, ServedModel, VLLMModel, load_vllm
+from mathtune.models.on_workers import RayModel
+from mathtune.models.remote import ServedModel, VLLMModel
 from mathtune.provenance import command_line
 from mathtune.records import Completion, Problem, ProblemSet, Splits
 from mathtune.run_paths import RunPaths
@@ -148,9 +148,8 @@ def load_model(recipe: Recipe, label: str, splits: Splits, run: Run) -> Evaluabl
 
         name, revision = recipe.model.name_or_path or "", recipe.model.revision
         tokenizer = load_tokenizer(name, revision, trust=recipe.model.trust_remote_code)
-        if recipe.eval.engine == "vllm":
-            return VLLMModel(recipe, tokenizer)
-        return RayModel(recipe, tokenizer, worker_engine)
+        kind = VLLMModel if recipe.eval.engine == "vllm" else RayModel
+        return kind(recipe, tokenizer)
     from mathtune.training.session import Session
 
     if label == "tuned" and run.is_trained():
@@ -158,15 +157,6 @@ def load_model(recipe: Recipe, label: str, splits: Splits, run: Run) -> Evaluabl
     session = Session.load(recipe, run=run)
     session.check(splits)  # find what would stop training before hours of measuring
     return session
-
-
-def worker_engine(recipe: Recipe) -> Engine:
-    """Load a worker's engine, in that worker."""
-    if recipe.eval.worker_engine == "vllm":
-        return load_vllm(recipe)
-    from mathtune.training.session import Session
-
-    return Session.load(recipe).engine()
 
 
 def model_in_memory(recipe: Recipe, model: Any, tokenizer: Any) -> Evaluable:

@@ -30,6 +30,7 @@ COMMANDS = {
     "select": "Turn graded samples into a training source.",
     "grade": "Grade saved outputs: mathtune's, lm-evaluation-harness' or your own.",
     "compare": "Compare two or more models from their predictions.",
+    "export-task": "Write a recipe as a task for RL on a cluster, with verl.",
     "merge": "Merge an adapter into its base model, and check the result.",
     "report": "Rewrite a run folder's report from its files.",
     "recipes": "List the recipes, show one, or explain every knob.",
@@ -51,7 +52,7 @@ class LazyGroup(click.Group):
         """Import and return a command."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"mathtune.cli.commands.{cmd_name}")
+        module = importlib.import_module(f"mathtune.cli.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

@@ -1,22 +1,18 @@
-"""Models that are only queried: behind a server, in vLLM's own process, on workers of Ray.
+"""Models that are only queried: behind a server, or in vLLM's own process.
 
-Their engines do not score a given text, so perplexity cannot be measured; those of a server and of
-vLLM have no calculator either.
+Their engines have no calculator and do not score a given text, so neither the other calculator
+setting nor perplexity can be measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from mathtune.config.schema import Recipe
-from mathtune.generation.engine import Engine
 from mathtune.generation.openai import Endpoint, OpenAIEngine
-from mathtune.generation.ray import RayEngine
-from mathtune.generation.ray.workers import Placement
 from mathtune.generation.vllm import VLLMEngine
 from mathtune.models import files as model_files
 from mathtune.prompts import Renderer, TextRenderer
@@ -92,40 +88,3 @@ def load_vllm(recipe: Recipe) -> VLLMEngine:
         tokenizer_revision=model.revision,
         trust_remote_code=False,
     )
-
-
-@dataclass(frozen=True)
-class RayModel:
-    """The recipe's model on the workers of a Ray cluster, prompted with ids of its tokenizer.
-
-    Attributes:
-        recipe: The recipe.
-        tokenizer: The model's tokenizer.
-        load: Makes a worker's engine from a recipe; called there.
-    """
-
-    recipe: Recipe
-    tokenizer: Any
-    load: Callable[[Recipe], Engine]
-
-    @cached_property
-    def _engine(self) -> RayEngine:
-        config, model = self.recipe.eval, self.recipe.model
-        name = model_files.resolve(model.name_or_path or "")
-        if Path(name).is_dir():  # workers have another working folder
-            name = str(Path(name).absolute())
-        there = model.model_copy(update={"name_or_path": name})
-        placement = Placement(
-            config.workers, config.num_cpus, config.num_gpus, config.tensor_parallel_size
-        )
-        recipe = self.recipe.model_copy(update={"model": there})
-        return RayEngine(partial(self.load, recipe), placement)
-
-    def engine(self) -> RayEngine:
-        """Return the engine whose workers hold the model."""
-        return self._engine
-
-    def renderer(self, *, shots: Sequence[Problem] = ()) -> Renderer:
-        """Return the renderer of the recipe's prompt style."""
-        prompt = self.recipe.prompt
-        return Renderer(self.tokenizer, prompt.style, system=prompt.system, shots=shots)

@@ -196,6 +196,7 @@ def connect() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not address:  # as on macOS: no other machine can be added, so all listen on loopback only
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        os.environ.setdefault("RAY_worker_niceness", "0")  # 15: other processes come first
     try:
         import ray
     except ImportError as error:
