@@ -459,7 +459,8 @@ class EvalConfig(Section):
     num_gpus: Annotated[Annotated[float, Field(ge=0)] | None, SAME_RESULT] = None
     """GPUs of each worker of ``ray``; default: ``tensor_parallel_size``, 0 without any GPU."""
     base_url: str | None = None
-    """Address of an OpenAI-compatible server, such as ``http://localhost:8000/v1``."""
+    """Address of an OpenAI-compatible server, such as ``http://localhost:8000/v1``; several servers
+    with the same model are separated by commas."""
     endpoint: Literal["completions", "chat"] = "completions"
     """``chat``: the server's own template renders the messages of ``prompt.style: chat``."""
     concurrency: Annotated[Positive, Unrecorded] = 16

@@ -58,7 +58,8 @@ def whole_evaluation(rows: Iterable[PredictionRow]) -> tuple[dict[str, list[Pred
     groups: dict[str, list[PredictionRow]] = {}
     first: PredictionRow | None = None
     for row in rows:
-        first = first or row
+        if first is None:
+            first = row
         for field in ("set", "style", "decoding"):
             if row[field] != first[field]:
                 raise DataError(
