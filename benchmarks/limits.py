@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import random
 import resource
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from mathtune.evaluation.predictions.rows import iter_rows, read_rows
 from mathtune.evaluation.request import EvaluationRequest
 from mathtune.evaluation.summary import summarise
 from mathtune.generation.engine import Decoding
+from mathtune.generation.ray.shards import Came, Finished, share_out
 from mathtune.generation.scripted import ScriptedEngine
 from mathtune.records import Completion, Problem, ProblemSet, Prompt, StopReason, content_id
 
@@ -222,9 +224,58 @@ def _training(folder: Path, n: int) -> tuple[Problem, ...]:
     return read_source(source, Role.TRAIN, 0).problems
 
 
+class Simulated:
+    """Workers of one process that send 8 completions in turn (``generation.ray.shards.Workers``)."""
+
+    count = 64
+
+    def __init__(self, answers: dict[str, str]) -> None:
+        self._answers = answers
+        self._running: dict[int, Iterator[Completion]] = {}
+
+    def ask(self, worker: int, prompts: Sequence[Prompt], decoding: Decoding) -> None:
+        self._running[worker] = ScriptedEngine(self._answers).generate(prompts, decoding)
+
+    def next_event(self) -> Came | Finished:
+        worker = next(iter(self._running))
+        running = self._running.pop(worker)
+        found = list(itertools.islice(running, 8))
+        if not found:
+            return Finished(worker)
+        self._running[worker] = running
+        return Came(worker, found)
+
+    def replace(self, worker: int) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class SimulatedEngine:
+    name = "simulated"
+
+    def __init__(self, answers: dict[str, str]) -> None:
+        self._workers = Simulated(answers)
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[Completion]:
+        return share_out(self._workers, prompts, decoding)
+
+
+def drive(folder: Path, n: int) -> dict[str, Any]:
+    """Grade and save what 64 workers send: what the driver can take, the workers' time aside."""
+    problems = tuple(problem(number) for number in range(n))
+    engine = SimulatedEngine({p.id: p.answer for p in problems})
+    path = folder / f"driven-{n}.jsonl"
+    path.unlink(missing_ok=True)
+    start = time.process_time()
+    evaluate(engine, ProblemSet("shop", problems), prompt, Decoding(), path=path, style="qa")
+    seconds = time.process_time() - start
+    path.unlink()
+    return {"workers": Simulated.count, "rows_a_cpu_second": round(n / seconds)}
+
+
 OF_ROWS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "make": make, "stream": stream, "figures": figures, "resume": resume, "compare": compare,
-    "report": report,
+    "report": report, "drive": drive,
 }  # fmt: skip
 OF_PROBLEMS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "make-problems": make_problems, "index": index, "shuffle": shuffle,

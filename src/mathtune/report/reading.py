@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class RunFiles:
         results: ``results.json``, or empty.
         answers: Model (``base``, ``tuned``) → rows of its prediction files, headline file first.
         notes: One sentence for each thing that is missing or could not be read.
+        unread: Rows of a model's predictions that were left unread.
     """
 
     name: str
@@ -39,10 +41,15 @@ class RunFiles:
     results: Mapping[str, Any]
     answers: Mapping[str, tuple[PredictionRow, ...]]
     notes: tuple[str, ...]
+    unread: int = 0
 
 
-def read(run_dir: Path) -> RunFiles:
+def read(run_dir: Path, *, most_answers: int | None = None) -> RunFiles:
     """Read a run folder.
+
+    Args:
+        run_dir: The folder.
+        most_answers: Read at most this many rows of each predictions file; default: all.
 
     Raises:
         RunError: If it is not a folder, holds no file of a run, or has a JSON or YAML file that
@@ -58,7 +65,7 @@ def read(run_dir: Path) -> RunFiles:
     lines = _read_lines(paths.metrics, notes)
     validation = _by_step(line for line in lines if any(key.startswith("eval_") for key in line))
     training = _by_step(line for line in lines if "loss" in line)
-    answers = {model: _read_answers(run_dir, model, notes) for model in MODELS}
+    answers = {model: _read_answers(run_dir, model, notes, most_answers) for model in MODELS}
     if not (recipe or manifest or results or lines or any(answers.values())):
         raise RunError(
             f"{run_dir} holds no recipe.yaml, manifest.json, metrics.jsonl, results.json or "
@@ -74,6 +81,7 @@ def read(run_dir: Path) -> RunFiles:
         results=results,
         answers=answers,
         notes=(*missing, *notes),
+        unread=max(_unread(run_dir, model, most_answers) for model in MODELS),
     )
 
 
@@ -161,13 +169,13 @@ def _mapping(value: Any, path: Path) -> Mapping[str, Any]:
     return value
 
 
-def _read_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+def _read_lines(path: Path, notes: list[str], most: int | None = None) -> list[dict[str, Any]]:
     """Read JSONL; lines that are not JSON objects (a write cut short) are counted in ``notes``."""
     if not path.is_file():
         return []
     lines, unreadable = [], 0
     with path.open(encoding="utf-8", errors="replace") as file:
-        for text in file:
+        for text in itertools.islice(file, most):
             if not text.strip():
                 continue
             try:
@@ -184,11 +192,28 @@ def _read_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     return lines
 
 
-def _read_answers(run_dir: Path, model: str, notes: list[str]) -> tuple[PredictionRow, ...]:
-    """Read a model's prediction files: the headline file, then the others by name."""
+def _answer_files(run_dir: Path, model: str) -> list[Path]:
+    """Return a model's predictions files: the headline file, then the others by name."""
     folder = RunPaths(run_dir).all_predictions
-    files = [folder / f"{model}.jsonl", *sorted(folder.glob(f"{model}--*.jsonl"))]
-    rows = [row for file in files for row in _read_lines(file, notes)]
+    return [folder / f"{model}.jsonl", *sorted(folder.glob(f"{model}--*.jsonl"))]
+
+
+def _unread(run_dir: Path, model: str, most: int | None) -> int:
+    """Return how many rows of a model's predictions files were not read."""
+    unread = 0
+    for path in _answer_files(run_dir, model) if most is not None else ():
+        if path.is_file():
+            with path.open("rb") as file:
+                unread += max(0, sum(1 for _ in file) - most)
+    return unread
+
+
+def _read_answers(
+    run_dir: Path, model: str, notes: list[str], most: int | None
+) -> tuple[PredictionRow, ...]:
+    """Read a model's prediction files."""
+    files = _answer_files(run_dir, model)
+    rows = [row for file in files for row in _read_lines(file, notes, most)]
     named = tuple(cast(PredictionRow, row) for row in rows if "problem_id" in row)
     unnamed = len(rows) - len(named)
     if unnamed:

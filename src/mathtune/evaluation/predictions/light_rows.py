@@ -6,13 +6,14 @@ problems, about 300 bytes, and reads its line of the file again when another fie
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from mathtune.errors import DataError
-from mathtune.evaluation.predictions.rows import decode, lines_of
+from mathtune.evaluation.predictions.rows import lines_of
 from mathtune.records import PredictionRow
 
 HELD = (
@@ -62,14 +63,19 @@ class LightRow(Mapping[str, Any]):
         try:
             with self._path.open("rb") as file:
                 file.seek(self._at)
-                row = decode(file.readline(), str(self._path))
+                line = file.readline()
         except OSError as error:
             raise DataError(f"{self._path} cannot be read ({error.strerror or error})") from error
-        if any(row[name] != getattr(self, name) for name in ("problem_id", "sample")):
+        try:
+            row: dict[str, Any] = json.loads(line)
+            same = row["problem_id"] == self.problem_id and row["sample"] == self.sample
+        except (ValueError, KeyError, TypeError):
+            same = False
+        if not same:
             raise DataError(
                 f"{self._path} was changed while it was read; give the same command again"
             )
-        return cast(dict[str, Any], row)
+        return row
 
 
 def read_light_rows(path: str | Path) -> list[PredictionRow]:
