@@ -51,10 +51,11 @@ def problem(number: int) -> Problem:
     """Return one of any number of problems: about 45 words, no two alike."""
     rng = random.Random(number)
     a, b = rng.randrange(2, 90), rng.randrange(2, 90)
-    story = " ".join(rng.choices(WORDS, k=30))
+    # Words between the fixed parts, or every two problems would share 13 words in a row.
+    story, more = (" ".join(rng.choices(WORDS, k=15)) for _ in range(2))
     question = (
-        f"Order {number}: a shop has {a} of these: {story}. Then {b} more of each kind come in. "
-        "How many of each kind are there now?"
+        f"Order {number}: a shop has {a} of these: {story}. Then {b} more come in, next to "
+        f"{more}. How many of each kind are there now?"
     )
     answer = (
         f"There were {a} of each kind before.\nNow there are {a}+{b}=<<{a}+{b}={a + b}>>{a + b}."
@@ -225,7 +226,7 @@ def _training(folder: Path, n: int) -> tuple[Problem, ...]:
 
 
 class Simulated:
-    """Workers of one process that send 8 completions in turn (``generation.ray.shards.Workers``)."""
+    """Workers of one process that send 8 completions in turn."""
 
     count = 64
 
@@ -251,6 +252,8 @@ class Simulated:
 
 
 class SimulatedEngine:
+    """The engine that shares problems out to them."""
+
     name = "simulated"
 
     def __init__(self, answers: dict[str, str]) -> None:
