@@ -204,7 +204,7 @@ def contamination(folder: Path, n: int) -> dict[str, Any]:
     """Search the training rows for windows of 1,319 test questions, of which 10 are there."""
     from mathtune.problems.contamination import overlap
 
-    tests = [replace(problem(-number), id=f"test {number}") for number in range(1, 1_310)]
+    tests = [replace(problem(10**9 + number), id=f"test {number}") for number in range(1, 1_310)]
     tests += [replace(problem(number), id=f"hidden {number}") for number in range(10)]
     return {"found": len(overlap(_without_answer(folder, n), tests))}
 
