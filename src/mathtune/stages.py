@@ -29,6 +29,7 @@ from mathtune.evaluation.results import Results
 from mathtune.learning import rft
 from mathtune.learning.objectives import learning_of
 from mathtune.models import files as model_files
+from mathtune.models.on_workers import RayModel
 from mathtune.models.remote import ServedModel, VLLMModel
 from mathtune.provenance import command_line
 from mathtune.records import Problem, ProblemSet, Splits
@@ -142,11 +143,13 @@ def load_model(recipe: Recipe, label: str, splits: Splits, run: Run) -> Evaluabl
     """Return the model to measure, with the recipe's engine."""
     if recipe.eval.engine == "openai":
         return ServedModel(recipe)
-    if recipe.eval.engine == "vllm":
+    if recipe.eval.engine in ("vllm", "ray"):
         from mathtune.models.loading import load_tokenizer
 
         name, revision = recipe.model.name_or_path or "", recipe.model.revision
-        return VLLMModel(recipe, load_tokenizer(name, revision))
+        tokenizer = load_tokenizer(name, revision, trust=recipe.model.trust_remote_code)
+        kind = VLLMModel if recipe.eval.engine == "vllm" else RayModel
+        return kind(recipe, tokenizer)
     from mathtune.training.session import Session
 
     if label == "tuned" and run.is_trained():

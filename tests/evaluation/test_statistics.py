@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -250,3 +251,20 @@ def test_detectable_difference_where_nothing_differed() -> None:
     assert smallest_detectable_difference(3, 0.0) == 1.0  # 3 pairs show nothing at this level
     with pytest.raises(ValueError, match="n=0"):
         smallest_detectable_difference(0, 0.2)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(3, 4), (10, 2), (100, 50), (5_000, 5_100), (0, 9)])
+def test_mcnemar_in_floating_point_is_that_in_integers(
+    monkeypatch: pytest.MonkeyPatch, gained: int, lost: int
+) -> None:
+    exact = mcnemar_exact(gained, lost)
+    monkeypatch.setattr("mathtune.evaluation.statistics.MOST_IN_INTEGERS", 0)
+    assert mcnemar_exact(gained, lost) == pytest.approx(exact, rel=1e-8)
+
+
+def test_a_million_pairs_take_no_time() -> None:
+    start = time.process_time()
+    assert mcnemar_exact(300_000, 299_000) == pytest.approx(0.19679, rel=1e-4)
+    assert mcnemar_exact(300_000, 200_000) == 0.0
+    assert smallest_detectable_difference(10**6, 0.5) == pytest.approx(0.00198, rel=1e-2)
+    assert time.process_time() - start < 5  # 0.3 seconds here

@@ -484,3 +484,43 @@ def test_it_imports_without_torch_and_without_an_http_client() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_requests_are_balanced_over_several_servers(served: Served) -> None:
+    with FaultyProxy(served.url) as one, FaultyProxy(served.url) as other:
+        engine = served.engine(f"{one.url}, {other.url}", concurrency=4)
+        found = list(engine.generate(served.prompts(), DECODING))
+    assert {c.problem_id: c.text for c in found} == {
+        id_: c.text for id_, c in served.wanted().items()
+    }
+    assert len(found) == 24 == engine.stats.requests
+    assert min(len(one.seen), len(other.seen)) >= 8
+
+
+def test_a_dead_server_is_left_out_and_said(
+    served: Served, quick: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with FaultyProxy(served.url) as lives, FaultyProxy(served.url) as dies:
+        dies.choose = lambda seen: Misbehaviour.DROP_BEFORE if seen.number >= 2 else None
+        engine = served.engine(f"{lives.url},{dies.url}", concurrency=2, max_retries=3)
+        with caplog.at_level(logging.WARNING, "mathtune"):
+            found = list(engine.generate(served.prompts(), DECODING))
+    assert sorted(c.problem_id for c in found) == sorted(served.wanted())
+    assert len(dies.seen) <= 2 + 3 + 1  # one may have been on its way
+    assert engine.stats.by_server[f"{dies.url}/completions"] == 2
+    said = [r.getMessage() for r in caplog.records if "is left out" in r.getMessage()]
+    assert len(said) == 1 and dies.url in said[0] and "the other 1 of 2 servers" in said[0]
+
+
+def test_the_last_server_is_never_left_out(served: Served, quick: None) -> None:
+    with FaultyProxy(served.url) as one, FaultyProxy(served.url) as other:
+        one.choose = lambda seen: Misbehaviour.SERVER_ERROR
+        other.choose = lambda seen: Misbehaviour.SERVER_ERROR if seen.number < 3 else None
+        engine = served.engine(f"{one.url},{other.url}", concurrency=1, max_retries=8)
+        assert len(list(engine.generate(served.prompts()[:3], DECODING))) == 3
+
+
+def test_each_of_several_base_urls_is_checked() -> None:
+    with pytest.raises(ConfigError) as caught:
+        OpenAIEngine("m", "http://a:8000/v1,ftp://b/v1,http://c/v1?key=1")
+    assert len(caught.value.faults) == 2

@@ -285,3 +285,13 @@ def test_the_report_needs_no_heavy_import():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_rows_that_are_not_read_are_counted_too(tmp_path, monkeypatch):
+    whole = json.loads(page_of(tmp_path)[1].scripts[0])["rows"]
+    monkeypatch.setattr("mathtune.report.MOST_ROWS", 7)
+    report.write(tmp_path)
+    parsed = Parsed((tmp_path / "report.html").read_text("utf-8"))
+    shown = json.loads(parsed.scripts[0])["rows"]
+    assert shown[:7] == whole[:7] and {"base", "tuned"} <= set(shown[0])
+    assert f"{len(whole) - len(shown)} more rows are in predictions/" in parsed.text

@@ -30,6 +30,7 @@ COMMANDS = {
     "select": "Turn graded samples into a training source.",
     "grade": "Grade saved outputs: mathtune's, lm-evaluation-harness' or your own.",
     "compare": "Compare two or more models from their predictions.",
+    "export-task": "Write a recipe as a task for RL on a cluster, with verl.",
     "merge": "Merge an adapter into its base model, and check the result.",
     "export": "Make a model usable elsewhere: GGUF, Ollama, the hub, merged, an adapter.",
     "report": "Rewrite a run folder's report from its files.",
@@ -64,7 +65,7 @@ class LazyGroup(click.Group):
         """Import and return a command."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"mathtune.cli.commands.{cmd_name}")
+        module = importlib.import_module(f"mathtune.cli.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

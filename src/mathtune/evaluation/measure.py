@@ -13,8 +13,8 @@ from mathtune.config.schema import EvalConfig
 from mathtune.evaluation.compare import compare
 from mathtune.evaluation.evaluate import Evaluation, evaluate
 from mathtune.evaluation.perplexity import Perplexity, saved_perplexity
+from mathtune.evaluation.predictions.light_rows import read_light_rows
 from mathtune.evaluation.predictions.pass_rates import write_pass_rates
-from mathtune.evaluation.predictions.rows import read_rows
 from mathtune.evaluation.predictions.timing import read_timing
 from mathtune.evaluation.time_left import SHORT_SECONDS, AnswerCount, in_words
 from mathtune.generation.engine import Decoding, Engine
@@ -79,7 +79,7 @@ def settings(config: EvalConfig) -> tuple[bool, ...]:
 
     Only the engine in this process can insert a result while the model writes.
     """
-    if config.engine != "hf":
+    if config.decoder != "hf":
         return (False,)
     if not config.other_calculator:
         return (config.calculator,)
@@ -93,7 +93,7 @@ def decoding_of(config: EvalConfig, renderer: PromptRenderer, *, calculator: boo
         max_new_tokens=config.max_new_tokens,
         stop=stop,
         calculator=calculator,
-        stop_repetition=config.stop_repetition and config.engine == "hf",
+        stop_repetition=config.stop_repetition and config.decoder == "hf",
     )
 
 
@@ -237,7 +237,7 @@ def _where(label: str, test_set: str, decoding: Decoding) -> str:
 
 def _left_out(engine: Engine, config: EvalConfig, *, scored: bool) -> Iterator[str]:
     """Yield what the engine cannot measure."""
-    if config.engine != "hf":
+    if config.decoder != "hf":
         yield f"the {engine.name} engine has no calculator: measured without it"
     if config.perplexity and not scored:
         yield f"the {engine.name} engine computes no perplexity: not measured"
@@ -277,8 +277,8 @@ def compare_all(
             f"{'on' if calculator else 'off'}"
         )
         comparison = compare(
-            read_rows(base),
-            read_rows(tuned),
+            read_light_rows(base),
+            read_light_rows(tuned),
             labels=("base", "tuned"),
             confidence=config.confidence,
         )

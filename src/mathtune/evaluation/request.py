@@ -121,6 +121,10 @@ class EvaluationRequest:
             row["logprobs"] = [round(each, 6) for each in completion.logprobs]
         return cast(PredictionRow, row)
 
+    def shared(self, problem_id: str) -> Mapping[str, Any]:
+        """Return the fields that all rows of a problem have in common, ``sample`` aside."""
+        return self._shared[problem_id]
+
     def accept(self, saved: Sequence[PredictionRow], path: Path) -> dict[Key, PredictionRow]:
         """Return saved rows by key.
 
@@ -144,6 +148,9 @@ class EvaluationRequest:
                     f"({name}: {there[name]!r} there, {self._shared[key[0]][name]!r} now); delete "
                     "the file to evaluate again, or restore the former settings"
                 )
+            for name, value in self._shared[key[0]].items():
+                if name != "sample":  # equal, and held once for all: saves half the memory
+                    row[name] = value  # type: ignore[literal-required]
             if rows.setdefault(key, row) != row:
                 raise RunError(
                     f"{path} holds two different rows for problem {key[0]!r} sample {key[1]}; two "

@@ -58,7 +58,8 @@ def whole_evaluation(rows: Iterable[PredictionRow]) -> tuple[dict[str, list[Pred
     groups: dict[str, list[PredictionRow]] = {}
     first: PredictionRow | None = None
     for row in rows:
-        first = first or row
+        if first is None:
+            first = row
         for field in ("set", "style", "decoding"):
             if row[field] != first[field]:
                 raise DataError(
@@ -86,6 +87,8 @@ def voted(samples: Sequence[PredictionRow]) -> PredictionRow:
     Samples without a valid answer do not vote, and of equally frequent answers the first wins
     (``statistics.majority``). If none votes it is the first sample, which is then not correct.
     """
+    if len(samples) == 1:
+        return samples[0]
     answers = [_vote(row) for row in samples]
     winner = majority(answers)
     return samples[0] if winner is None else samples[answers.index(winner)]

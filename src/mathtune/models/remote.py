@@ -57,15 +57,7 @@ class VLLMModel:
 
     @cached_property
     def _engine(self) -> VLLMEngine:
-        model = self.recipe.model
-        return VLLMEngine(
-            model_files.resolve(model.name_or_path or ""),
-            tensor_parallel_size=self.recipe.eval.tensor_parallel_size,
-            dtype=model.dtype,
-            revision=model.revision,
-            tokenizer_revision=model.revision,
-            trust_remote_code=False,
-        )
+        return load_vllm(self.recipe)
 
     def engine(self) -> VLLMEngine:
         """Return the engine that holds the model.
@@ -79,3 +71,20 @@ class VLLMModel:
         """Return the renderer of the recipe's prompt style."""
         prompt = self.recipe.prompt
         return Renderer(self.tokenizer, prompt.style, system=prompt.system, shots=shots)
+
+
+def load_vllm(recipe: Recipe) -> VLLMEngine:
+    """Load the recipe's model with vLLM in this process.
+
+    Raises:
+        ModelError: vLLM is not installed, or cannot load the model.
+    """
+    model = recipe.model
+    return VLLMEngine(
+        model_files.resolve(model.name_or_path or ""),
+        tensor_parallel_size=recipe.eval.tensor_parallel_size,
+        dtype=model.dtype,
+        revision=model.revision,
+        tokenizer_revision=model.revision,
+        trust_remote_code=False,
+    )

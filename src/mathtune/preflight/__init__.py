@@ -124,8 +124,13 @@ def _faults(recipe: Recipe, run_dir: Path | None, purpose: Purpose, loaded: bool
         yield from _model_faults(recipe, purpose)
         if purpose is not Purpose.PLAN:  # which is often for another machine
             yield from _attention_faults(recipe)
-    if recipe.eval.engine == "vllm" and purpose is Purpose.MEASURE:
+    if recipe.eval.decoder == "vllm" and purpose is Purpose.MEASURE:
         yield from _vllm_faults(recipe)
+    if recipe.eval.engine == "ray" and importlib.util.find_spec("ray") is None:
+        yield (
+            "eval.engine=ray needs the package ray, which is not installed; "
+            "'pip install mathtune[ray]', or set eval.engine=hf"
+        )
     yield from _shot_faults(recipe)
     if purpose is Purpose.PLAN and recipe.train.objective != "sft":
         yield (
@@ -221,8 +226,8 @@ def _vllm_faults(recipe: Recipe) -> Iterator[str]:
         adapter = False
     if adapter:
         yield (
-            f"model {name!r} is an adapter, which eval.engine=vllm does not load; merge it into "
-            "its base first (mathtune merge) and give the merged model, or set eval.engine=hf"
+            f"model {name!r} is an adapter, which vLLM does not load; merge it into its base "
+            "first (mathtune merge) and give the merged model, or set eval.engine=hf"
         )
     if importlib.util.find_spec("vllm") is None:
         yield (

@@ -54,6 +54,7 @@ def training_faults(recipe: Recipe) -> Iterator[str]:
     if recipe.eval.engine != "hf":
         then = {
             "vllm": "mathtune eval RUN_DIR/model --engine vllm",
+            "ray": "mathtune eval RUN_DIR/model --engine ray",
             "openai": "serve RUN_DIR/model and measure it by mathtune eval --engine openai",
         }[recipe.eval.engine]
         yield (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from mathtune.report.answers import MOST_ROWS
 from mathtune.report.html import build_html
 from mathtune.report.model_card import build_card
 from mathtune.report.reading import RunFiles, read
@@ -30,7 +31,7 @@ def write(run_dir: Path) -> None:
         RunError: If the folder is not one of a run, or a file in it cannot be parsed.
         DiskError: If a file cannot be written.
     """
-    run = read(run_dir)
+    run = read(run_dir, most_answers=MOST_ROWS)
     log.info(f"writing report.html and README.md into {run_dir}")
     paths = RunPaths(run_dir)
     for path, text in ((paths.report, build_html(run)), (paths.card, build_card(run))):

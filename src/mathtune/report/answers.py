@@ -82,7 +82,7 @@ def answer_table(run: RunFiles) -> AnswerTable | None:
     )
     names = {name: wording.GRADERS.get(name, (name, ""))[0] for name in graders}
     data = {"sets": sets, "models": models, "graders": names, "problems": texts, "rows": rows}
-    return AnswerTable(data, len(order) - len(shown))
+    return AnswerTable(data, len(order) - len(shown) + run.unread)
 
 
 _PROBLEM_FIELDS = ("question", "answer", "gold", "type")

@@ -30,6 +30,7 @@ class RunFiles:
         results: ``results.json``, or empty.
         answers: Model (``base``, ``tuned``) → rows of its prediction files, headline file first.
         notes: One sentence for each thing that is missing or could not be read.
+        unread: Rows of a model's predictions that were left unread.
     """
 
     name: str
@@ -40,6 +41,7 @@ class RunFiles:
     results: Mapping[str, Any]
     answers: Mapping[str, tuple[PredictionRow, ...]]
     notes: tuple[str, ...]
+    unread: int = 0
 
 
 def read(run_dir: Path, *, most_answers: int | None = None) -> RunFiles:
@@ -79,6 +81,7 @@ def read(run_dir: Path, *, most_answers: int | None = None) -> RunFiles:
         results=results,
         answers=answers,
         notes=(*missing, *notes),
+        unread=max(_unread(run_dir, model, most_answers) for model in MODELS),
     )
 
 
@@ -100,8 +103,11 @@ def _missing(
         notes.append("There is no metrics.jsonl with losses: no training curves.")
     elif not validation:
         notes.append("metrics.jsonl has no validation lines: no validation curve.")
-    engine = (recipe.get("eval") or {}).get("engine", "hf")
-    if engine != "hf":
+    asked = recipe.get("eval") or {}
+    engine = asked.get("engine", "hf")
+    if engine == "ray" and asked.get("worker_engine", "hf") == "hf":
+        notes.append("Measured on workers of Ray, which give no perplexity: it is unknown.")
+    elif engine != "hf":
         notes.append(
             f"Measured with the {engine} engine, which has no calculator and gives no perplexity: "
             "the other calculator setting and perplexity are unknown."
@@ -186,12 +192,27 @@ def _read_lines(path: Path, notes: list[str], most: int | None = None) -> list[d
     return lines
 
 
+def _answer_files(run_dir: Path, model: str) -> list[Path]:
+    """Return a model's predictions files: the headline file, then the others by name."""
+    folder = RunPaths(run_dir).all_predictions
+    return [folder / f"{model}.jsonl", *sorted(folder.glob(f"{model}--*.jsonl"))]
+
+
+def _unread(run_dir: Path, model: str, most: int | None) -> int:
+    """Return how many rows of a model's predictions files were not read."""
+    unread = 0
+    for path in _answer_files(run_dir, model) if most is not None else ():
+        if path.is_file():
+            with path.open("rb") as file:
+                unread += max(0, sum(1 for _ in file) - most)
+    return unread
+
+
 def _read_answers(
     run_dir: Path, model: str, notes: list[str], most: int | None
 ) -> tuple[PredictionRow, ...]:
-    """Read a model's prediction files: the headline file, then the others by name."""
-    folder = RunPaths(run_dir).all_predictions
-    files = [folder / f"{model}.jsonl", *sorted(folder.glob(f"{model}--*.jsonl"))]
+    """Read a model's prediction files."""
+    files = _answer_files(run_dir, model)
     rows = [row for file in files for row in _read_lines(file, notes, most)]
     named = tuple(cast(PredictionRow, row) for row in rows if "problem_id" in row)
     unnamed = len(rows) - len(named)

@@ -30,6 +30,7 @@ KNOBS = KnobOptions(
     "eval.temperature", "eval.top_p", "eval.samples", "eval.batch_size", "eval.engine",
     "eval.base_url", "eval.endpoint", "eval.concurrency", "eval.requests_per_minute",
     "eval.timeout_seconds", "eval.api_key_env", "eval.tensor_parallel_size",
+    "eval.workers", "eval.worker_engine", "eval.num_cpus", "eval.num_gpus",
     limit="data.max_test_samples", style="prompt.style",
 )  # fmt: skip
 

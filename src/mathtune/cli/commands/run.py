@@ -7,13 +7,21 @@ from pathlib import Path
 import click
 
 from mathtune.cli.common import print_outcome, recipe_arguments, run_options
+from mathtune.cli.launching import again_in_processes, launch_options, start
 
 
 @click.command("run")
 @recipe_arguments
 @run_options
+@launch_options
 def command(
-    recipe: str, overrides: tuple[str, ...], run_dir: Path | None, fresh: bool, as_json: bool
+    recipe: str,
+    overrides: tuple[str, ...],
+    run_dir: Path | None,
+    fresh: bool,
+    as_json: bool,
+    launch: str | None,
+    submit: bool,
 ) -> None:
     """Do everything RECIPE asks for: measure the base, train, measure the tuned model, report.
 
@@ -23,6 +31,11 @@ def command(
     """
     from mathtune import pipeline
     from mathtune.preflight import Purpose, load
+    from mathtune.runs import default_folder
 
     loaded = load(recipe, overrides, run_dir, Purpose.TRAIN)
+    if launch or submit:
+        again = again_in_processes("run", recipe, overrides, run_dir, fresh, as_json)
+        start(launch, again, run_dir or default_folder(loaded), submit=submit)
+        return
     print_outcome(pipeline.run(loaded, run_dir, fresh=fresh), as_json=as_json)

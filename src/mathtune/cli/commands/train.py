@@ -7,13 +7,21 @@ from pathlib import Path
 import click
 
 from mathtune.cli.common import print_outcome, recipe_arguments, run_options
+from mathtune.cli.launching import again_in_processes, launch_options, start
 
 
 @click.command("train")
 @recipe_arguments
 @run_options
+@launch_options
 def command(
-    recipe: str, overrides: tuple[str, ...], run_dir: Path | None, fresh: bool, as_json: bool
+    recipe: str,
+    overrides: tuple[str, ...],
+    run_dir: Path | None,
+    fresh: bool,
+    as_json: bool,
+    launch: str | None,
+    submit: bool,
 ) -> None:
     """Train as RECIPE says, without measuring the model before and after.
 
@@ -21,6 +29,11 @@ def command(
     """
     from mathtune import pipeline
     from mathtune.preflight import Purpose, load
+    from mathtune.runs import default_folder
 
     loaded = load(recipe, overrides, run_dir, Purpose.TRAIN)
+    if launch or submit:
+        again = again_in_processes("train", recipe, overrides, run_dir, fresh, as_json)
+        start(launch, again, run_dir or default_folder(loaded), submit=submit)
+        return
     print_outcome(pipeline.train(loaded, run_dir, fresh=fresh), as_json=as_json)

@@ -28,6 +28,10 @@ _ENGINES_WITH: dict[tuple[str, str], tuple[str, ...]] = {
     ("eval", "timeout_seconds"): ("openai",),
     ("eval", "api_key_env"): ("openai",),
     ("eval", "tensor_parallel_size"): ("vllm",),
+    ("eval", "worker_engine"): ("ray",),
+    ("eval", "workers"): ("ray",),
+    ("eval", "num_cpus"): ("ray",),
+    ("eval", "num_gpus"): ("ray",),
 }
 """Knobs that not every engine has; allowed elsewhere, they would silently do nothing."""
 
@@ -158,7 +162,10 @@ def _engine(recipe: Recipe) -> Iterator[str]:
     for (section, name), engines in _ENGINES_WITH.items():
         part = getattr(recipe, section)
         value = getattr(part, name)
-        if engine not in engines and value != type(part).model_fields[name].default:
+        if (
+            not {engine, recipe.eval.decoder} & set(engines)
+            and value != type(part).model_fields[name].default
+        ):
             shown = str(value).lower() if isinstance(value, bool) else value
             # An address may hold a password, and a mapping is long.
             given = "" if name in ("base_url", "api_key_env", "from_config") else f"={shown}"

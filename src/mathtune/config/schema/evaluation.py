@@ -41,10 +41,20 @@ class EvalConfig(Section):
     """Record each answer's token ids, and their log-probabilities under the model itself."""
     batch_size: Annotated[Positive | None, SAME_RESULT] = None
     """Rows decoded at once; default: from free memory."""
-    engine: Literal["hf", "vllm", "openai"] = "hf"
-    """``hf``: Transformers in this process; ``vllm``: its offline mode; ``openai``: a server."""
+    engine: Literal["hf", "vllm", "openai", "ray"] = "hf"
+    """``hf``: Transformers in this process; ``vllm``: its offline mode; ``openai``: a server;
+    ``ray``: workers of a Ray cluster, or of this machine."""
+    worker_engine: Literal["hf", "vllm"] = "hf"
+    """What each worker of ``ray`` decodes with."""
+    workers: Annotated[Positive | None, SAME_RESULT] = None
+    """Workers of ``ray``; default: as many as the cluster has room for."""
+    num_cpus: Annotated[float, Field(gt=0), SAME_RESULT] = 1.0
+    """Processor cores of each worker of ``ray``, and its threads."""
+    num_gpus: Annotated[Annotated[float, Field(ge=0)] | None, SAME_RESULT] = None
+    """GPUs of each worker of ``ray``; default: ``tensor_parallel_size``, 0 without any GPU."""
     base_url: str | None = None
-    """Address of an OpenAI-compatible server, such as ``http://localhost:8000/v1``."""
+    """Address of an OpenAI-compatible server, such as ``http://localhost:8000/v1``; several servers
+    with the same model are separated by commas."""
     endpoint: Literal["completions", "chat"] = "completions"
     """``chat``: the server's own template renders the messages of ``prompt.style: chat``."""
     concurrency: Annotated[Positive, Unrecorded] = 16
@@ -63,3 +73,8 @@ class EvalConfig(Section):
     """Confidence level of every interval."""
     example: str = SEED_PROBLEM
     """An example problem that both models answer in the report."""
+
+    @property
+    def decoder(self) -> str:
+        """What decodes: the engine, or with ``ray`` that of its workers."""
+        return self.worker_engine if self.engine == "ray" else self.engine

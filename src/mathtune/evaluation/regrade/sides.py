@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mathtune.errors import DataError
+from mathtune.evaluation.predictions.light_rows import read_light_rows
 from mathtune.evaluation.predictions.rows import FIELDS, read_rows
 from mathtune.evaluation.regrade.regrading import broken_lines, grade_saved, prose_notes
 from mathtune.evaluation.regrade.saved_fields import NoGolds
@@ -35,11 +36,14 @@ def read_sides(paths: Sequence[Path]) -> list[list[PredictionRow]]:
     Raises:
         DataError: A file cannot be read or graded, or none has gold answers.
     """
+    styles = [_style(path) for path in paths]
+    if not {None, UNKNOWN} & set(styles):
+        return [read_light_rows(path) for path in paths]
     found: dict[int, list[PredictionRow]] = {}
     without: dict[int, NoGolds] = {}
     for number, path in enumerate(paths):
         try:
-            found[number] = _read(path)
+            found[number] = read_rows(path) if styles[number] else _graded(path, None)
         except NoGolds as error:
             without[number] = error
     golds: dict[str, tuple[str, str]] = {}
@@ -54,26 +58,27 @@ def read_sides(paths: Sequence[Path]) -> list[list[PredictionRow]]:
         log.info(f"{paths[number]} has no gold answers; those of {owners} are used, by question")
         found[number] = _graded(paths[number], golds)
     sides = [found[number] for number in range(len(paths))]
-    if any(rows[0]["style"] == UNKNOWN for rows in sides):
-        _say_what_is_unknown(sides)
-        sides = [_by_question(rows) for rows in sides]
-    return sides
+    _say_what_is_unknown(sides)
+    return [_by_question(rows) for rows in sides]
 
 
-def _read(path: Path) -> list[PredictionRow]:
-    """Read a predictions file as it is; unlike other files it must have no bad lines."""
+def _style(path: Path) -> str | None:
+    """Return the style of a predictions file, which unlike others must have no bad lines.
+
+    It is None where a file is from elsewhere, and ``UNKNOWN`` where its answers are.
+    """
     try:
         with path.open("rb") as file:
-            first = next((line for line in file if line.strip()), b"")
+            line = next((line for line in file if line.strip()), b"")
     except OSError:
-        return list(read_rows(path))  # which says so
-    if not first:
+        return UNKNOWN  # reading it says what is wrong
+    if not line:
         raise DataError(f"{path} holds no rows; give a predictions file that has some")
     try:
-        own = FIELDS.keys() <= json.loads(first).keys()
+        first = json.loads(line)
+        return str(first["style"]) if FIELDS.keys() <= first.keys() else None
     except (ValueError, AttributeError, RecursionError):
-        own = False
-    return list(read_rows(path)) if own else _graded(path, None)
+        return None
 
 
 def _graded(path: Path, golds: dict[str, tuple[str, str]] | None) -> list[PredictionRow]:

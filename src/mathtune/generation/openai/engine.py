@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 from mathtune.errors import ConfigError
 from mathtune.generation.engine import Decoding
 from mathtune.generation.openai.background import iterate_in_thread
-from mathtune.generation.openai.requests import OpenAIStats, Requests, Server
+from mathtune.generation.openai.requests import OpenAIStats, Requests
+from mathtune.generation.openai.servers import Server, base_urls
 from mathtune.generation.openai.wire import Endpoint
 from mathtune.records import Completion, Prompt
 from mathtune.text.redaction import redact, remember
@@ -48,7 +49,8 @@ class OpenAIEngine:
 
     Args:
         model: The model's name on the server.
-        base_url: For example ``http://localhost:8000/v1``.
+        base_url: For example ``http://localhost:8000/v1``; several servers with the same model are
+            separated by commas.
         endpoint: Which endpoint to use.
         concurrency: Most requests in flight.
         requests_per_minute: Most requests started per minute; None relies on the server's 429.
@@ -81,7 +83,7 @@ class OpenAIEngine:
         api_key_env: str = API_KEY_ENV,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        faults = _url_faults(base_url)
+        faults = [fault for each in base_urls(base_url) for fault in _url_faults(each)]
         for name, value in (
             ("requests_per_minute", requests_per_minute),
             ("timeout_seconds", timeout_seconds),

@@ -15,8 +15,8 @@ from typing import Any
 from mathtune.errors import ModelError
 from mathtune.generation.engine import Decoding
 from mathtune.generation.openai.pacing import Gate, Lines, backoff_seconds
+from mathtune.generation.openai.servers import Replicas, Server
 from mathtune.generation.openai.wire import (
-    Endpoint,
     Fault,
     Remedy,
     completion_of,
@@ -48,40 +48,6 @@ MOST_FAILED = 5
 """This many failed completions end the call at once; fewer are reported at its end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where requests go and how; the fields are documented by ``OpenAIEngine``."""
-
-    model: str
-    base_url: str
-    endpoint: Endpoint
-    concurrency: int
-    requests_per_minute: float | None
-    timeout_seconds: float
-    max_retries: int
-    api_key_env: str
-    extra: Mapping[str, Any]
-
-    @property
-    def url(self) -> str:
-        """The endpoint's address."""
-        return f"{self.base_url.rstrip('/')}/{self.endpoint.path}"
-
-    def explain(self, fault: Fault) -> str:
-        """Return the text of a fault with its remedy."""
-        hints = {
-            "connection": "check that the server is up and the base URL is right",
-            "timeout": "give it more time (timeout_seconds) or fewer requests (concurrency)",
-            "compressed": "switch compression off there",
-            "too large": "check that the base URL is that of a model's server",
-            "401": f"set the key in the environment variable {self.api_key_env}",
-            "404": f"check the base URL (most end in /v1) and the model's name, {self.model!r}",
-            "429": "send fewer requests (concurrency, requests_per_minute), or later",
-        }
-        hint = hints.get(fault.cause)
-        return f"{fault}; {hint}" if hint else str(fault)
-
-
 @dataclass(slots=True)
 class OpenAIStats:
     """What one ``generate`` call did.
@@ -95,6 +61,7 @@ class OpenAIStats:
         cut_short: Completions that ended for reasons other than EOS, a stop string or the token
             limit, by the server's name for it (``content_filter``). They are ``LENGTH``.
         seconds: Wall-clock time up to the last completion.
+        by_server: Completions by address.
     """
 
     requests: int = 0
@@ -104,6 +71,7 @@ class OpenAIStats:
     uncounted: int = 0
     cut_short: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    by_server: Counter[str] = field(default_factory=Counter)
 
     def remarks(self) -> Iterator[str]:
         """Yield as text what did not go as it should."""
@@ -133,6 +101,7 @@ class Requests:
         self._decoding = decoding
         self._key = key
         self._gate = Gate(server.requests_per_minute)
+        self._replicas = Replicas(server.urls)
         self._reached = False
         self._done = 0
         self._failed: list[str] = []
@@ -193,14 +162,20 @@ class Requests:
         began = time.perf_counter()
         while True:
             await self._gate.enter()
-            done_before = self._done
+            done_before, replica = self._done, self._replicas.take()
             try:
-                content = await self._post(client, body)
+                content = await self._post(client, replica.url, body)
                 answer = read_answer(server.endpoint, content, self._key)
+                self._replicas.give_back(replica, None)
+                self.stats.by_server[replica.url] += 1
                 break
             except Fault as fault:
+                elsewhere = self._replicas.give_back(replica, fault)
                 if fault.remedy is not Remedy.RETRY:
                     raise
+                if elsewhere:
+                    self.stats.retries[fault.cause] += 1
+                    continue
                 # Too many at once is no failure of this request, as long as others get through.
                 if fault.cause != "429" or self._done == done_before:
                     failures += 1
@@ -213,7 +188,7 @@ class Requests:
         seconds = time.perf_counter() - began
         return completion_of(answer, prompt, sample, decoding.stop, seconds)
 
-    async def _post(self, client: Any, body: Mapping[str, Any]) -> Any:
+    async def _post(self, client: Any, url: str, body: Mapping[str, Any]) -> Any:
         """Send one request and return the JSON of a good answer.
 
         Raises:
@@ -225,7 +200,9 @@ class Requests:
         timeout = self._server.timeout_seconds
         try:
             # wait_for bounds the whole answer; the client's own limit starts again with each byte.
-            status, headers, content = await asyncio.wait_for(self._receive(client, body), timeout)
+            status, headers, content = await asyncio.wait_for(
+                self._receive(client, url, body), timeout
+            )
         except (asyncio.TimeoutError, httpx2.ReadTimeout):
             message = f"no complete answer within {timeout:g} seconds"
             raise Fault(Remedy.RETRY, "timeout", message) from None
@@ -237,14 +214,14 @@ class Requests:
         return parse(content)
 
     async def _receive(
-        self, client: Any, body: Mapping[str, Any]
+        self, client: Any, url: str, body: Mapping[str, Any]
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Send one request and return status, headers and at most ``MOST_ANSWER_BYTES`` of body.
 
         Raises:
             Fault: The answer is larger, or compressed.
         """
-        async with client.stream("POST", self._server.url, content=json.dumps(body)) as response:
+        async with client.stream("POST", url, content=json.dumps(body)) as response:
             self._reached = True
             if response.headers.get("content-encoding", "identity").lower() != "identity":
                 message = "the server compressed its answer, which was not requested and not read"

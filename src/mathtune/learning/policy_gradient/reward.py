@@ -16,7 +16,8 @@ log = logging.getLogger(__name__)
 LOWEST, HIGHEST = 0.02, 0.98
 """Pass rates outside which nearly all groups are alike, so that there is nothing to learn from."""
 
-_MARKED = ("answer_tag", "boxed", "hash", "answer_is")
+MARKED = ("answer_tag", "boxed", "hash", "answer_is")
+"""Methods of the grader that found a marked result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def reward(completion: Completion, gold: str) -> Reward:
     """Grade a completion, exactly as evaluation does."""
     truncated = completion.stop_reason.value in CUT_OFF
     verdict = grade(completion.text, gold, finished=not truncated)
-    return Reward(verdict.outcome, not truncated and verdict.method in _MARKED, truncated)
+    return Reward(verdict.outcome, not truncated and verdict.method in MARKED, truncated)
 
 
 def rewardable(problems: Sequence[Problem]) -> list[Problem]:

@@ -1,0 +1,187 @@
+"""Ray's workers against one process: same predictions, whoever is killed, and at what cost.
+
+    python benchmarks/ray_workers.py            # kills and costs, 200 problems
+    python benchmarks/ray_workers.py --only kill-worker
+
+Prints one JSON line a measurement. The toy model answers generated problems, on two local workers
+with a thread each and in one process with two threads. ``cpu_seconds`` are those of all processes
+of a command (Ray's own included), read from /proc, since wall-clock time on a busy machine says
+little. Costs come at two sizes: the difference is the cost of decoding alone, without starting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+MARK = "MATHTUNE_BENCHMARK_OF"
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Command:
+    """``mathtune eval`` as a process of its own, whose relatives are known by their environment."""
+
+    def __init__(self, folder: Path, problems: int, *options: str, threads: int = 1) -> None:
+        self.mark = f"{folder.name}-{time.monotonic_ns()}"
+        source = {"generated": "problems", "n": problems, "part": "test", "seed": 1}
+        test = json.dumps([{"label": "new", "sources": [source]}])
+        environment = {
+            **os.environ, MARK: self.mark, "OMP_NUM_THREADS": str(threads), "RAY_ADDRESS": "",
+        }  # fmt: skip
+        self.rows = folder / "predictions" / "base.jsonl"
+        self._seconds: dict[int, float] = {}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mathtune", "eval", "tiny-base", f"data.test={test}",
+             "eval.other_calculator=false", "eval.perplexity=false", "--run-dir", str(folder),
+             *options],
+            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        threading.Thread(target=self._sample, daemon=True).start()
+
+    def _sample(self) -> None:
+        while True:
+            for pid in self.relatives():
+                try:
+                    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                except OSError:
+                    continue
+                self._seconds[pid] = (int(fields[11]) + int(fields[12])) / TICKS
+            time.sleep(0.25)
+
+    def relatives(self) -> Iterator[int]:
+        """Yield the process and all that it started."""
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if f"{MARK}={self.mark}".encode() in path.read_bytes():
+                    yield int(path.parent.name)
+            except OSError:
+                continue
+
+    def workers(self) -> list[int]:
+        """Return the processes that decode."""
+        found = []
+        for pid in self.relatives():
+            try:
+                if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::Worker"):
+                    found.append(pid)
+            except OSError:
+                continue
+        return found
+
+    def count(self) -> int:
+        """Return how many rows are saved."""
+        return self.rows.read_bytes().count(b"\n") if self.rows.exists() else 0
+
+    def wait_for(self, rows: int) -> bool:
+        """Return True when so many rows are saved, or False when the command has ended."""
+        while self.process.poll() is None:
+            if self.count() >= rows:
+                return True
+            time.sleep(0.02)
+        return False
+
+    def finish(self) -> float:
+        """Return the processor time of all processes."""
+        _, said = self.process.communicate()
+        if self.process.returncode:
+            raise SystemExit(said)
+        return sum(self._seconds.values())
+
+
+RAY = ("--engine", "ray", "--workers", "2")
+
+
+def kill_worker(folder: Path, reference: Path, n: int, kills: int) -> dict[str, object]:
+    command = Command(folder / "kill-worker", n, *RAY)
+    killed_at = []
+    for kill in range(kills):
+        if not command.wait_for((kill + 1) * n // (kills + 1)):
+            break
+        workers: list[int] = []
+        while not workers and command.process.poll() is None:
+            workers = command.workers()
+        if workers:
+            os.kill(workers[0], signal.SIGKILL)
+            killed_at.append(command.count())
+    command.finish()
+    return {"killed_at_rows": killed_at, "same": same(command.rows, reference)}
+
+
+def kill_driver(folder: Path, reference: Path, n: int, kills: int) -> dict[str, object]:
+    killed_at, left = [], []
+    for kill in range(kills):
+        command = Command(folder / "kill-driver", n, *RAY)
+        if command.wait_for((kill + 1) * n // (kills + 1)):
+            command.process.kill()
+            command.process.wait()
+            killed_at.append(command.count())
+            end = time.monotonic() + 60
+            while (there := len(list(command.relatives()))) and time.monotonic() < end:
+                time.sleep(0.5)
+            left.append(there)
+    command = Command(folder / "kill-driver", n, *RAY)
+    command.finish()
+    return {
+        "killed_at_rows": killed_at,
+        "processes_left": left,
+        "same": same(command.rows, reference),
+    }
+
+
+def cost(folder: Path, n: int) -> dict[str, object]:
+    seconds = {}
+    for size in (n, 3 * n):
+        for name, options, threads in (("one", ("--engine", "hf"), 2), ("ray", RAY, 1)):
+            command = Command(folder / f"{name}-{size}", size, *options, threads=threads)
+            seconds[name, size] = command.finish()
+    decoding = {name: seconds[name, 3 * n] - seconds[name, n] for name in ("one", "ray")}
+    return {
+        **{
+            f"{name}_cpu_seconds_{size}": round(value, 1) for (name, size), value in seconds.items()
+        },
+        "overhead": round(decoding["ray"] / decoding["one"] - 1, 3),
+        "same": all(
+            same(
+                folder / f"ray-{s}/predictions/base.jsonl",
+                folder / f"one-{s}/predictions/base.jsonl",
+            )
+            for s in (n, 3 * n)
+        ),
+    }
+
+
+def same(one: Path, other: Path) -> bool:
+    return one.read_bytes() == other.read_bytes()
+
+
+def main() -> None:
+    """Measure what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--problems", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--only", nargs="*", default=["kill-worker", "kill-driver", "cost"])
+    options = parser.parse_args()
+    n = options.problems
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        reference = Command(folder / "reference", n, "--engine", "hf")
+        reference.finish()
+        for what, measure in (("kill-worker", kill_worker), ("kill-driver", kill_driver)):
+            if what in options.only:
+                found = measure(folder, reference.rows, n, options.kills)
+                print(json.dumps({"what": what, "problems": n, **found}), flush=True)
+        if "cost" in options.only:
+            print(json.dumps({"what": "cost", "problems": n, **cost(folder, n)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
