@@ -28,7 +28,7 @@ from mathtune.evaluation.measure import (
 from mathtune.evaluation.preview import Preview, preview_set
 from mathtune.evaluation.results import Results
 from mathtune.learning import rft
-from mathtune.learning.objectives import learning_of
+from mathtune.learning.objectives import learning_of, pairs_in
 from mathtune.models import files as model_files
 from mathtune.models.remote import ServedModel, VLLMModel
 from mathtune.provenance import command_line
@@ -285,6 +285,7 @@ def plan(
         changed=changed,
         say=log.info,
         trace=trace,
+        pairs=pairs_in(recipe, here),
     )
 
 

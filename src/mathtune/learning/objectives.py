@@ -23,3 +23,16 @@ def learning_of(recipe: Recipe, problems: Sequence[Problem]) -> Learning | None:
     from mathtune.learning.policy_gradient.grpo import GroupRelative
 
     return GroupRelative(recipe, problems)
+
+
+def pairs_in(recipe: Recipe, problems: Sequence[Problem]) -> int | None:
+    """Return how many pairs of answers a recipe learns to prefer; None where it learns from none.
+
+    Raises:
+        DataError: Its sample file cannot be read, or gives no pair.
+    """
+    if recipe.train.objective != "dpo":
+        return None
+    from mathtune.learning.preference.pairs import count_pairs
+
+    return count_pairs(recipe.dpo, problems)

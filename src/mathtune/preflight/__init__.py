@@ -127,11 +127,6 @@ def _faults(recipe: Recipe, run_dir: Path | None, purpose: Purpose, loaded: bool
     if recipe.eval.engine == "vllm" and purpose is Purpose.MEASURE:
         yield from _vllm_faults(recipe)
     yield from _shot_faults(recipe)
-    if purpose is Purpose.PLAN and recipe.train.objective != "sft":
-        yield (
-            f"train.objective={recipe.train.objective}: mathtune plan estimates training on "
-            "solutions only, without sampled answers or pairs; plan train.objective=sft instead"
-        )
     if purpose.trains:
         yield from training_faults(recipe)
         yield from sharding_faults(recipe)
