@@ -98,7 +98,7 @@ def train(binding: Binding) -> None:
         return validation_exact_match(session, solved, recipe.eval, interrupted)
 
     binding.begin("train")
-    learning = learning_of(recipe, splits.train.problems)
+    learning = learning_of(recipe, splits.train.problems, splits.validation.problems)
     result = session.train(splits, run, exact_match if solved else None, learning)
     run.note(training=asdict(result))
     binding.finish("train")

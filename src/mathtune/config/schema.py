@@ -293,9 +293,9 @@ def _steps(value: int) -> int:
 class TrainConfig(Section):
     """How to train; names and meanings as in ``TrainingArguments`` and ``SFTConfig``."""
 
-    objective: Literal["sft", "grpo", "dpo"] = "sft"
+    objective: Literal["sft", "grpo", "dpo", "verifier"] = "sft"
     """``sft``: learn the solutions; ``grpo``: learn from the model's own graded answers; ``dpo``:
-    learn to prefer right to wrong answers of a sample file."""
+    learn to prefer right to wrong answers of a sample file; ``verifier``: learn which are right."""
     num_train_epochs: Annotated[float, Field(gt=0)] = 3
     """Epochs over the training problems, unless ``max_steps`` is given."""
     max_steps: Annotated[int, AfterValidator(_steps)] = -1
@@ -416,6 +416,15 @@ class DpoConfig(Section):
     both answers becoming unlikely; 0: DPO alone."""
     max_pairs: Positive = 4
     """Most pairs of one problem."""
+
+
+class VerifierConfig(Section):
+    """A model that says how likely an answer is right (``train.objective: verifier``)."""
+
+    samples: str | None = None
+    """JSONL file of graded samples, several per training problem: predictions of a run."""
+    max_per_problem: Positive = 8
+    """Most right, and as many wrong, answers of one problem."""
 
 
 def _stop_strings(value: list[str]) -> list[str]:
@@ -565,6 +574,7 @@ class Recipe(Section):
     train: TrainConfig = TrainConfig()
     grpo: GrpoConfig = GrpoConfig()
     dpo: DpoConfig = DpoConfig()
+    verifier: VerifierConfig = VerifierConfig()
     eval: EvalConfig = EvalConfig()
     select: SelectConfig = SelectConfig()
     rft: RFTConfig = RFTConfig()
@@ -651,7 +661,8 @@ class Recipe(Section):
 
     def _objective_faults(self) -> Iterator[str]:
         objective = self.train.objective
-        for own, section in (("grpo", self.grpo), ("dpo", self.dpo)):
+        sections = (("grpo", self.grpo), ("dpo", self.dpo), ("verifier", self.verifier))
+        for own, section in sections:
             for name, field in type(section).model_fields.items():
                 if own != objective and (value := getattr(section, name)) != field.default:
                     shown = str(value).lower() if isinstance(value, bool) else value
@@ -661,7 +672,14 @@ class Recipe(Section):
                     )
         if objective == "sft":
             return
-        if self.train.metric_for_best_model != "eval_exact_match":
+        if objective == "verifier":
+            if self.train.metric_for_best_model != "eval_loss":
+                yield (
+                    "train.objective=verifier with train.metric_for_best_model="
+                    f"{self.train.metric_for_best_model}: a verifier solves no problems; set "
+                    "train.metric_for_best_model=eval_loss"
+                )
+        elif self.train.metric_for_best_model != "eval_exact_match":
             yield (
                 f"train.objective={objective} with train.metric_for_best_model=eval_loss: the loss "
                 "on solutions written by others does not show which weights solve most problems; "
@@ -675,11 +693,11 @@ class Recipe(Section):
                     f"train.{name}={str(value).lower()} with train.objective={objective}: only the "
                     "objective sft has it; leave it out or set train.objective=sft"
                 )
-        if objective == "dpo" and self.dpo.samples is None:
+        if objective in ("dpo", "verifier") and getattr(self, objective).samples is None:
             yield (
-                "train.objective=dpo with dpo.samples empty: give a file of graded samples, "
-                "several per training problem, such as RUN_DIR/predictions/base.jsonl of an "
-                "evaluation with eval.samples=16"
+                f"train.objective={objective} with {objective}.samples empty: give a file of "
+                "graded samples, several per training problem, such as "
+                "RUN_DIR/predictions/base.jsonl of an evaluation with eval.samples=16"
             )
         if self.grpo.beta and self.adapter is not None and self.adapter.is_pissa:
             yield (

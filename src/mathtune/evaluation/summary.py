@@ -86,7 +86,7 @@ def voted(samples: Sequence[PredictionRow]) -> PredictionRow:
     Samples without a valid answer do not vote, and of equally frequent answers the first wins
     (``statistics.majority``). If none votes it is the first sample, which is then not correct.
     """
-    answers = [_vote(row) for row in samples]
+    answers = [vote(row) for row in samples]
     winner = majority(answers)
     return samples[0] if winner is None else samples[answers.index(winner)]
 
@@ -202,7 +202,7 @@ def summarise(
     return summary
 
 
-def _vote(row: PredictionRow) -> Hashable | None:
+def vote(row: PredictionRow) -> Hashable | None:
     """Return what a sample votes for: its number's value, or the text where it is not a number.
 
     The gold answer plays no role, so two answers that are both correct by rounding are two votes.

@@ -127,6 +127,11 @@ def _faults(recipe: Recipe, run_dir: Path | None, purpose: Purpose, loaded: bool
     if recipe.eval.engine == "vllm" and purpose is Purpose.MEASURE:
         yield from _vllm_faults(recipe)
     yield from _shot_faults(recipe)
+    if purpose is Purpose.PLAN and recipe.train.objective == "verifier":
+        yield (
+            "train.objective=verifier: mathtune plan does not know its texts; plan "
+            "train.objective=sft, whose steps are about as long"
+        )
     if purpose.trains:
         yield from training_faults(recipe)
         yield from sharding_faults(recipe)
