@@ -266,3 +266,18 @@ def test_no_template_is_a_gsm8k_test_question_in_disguise(
 def _without_names(problems: list[Problem]) -> list[Problem]:
     pattern = re.compile(r"\b(" + "|".join(person.name for person in PEOPLE) + r")\b")
     return [Problem(p.id, pattern.sub("X", p.question), "", "") for p in problems]
+
+
+def test_max_number_bounds_every_number_of_the_calculations() -> None:
+    small = generate(300, seed=4, types=BASE_TYPES, max_number=20)
+    numbers = [
+        number
+        for problem in small
+        for calculation in re.findall(r"<<(.*?)>>", problem.answer)
+        for number in re.split(r"[-+*/=()]", calculation)
+        if number
+    ]
+    assert max(map(int, numbers)) <= 20  # int() would refuse 2.5
+    assert small[:50] == generate(50, seed=4, types=BASE_TYPES, max_number=20)
+    with pytest.raises(DataError, match="raise max_number=1"):
+        generate(5, types=["profit"], max_number=1)

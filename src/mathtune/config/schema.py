@@ -168,6 +168,8 @@ class SourceConfig(Section):
     """Generated problems are split by content hash, so that test texts never occur in training."""
     n: Positive | None = None
     """How many generated problems."""
+    max_number: Positive | None = None
+    """Only generated problems whose calculations have whole numbers up to this: easier ones."""
     seed: Seed | None = None
     """Seed of the generator; default: the recipe's seed."""
     limit: Positive | None = None
@@ -184,10 +186,14 @@ class SourceConfig(Section):
                 raise ValueError(
                     "n counts generated problems; use limit to take only part of a set"
                 )
+            if self.max_number is not None:
+                raise ValueError("max_number is for generated problems")
         elif self.name or self.path or self.fields or self.split or self.prose:
             raise ValueError("generated problems take no name, path, fields, split or prose")
         elif self.n is None:
             raise ValueError("generated problems need n, for example n: 1000")
+        elif self.generated == "facts" and self.max_number is not None:
+            raise ValueError("generated facts take no max_number; use generated: problems")
         return self
 
 

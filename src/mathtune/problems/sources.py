@@ -196,7 +196,14 @@ def _generated(config: SourceConfig, role: Role, seed: int) -> tuple[Problem, ..
     if config.generated == "facts":
         return _labelled(facts(config.n, seed), "generated facts")
     types = {"base": list(BASE_TYPES), "new": list(NEW_TYPES)}.get(str(config.types), config.types)
-    problems = generate(config.n, seed=seed, types=types, split=config.templates, part=config.part)
+    problems = generate(
+        config.n,
+        seed=seed,
+        types=types,
+        split=config.templates,
+        part=config.part,
+        max_number=config.max_number,
+    )
     if config.generated == "problems":
         return _labelled(problems, "generated problems")
     if role is Role.TEST:

@@ -73,7 +73,7 @@ def _source(value: Any) -> str:
         name = f"generated {value['generated']}"
     skip = {"name", "path", "source", "label", "generated", "fields"}
     if not value.get("generated"):
-        skip |= {"types", "templates", "part"}  # knobs of the generator only
+        skip |= {"types", "templates", "part", "max_number"}  # knobs of the generator only
     given = {key: item for key, item in value.items() if item not in (None, False)}
     rest = [f"{key}={item}" for key, item in given.items() if key not in skip]
     return f"{name} ({', '.join(rest)})" if rest else str(name)

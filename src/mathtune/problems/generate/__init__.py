@@ -80,6 +80,7 @@ HELD_OUT: frozenset[str] = frozenset(name for name, t in TEMPLATES.items() if t.
 
 _MISSES = 2000  # draws in a row with nothing new before a template counts as exhausted
 _ANNOTATION = re.compile(r"<<[^>]*>>")
+_NUMBER = re.compile(r"[\d.]+")
 
 
 def generate(
@@ -90,11 +91,13 @@ def generate(
     templates: Collection[str] | None = None,
     split: Literal["train", "held_out", "all"] = "train",
     part: Literal["train", "test", "all"] = "all",
+    max_number: int | None = None,
     exclude: Collection[str] = (),
 ) -> list[Problem]:
     """Write ``n`` different word problems, the same ones for the same arguments everywhere.
 
-    A shorter call returns the start of a longer one. All templates are equally likely.
+    A shorter call returns the start of a longer one. All templates are equally likely, but with
+    ``max_number`` those that have no such problem, or no further one, are passed over.
 
     Args:
         n: How many.
@@ -105,13 +108,15 @@ def generate(
         part: A fixed split by numbers: a problem is ``"test"`` if the CRC-32 of its calculations is
             divisible by 10, else ``"train"``. Wording and names play no role, so a test problem's
             calculations occur in no training problem of any template. ``"all"`` does not split.
+        max_number: Only problems whose calculations have whole numbers up to this, results
+            included.
         exclude: Question texts or problem ids to leave out.
 
     Raises:
         DataError: A type or template is unknown, none is left to choose from, or one has no new
-            question left to give.
+            question left to give; with ``max_number``, if none has.
     """
-    chosen = choose_templates(types=types, templates=templates, split=split)
+    chosen = list(choose_templates(types=types, templates=templates, split=split))
     if part not in ("train", "test", "all"):
         raise DataError(f"part is {part!r}; use 'train', 'test' or 'all'.")
     if n < 0:
@@ -123,15 +128,22 @@ def generate(
             problem = entry.write(draw)
             if problem.question in used or problem.id in used:
                 continue
+            if max_number is not None and not _within(problem, max_number):
+                continue
             if part == "all" or (part == "test") == _is_test(problem):
+                used.add(problem.question)
+                problems.append(problem)
                 break
         else:
+            if max_number is not None and len(chosen) > 1:
+                chosen.remove(entry)
+                continue
+            limit = "" if max_number is None else f" or raise max_number={max_number}"
             raise DataError(
                 f"Template {entry.name!r} gave no new question in {_MISSES} draws, with "
-                f"{len(problems)} of {n} problems made; ask for fewer or allow more templates."
+                f"{len(problems)} of {n} problems made; ask for fewer or allow more templates"
+                f"{limit}."
             )
-        used.add(problem.question)
-        problems.append(problem)
     return problems
 
 
@@ -170,6 +182,12 @@ def choose_templates(
             "widen one of them."
         )
     return chosen
+
+
+def _within(problem: Problem, max_number: int) -> bool:
+    """Return whether all numbers in the calculations are whole and at most ``max_number``."""
+    numbers = _NUMBER.findall("".join(_ANNOTATION.findall(problem.answer)))
+    return all("." not in number and int(number) <= max_number for number in numbers)
 
 
 def _is_test(problem: Problem) -> bool:
