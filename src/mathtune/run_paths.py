@@ -44,6 +44,11 @@ class RunPaths:
         return self.folder / "limits.json"
 
     @property
+    def verifier_problems(self) -> Path:
+        """Ids of the problems that a verifier was trained on."""
+        return self.folder / "verifier_problems.json"
+
+    @property
     def reference_logprobs(self) -> Path:
         """How likely each answer of a pair was before training (DPO)."""
         return self.folder / "reference_logprobs.json"

@@ -27,7 +27,7 @@ from mathtune.evaluation.measure import (
 from mathtune.evaluation.preview import Preview, preview_set
 from mathtune.evaluation.results import Results
 from mathtune.learning import rft
-from mathtune.learning.objectives import learning_of
+from mathtune.learning.objectives import learning_of, pairs_in
 from mathtune.models import files as model_files
 from mathtune.models.on_workers import RayModel
 from mathtune.models.remote import ServedModel, VLLMModel
@@ -99,7 +99,7 @@ def train(binding: Binding) -> None:
         return validation_exact_match(session, solved, recipe.eval, interrupted)
 
     binding.begin("train")
-    learning = learning_of(recipe, splits.train.problems)
+    learning = learning_of(recipe, splits.train.problems, splits.validation.problems)
     result = session.train(splits, run, exact_match if solved else None, learning)
     run.note(training=asdict(result))
     binding.finish("train")
@@ -267,6 +267,7 @@ def plan(
         changed=changed,
         say=log.info,
         trace=trace,
+        pairs=pairs_in(recipe, here),
     )
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from click import UsageError
 from click.testing import CliRunner
 
 from mathtune.cli.main import cli
@@ -57,15 +58,36 @@ def test_three_files_make_one_table(tmp_path: Path) -> None:
     assert [row[0] for row in cells] == ["", "-" * 5, "small", "large", "other"]
     assert cells[2][:3] == ["small", "40", "25.0 %"]
     # Exact tests: 2 / 2^20 = 1.9e-06, doubled for two comparisons; one lost of one is chance.
-    assert cells[3][2:4] == ["75.0 %", "+50.0"]
+    assert cells[3][2:5] == ["75.0 %", "59.8 to 85.8", "+50.0"]
     # The exact test has 80 % power at a true difference of 31.7 points, half of all discordant.
-    assert cells[3][5:] == ["20", "0", "1.9e-06", "3.8e-06", "31.7"]
-    assert cells[4][2:4] == ["22.5 %", "-2.5"]
-    assert cells[4][5:-1] == ["0", "1", "1", "1"]
+    assert cells[3][6:] == ["20", "0", "1.9e-06", "3.8e-06", "31.7"]
+    assert [cells[4][2], cells[4][4]] == ["22.5 %", "-2.5"]
+    assert cells[4][6:-1] == ["0", "1", "1", "1"]
     verdicts = said.split("\n\n")[1].splitlines()
     assert "a real gain" in verdicts[0]
     assert verdicts[1].startswith("No difference can be shown with 40 problems")
     assert "What is" not in said
+
+
+def test_markdown_for_a_document(tmp_path: Path) -> None:
+    """base → SFT → RFT with names, each against the first and against the one before."""
+    files = [predictions(tmp_path, f"f{n}", range(n)) for n in (10, 12, 30)]
+    names = [part for name in ("base", "SFT", "RFT") for part in ("--label", name)]
+    said = compare(*files, *names, "--previous", "--markdown")
+    arms, steps, verdicts, methods = said.strip().split("\n\n")
+    assert [line.split("|")[1].strip() for line in arms.splitlines()[2:]] == ["base", "SFT", "RFT"]
+    assert [line.split("|")[1].strip() for line in steps.splitlines()[2:]] == [
+        "base → SFT", "SFT → RFT",
+    ]  # fmt: skip
+    assert [line[:2] for line in verdicts.splitlines()] == ["- "] * 3
+    assert methods.startswith("Interval of exact match: Wilson")
+    found = json.loads(compare(*files, *names, "--previous", "--json"))
+    assert [each["labels"] for each in found["comparisons"]] == [
+        ["base", "SFT"], ["base", "RFT"], ["SFT", "RFT"],
+    ]  # fmt: skip
+    assert {each["tests"] for each in found["comparisons"]} == {3}
+    with pytest.raises(UsageError, match="two forms of output"):
+        compare(*files, "--json", "--markdown")
 
 
 def test_examples_show_both_answers(tmp_path: Path) -> None:

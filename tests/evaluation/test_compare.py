@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from mathtune.errors import ConfigError, DataError
 from mathtune.evaluation.compare import compare, compare_files
-from mathtune.evaluation.difference import table, type_table, verdict
+from mathtune.evaluation.comparison_table import table, type_table
+from mathtune.evaluation.difference import verdict
 from mathtune.evaluation.predictions.rows import write_rows
 from mathtune.evaluation.statistics import mcnemar_power
 
@@ -233,17 +235,53 @@ def test_files_two_and_more(tmp_path: Path, make_sides: Any) -> None:
     assert verdict(compare(before, slightly)).endswith("a real gain.")
     text = table(three)
     assert text.splitlines()[-1] == (
-        "Interval of a difference: paired score (Tango 1998). p: McNemar's exact test."
+        "Interval of exact match: Wilson; of a difference: paired score (Tango 1998). p: McNemar's "
+        "exact test; p (Holm): adjusted for the 3 comparisons made (Holm 1979)."
     )
     assert "real gain" in verdict(three[0])
     assert "adjusted for 3 comparisons = 0.012" in verdict(three[0])
     assert "real" not in verdict(three[1])
     assert len({len(line) for line in text.splitlines()[:6]}) == 1  # aligned
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert lines[2].startswith("| base | 40 | 25.0 % |")
-    assert lines[3].startswith("| tuned | 40 | 47.5 % | +22.5 |")
+    assert lines[2].startswith("| base | 40 | 25.0 % | 14.2 to 40.2 |")
+    assert lines[3].startswith("| tuned | 40 | 47.5 % | 32.9 to 62.5 | +22.5 |")
     assert "| 9 | 0 | 0.0039 | 0.012 |" in lines[3]
     assert len({line.count("|") for line in lines[:6]}) == 1
+
+
+def test_each_model_is_also_compared_with_the_one_before_it(
+    tmp_path: Path, make_sides: Any
+) -> None:
+    """base → SFT → RFT: three tests in one family, adjusted as statsmodels does it."""
+    base, rft = make_sides(both=10, gained=9, neither=21)
+    _, sft = make_sides(both=10, gained=3, neither=27)
+    paths = [tmp_path / f"{name}.jsonl" for name in ("base", "sft", "rft")]
+    for path, rows in zip(paths, (base, sft, rft), strict=True):
+        write_rows(path, rows)
+    found = compare_files(paths, labels=("base", "SFT", "RFT"), previous=True)
+    assert [c.labels for c in found] == [("base", "SFT"), ("base", "RFT"), ("SFT", "RFT")]
+    raw = [c.overall.mcnemar_p for c in found]
+    assert raw == [2 / 2**3, 2 / 2**9, 2 / 2**6]
+    adjusted = multipletests(raw, method="holm")[1]
+    assert [c.overall.holm_p for c in found] == pytest.approx(list(adjusted), abs=1e-15)
+    assert {c.tests for c in found} == {3}
+    arms, steps, verdicts = table(found).split("\n\n")
+    assert [line.split("|")[1].strip() for line in arms.splitlines()] == [
+        "",
+        "-" * 4,
+        "base",
+        "SFT",
+        "RFT",
+    ]
+    lines = [" ".join(line.split()) for line in steps.splitlines()]
+    assert lines[0].startswith("| against the one before | n | difference |")
+    assert lines[2].startswith("| base → SFT | 40 | +7.5 |")
+    assert lines[3].startswith("| SFT → RFT | 40 | +15.0 |")
+    assert "| 6 | 0 | 0.031 | 0.062 |" in lines[3]
+    assert len(verdicts.splitlines()) == 3 + 1
+    assert len(compare_files(paths)) == 2  # not asked for
+    with pytest.raises(ConfigError, match="the labels A, A, B are not all different"):
+        compare_files(paths, labels=("A", "A", "B"))
 
 
 def test_files_are_named_apart(tmp_path: Path, make_sides: Any) -> None:

@@ -87,10 +87,11 @@ def test_killed_while_sampling_and_in_an_update_a_run_ends_the_same(tmp_path: Pa
     logged = [line for line in lines(tmp_path / "whole") if "reward" in line]
     assert logged and set(logged[0]) >= {
         "reward", "dead_groups", "completion_length", "truncated", "entropy", "logprob_gap",
-        "clip_ratio", "format_reward",
+        "clip_ratio", "format_reward", "solved_problems",
     }  # fmt: skip
     assert "perplexity" not in logged[0]
     assert 0 < logged[0]["reward"] < 1
+    assert logged[0]["reward"] <= logged[0]["solved_problems"] <= 1
     # In float32 the decode loop and the training forward pass agree.
     assert logged[0]["logprob_gap"] < 1e-4
     assert not list((tmp_path / "whole").glob("predictions/*"))  # the test set was never opened

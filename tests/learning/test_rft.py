@@ -38,6 +38,10 @@ def files_of(run: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
+def samples_of(rounds: RoundFiles, number: int) -> list[str]:
+    return (rounds.samples(number) / "predictions/base.jsonl").read_text("utf-8").splitlines()
+
+
 def test_rounds_train_the_base_on_what_was_selected_and_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,18 +75,24 @@ def test_rounds_train_the_base_on_what_was_selected_and_resume(
     one, two = manifest["rft"]
     assert (one["samples"], two["samples"]) == (48, 96)  # all rounds so far
     assert two["kept"] >= one["kept"] > 0 and one["gold"] == 0
+    assert all(sum(each["solved"].values()) == 16 for each in (one, two))  # each round's own
+    assert 48 * one["pass_rate"]["value"] == pytest.approx(
+        sum(row["correct"] for row in map(json.loads, samples_of(rounds, 1)))
+    )
     selected = [json.loads(line) for line in rounds.selected(2).open()]
     assert len(selected) == two["kept"] + two["gold"] == manifest["data"]["train"]["n"]
     seeds = {
         row["decoding"]["seed"]
         for number in (1, 2)
-        for row in map(json.loads, (rounds.samples(number) / "predictions/base.jsonl").open())
+        for row in map(json.loads, samples_of(rounds, number))
     }
     assert len(seeds) == 2
     inner = config.load(str(RunPaths(rounds.trained(1)).recipe))
     assert inner.model == recipe.model  # the base, not the last round's model
     page = (run / "report.html").read_text()
     assert "Own answers, round 2" in page and "selected.jsonl" in page
+    solved = " · ".join(str(two["solved"][name]) for name in ("never", "sometimes", "always"))
+    assert "Rounds of own answers" in page and solved in page
 
     stages.verify(run)  # compares with the selection, not with the published solutions
     with logged() as said:

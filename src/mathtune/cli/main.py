@@ -27,6 +27,7 @@ COMMANDS = {
     "train": "Train only.",
     "eval": "Measure a model on a problem set.",
     "sample": "Sample graded answers of a model, to learn from.",
+    "rerank": "Choose among samples by a verifier, next to the majority's vote.",
     "select": "Turn graded samples into a training source.",
     "grade": "Grade saved outputs: mathtune's, lm-evaluation-harness' or your own.",
     "compare": "Compare two or more models from their predictions.",

@@ -138,6 +138,7 @@ def compare_files(
     labels: Sequence[str] | None = None,
     allow_different: Collection[str] = (),
     confidence: float = 0.95,
+    previous: bool = False,
 ) -> tuple[Comparison, ...]:
     """Compare each file after the first with the first, p-values adjusted for their number (Holm).
 
@@ -147,6 +148,8 @@ def compare_files(
             those are equal, or else whole paths.
         allow_different: As for ``compare``, which also lists the errors.
         confidence: Confidence of the intervals.
+        previous: Compare each from the third on with the one before it as well; these comparisons
+            follow the others.
     """
     if len(paths) < 2:
         raise ConfigError(
@@ -154,21 +157,25 @@ def compare_files(
         )
     if labels is None:
         labels = _names(paths)
-    if len(labels) != len(paths):
+    elif len(labels) != len(paths):
         raise ConfigError(
             f"{len(labels)} labels given for {len(paths)} files; give one label per file"
         )
+    elif len(set(labels)) != len(labels):
+        raise ConfigError(f"the labels {', '.join(labels)} are not all different; rename one")
     files = read_sides([Path(path) for path in paths])
-    first, *others = files
+    sides = [(0, other) for other in range(1, len(files))]
+    if previous:
+        sides += [(other - 1, other) for other in range(2, len(files))]
     comparisons = [
         compare(
-            first,
-            rows,
-            labels=(labels[0], label),
+            files[one],
+            files[other],
+            labels=(labels[one], labels[other]),
             allow_different=allow_different,
             confidence=confidence,
         )
-        for rows, label in zip(others, labels[1:], strict=True)
+        for one, other in sides
     ]
     adjusted = holm([comparison.overall.mcnemar_p for comparison in comparisons])
     return tuple(

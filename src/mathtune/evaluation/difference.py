@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mathtune.evaluation.summary import Rate
 from mathtune.records import PredictionRow
 from mathtune.text.counts import counted
-from mathtune.text.visible import visible_line
-
-_LONGEST = 80
-"""Longest name in a table, in characters."""
 
 INTERVAL_METHOD = "paired score (Tango 1998)"
 """Method for the interval of a difference, as reports and ``results.json`` name it."""
@@ -164,7 +160,7 @@ def _finding(comparison: Comparison) -> str:
     measure = "exact match" if c.samples == (1, 1) else "the majority answer's exact match"
     numbers = (
         f"{points(found.difference)} points, {100 * c.confidence:g} % interval "
-        f"{_hundredfold(found.low)} to {_hundredfold(found.high)}; {_p_value(c)}"
+        f"{hundredfold(found.low)} to {hundredfold(found.high)}; {_p_value(c)}"
     )
     level = 1 - c.confidence
     if found.holm_p < level:
@@ -179,7 +175,7 @@ def _finding(comparison: Comparison) -> str:
     if c.smallest_detectable_difference < 1:
         detectable = (
             f"{problems} show a true difference of "
-            f"{_hundredfold(c.smallest_detectable_difference)} points in 4 of 5 cases, a smaller "
+            f"{hundredfold(c.smallest_detectable_difference)} points in 4 of 5 cases, a smaller "
             "one less often"
         )
     if found.gained == found.lost == 0:
@@ -196,80 +192,18 @@ def _finding(comparison: Comparison) -> str:
     return f"No difference can be shown with {problems}: {sides}; {detectable}."
 
 
-def table(comparisons: Sequence[Comparison]) -> str:
-    """Return comparisons against one first side as a Markdown table, with the verdicts below.
-
-    Its columns are aligned, so that it can be read as plain text. The last says which true
-    difference, in points, this many problems would show in 4 of 5 cases. A last line names interval
-    and test.
-    """
-    first = comparisons[0]
-    head = ["", "n", "exact match", *_difference_heads(first), "detectable"]
-    rows = [head, [first.labels[0], str(first.overall.n), percent(first.overall.before["value"])]]
-    rows[1] += [""] * (len(head) - len(rows[1]))
-    for c in comparisons:
-        detectable = _hundredfold(c.smallest_detectable_difference)
-        shown = percent(c.overall.after["value"])
-        rows.append(
-            [c.labels[1], str(c.overall.n), shown, *_difference_cells(c.overall), detectable]
-        )
-    methods = f"Interval of a difference: {INTERVAL_METHOD}. p: McNemar's exact test."
-    return "\n".join([*_aligned(rows), "", *(verdict(c) for c in comparisons), methods])
-
-
-def type_table(comparison: Comparison) -> str:
-    """Return the differences by type of problem as such a table, p-values adjusted for the types.
-
-    It is empty where the set knows no types.
-    """
-    if not comparison.by_type:
-        return ""
-    rows = [["type", "n", *comparison.labels, *_difference_heads(comparison)]]
-    for name, part in comparison.by_type.items():
-        sides = (percent(part.before["value"]), percent(part.after["value"]))
-        rows.append([name, str(part.n), *sides, *_difference_cells(part)])
-    return "\n".join(_aligned(rows))
-
-
-def _difference_heads(comparison: Comparison) -> list[str]:
-    interval = f"{100 * comparison.confidence:g} % interval"
-    return ["difference", interval, "gained", "lost", "p (McNemar)", "p (Holm)"]
-
-
-def _difference_cells(found: Difference) -> list[str]:
-    return [
-        points(found.difference),
-        f"{_hundredfold(found.low)} to {_hundredfold(found.high)}",
-        str(found.gained),
-        str(found.lost),
-        f"{found.mcnemar_p:.2g}",
-        f"{found.holm_p:.2g}",
-    ]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    rows = [[visible_line(cell, _LONGEST).replace("|", "\\|") for cell in row] for row in rows]
-    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [_line([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-    ruler = _line(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-    return [lines[0], ruler, *lines[1:]]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def percent(share: float) -> str:
     """Return a share as for example ``"81.5 %"``."""
-    return f"{_hundredfold(share)} %"
+    return f"{hundredfold(share)} %"
 
 
 def points(difference: float) -> str:
     """Return a difference of shares in signed percentage points, for example ``"+80.5"``."""
-    return _hundredfold(difference, "+.1f")
+    return hundredfold(difference, "+.1f")
 
 
-def _hundredfold(share: float, form: str = ".1f") -> str:
+def hundredfold(share: float, form: str = ".1f") -> str:
+    """Return a share times 100 with one decimal, never as ``"-0.0"``."""
     return format(round(100 * share, 1) + 0.0, form)  # + 0.0 turns -0.0 into 0.0
 
 

@@ -89,7 +89,7 @@ def voted(samples: Sequence[PredictionRow]) -> PredictionRow:
     """
     if len(samples) == 1:
         return samples[0]
-    answers = [_vote(row) for row in samples]
+    answers = [vote(row) for row in samples]
     winner = majority(answers)
     return samples[0] if winner is None else samples[answers.index(winner)]
 
@@ -234,7 +234,7 @@ def _over_samples(
     }
 
 
-def _vote(row: PredictionRow) -> Hashable | None:
+def vote(row: PredictionRow) -> Hashable | None:
     """Return what a sample votes for: its number's value, or the text where it is not a number.
 
     The gold answer plays no role, so two answers that are both correct by rounding are two votes.

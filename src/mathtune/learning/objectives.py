@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from mathtune.training.objective import Learning
 
 
-def learning_of(recipe: Recipe, problems: Sequence[Problem]) -> Learning | None:
+def learning_of(
+    recipe: Recipe, problems: Sequence[Problem], validation: Sequence[Problem] = ()
+) -> Learning | None:
     """Return how a recipe learns from its training problems; None: from their solutions."""
     if recipe.train.objective == "sft":
         return None
@@ -20,6 +22,23 @@ def learning_of(recipe: Recipe, problems: Sequence[Problem]) -> Learning | None:
         from mathtune.learning.preference.dpo import Preference
 
         return Preference(recipe, problems)
+    if recipe.train.objective == "verifier":
+        from mathtune.learning.verifier.training import VerdictLearning
+
+        return VerdictLearning(recipe, problems, validation)
     from mathtune.learning.policy_gradient.grpo import GroupRelative
 
     return GroupRelative(recipe, problems)
+
+
+def pairs_in(recipe: Recipe, problems: Sequence[Problem]) -> int | None:
+    """Return how many pairs of answers a recipe learns to prefer; None where it learns from none.
+
+    Raises:
+        DataError: Its sample file cannot be read, or gives no pair.
+    """
+    if recipe.train.objective != "dpo":
+        return None
+    from mathtune.learning.preference.pairs import count_pairs
+
+    return count_pairs(recipe.dpo, problems)

@@ -33,7 +33,7 @@ from mathtune.learning.selection_file import select_files
 from mathtune.records import Problem, Splits
 from mathtune.run_paths import RunPaths
 from mathtune.runs import Run
-from mathtune.storage import write_text
+from mathtune.storage import read_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def learn(
         sample(asking, rounds.samples(number), fresh)
         folders.append(rounds.samples(number))
         found = ranks.from_first(partial(_select, recipe, rounds, tuple(folders), number))
-        summary.append(_summary(number, found))
+        summary.append(_summary(number, found, rounds.samples(number)))
         for line in found.lines():
             log.info(line)
         data = _data(recipe, rounds, number)
@@ -189,10 +189,17 @@ def _select(
     return select_files(folders, rounds.selected(number), recipe.select)
 
 
-def _summary(number: int, found: Selection) -> dict[str, Any]:
-    """Return a round's counts for the manifest; samples are those of all rounds so far."""
+def _summary(number: int, found: Selection, samples: Path) -> dict[str, Any]:
+    """Return a round's counts for the manifest.
+
+    ``pass_rate`` and ``solved`` are of the round's own samples; the counts of what was selected are
+    of all rounds so far.
+    """
+    measured = read_json(RunPaths(samples).results)["evaluations"][0]
     return {
         "round": number,
+        "pass_rate": measured.get("exact_match"),
+        "solved": measured.get("solved"),
         "samples": found.samples,
         "kept": found.kept,
         "gold": found.gold,

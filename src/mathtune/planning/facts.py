@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mathtune.planning.plan import TrainingPlan
+    from mathtune.planning.sampling import Sampling
+
+UNITS = {"grpo": "answer", "dpo": "answer"}  # two a pair
+"""What is counted as an example, in the singular, where that is not a solved problem."""
 
 USES = {
     "weights": "weights",
@@ -37,6 +41,7 @@ def facts_of(plan: TrainingPlan) -> dict[str, Any]:
         "memory": {
             "bytes": {key: sizes[key] for key in USES if sizes.get(key)},
             "peak": found.peak,
+            "sampling_peak": plan.sampling and plan.sampling.peak,
             "moment": memory.moment,
             "pageable": memory.pageable,
             "available": plan.budget,
@@ -48,6 +53,7 @@ def facts_of(plan: TrainingPlan) -> dict[str, Any]:
         "work": {
             "steps": found.work.steps,
             "examples": found.work.examples,
+            "unit": UNITS.get(plan.recipe.train.objective, "example"),
             "tokens_a_device": found.work.tokens,
             "flops_a_device": found.flops,
             "micro_batches_a_device": found.work.micro_batches,
@@ -55,7 +61,23 @@ def facts_of(plan: TrainingPlan) -> dict[str, Any]:
         },
         "rate": plan.rate,
         "rate_measured": plan.device.measured,
-        "seconds": plan.seconds
-        and dict(zip(("best", "usual", "worst"), plan.seconds, strict=True)),
+        "seconds": _named(plan.seconds),
+        "sampling": plan.sampling and _sampling(plan.sampling),
         "assumptions": list(plan.assumptions),
     }
+
+
+def _sampling(found: Sampling) -> dict[str, Any]:
+    return {
+        "answers_a_device": found.answers,
+        "tokens_a_device": found.tokens,
+        "prompt_tokens_a_device": found.prompt_tokens,
+        "rows": found.rows,
+        "cache_bytes": found.cache,
+        "decode_steps": _named(found.steps),
+        "seconds": _named(found.seconds),
+    }
+
+
+def _named(values: tuple[float, float, float] | None) -> dict[str, float] | None:
+    return values and dict(zip(("best", "usual", "worst"), values, strict=True))

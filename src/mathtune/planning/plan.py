@@ -31,12 +31,14 @@ from mathtune.models.compute import (
 from mathtune.models.loading import load_tokenizer
 from mathtune.planning.gpu_specs import BUSY, START_SECONDS, Device, find_gpu
 from mathtune.planning.layer_extrapolation import MemoryPlanner
+from mathtune.planning.learning_work import work_of
 from mathtune.planning.memory_trace import Use
 from mathtune.planning.peak_memory import MemoryPlan
 from mathtune.planning.published_configs import PUBLISHED_CONFIGS
 from mathtune.planning.remedies import Estimate, Remedy, find_remedies
+from mathtune.planning.sampling import Sampling, assumed, plan_sampling
 from mathtune.planning.text_lengths import Lengths, example_of, lengths_of
-from mathtune.planning.workload import Workload, lay_out
+from mathtune.planning.workload import Workload
 from mathtune.records import Problem
 from mathtune.text.counts import counted
 from mathtune.training.batching.limits import limits_on
@@ -62,6 +64,7 @@ class TrainingPlan:
         rate: FLOP/s of matrix products in the training dtype; None where unknown.
         remedies: Changes that lower the peak, where it exceeds the budget.
         assumptions: What was assumed, one sentence each.
+        sampling: The answers sampled before or during training, if any.
     """
 
     recipe: Recipe
@@ -71,11 +74,17 @@ class TrainingPlan:
     rate: float | None
     remedies: tuple[Remedy, ...]
     assumptions: tuple[str, ...]
+    sampling: Sampling | None = None
+
+    @property
+    def peak(self) -> int:
+        """Bytes on one device, in training or while sampling."""
+        return max(self.estimate.peak, self.sampling.peak if self.sampling else 0)
 
     @property
     def fits(self) -> bool | None:
         """Whether the peak is within the budget; None without one."""
-        return None if self.budget is None else self.estimate.peak <= self.budget
+        return None if self.budget is None else self.peak <= self.budget
 
     @property
     def seconds(self) -> tuple[float, float, float] | None:
@@ -144,6 +153,7 @@ def make_plan(
     changed: Callable[[Sequence[str]], Recipe],
     say: Callable[[str], None],
     trace: bool = False,
+    pairs: int | None = None,
 ) -> TrainingPlan:
     """Estimate what a recipe takes, and what would help where it does not fit.
 
@@ -157,6 +167,7 @@ def make_plan(
         changed: Returns the recipe with further overrides.
         say: Called with a line of progress.
         trace: Trace every layer of the model instead of a few.
+        pairs: Pairs of answers in ``dpo.samples``, for preference learning.
 
     Raises:
         ModelError: The model's configuration cannot be read or built.
@@ -171,6 +182,8 @@ def make_plan(
         else "splitting the steps into micro-batches"
     )
     lengths = lengths_of(recipe, problems, elsewhere, tokenizer_at_hand(recipe.model))
+    if pairs is not None:
+        lengths = replace(lengths, count=pairs)
     memory = MemoryPlanner(hf_config, trace=trace, say=say)
     planner = _Planner(memory, hf_config, lengths, device, devices)
     say("tracing a training step of a model without data")
@@ -189,8 +202,12 @@ def make_plan(
             "memory assumes a micro-batch of problems of train.max_length="
             f"{recipe.train.max_length} tokens each"
         )
+    assumptions += assumed(recipe, lengths)
     rate = _rate(device, estimate.compute)
-    return TrainingPlan(recipe, device, budget, estimate, rate, remedies, tuple(assumptions))
+    sampling = plan_sampling(recipe, hf_config, lengths, estimate, device, rate)
+    return TrainingPlan(
+        recipe, device, budget, estimate, rate, remedies, tuple(assumptions), sampling
+    )
 
 
 def read_hf_config(model: ModelConfig) -> Any:
@@ -277,14 +294,7 @@ class _Planner:
         batch = train.per_device_train_batch_size, train.gradient_accumulation_steps
         key = limits, batch
         if key not in self._works:
-            work = lay_out(
-                lengths.examples,
-                train,
-                limits,
-                seed=recipe.seed,
-                devices=self.devices,
-                count=lengths.count,
-            )
+            work = work_of(recipe, lengths, limits, self.devices)
             if not lengths.longest_known:
                 longest = example_of(train.max_length, train.max_length // 4, recipe)
                 step = [longest] * (batch[0] * batch[1])

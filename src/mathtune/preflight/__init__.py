@@ -132,10 +132,10 @@ def _faults(recipe: Recipe, run_dir: Path | None, purpose: Purpose, loaded: bool
             "'pip install mathtune[ray]', or set eval.engine=hf"
         )
     yield from _shot_faults(recipe)
-    if purpose is Purpose.PLAN and recipe.train.objective != "sft":
+    if purpose is Purpose.PLAN and recipe.train.objective == "verifier":
         yield (
-            f"train.objective={recipe.train.objective}: mathtune plan estimates training on "
-            "solutions only, without sampled answers or pairs; plan train.objective=sft instead"
+            "train.objective=verifier: mathtune plan does not know its texts; plan "
+            "train.objective=sft, whose steps are about as long"
         )
     if purpose.trains:
         yield from training_faults(recipe)

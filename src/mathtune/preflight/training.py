@@ -48,9 +48,10 @@ def training_faults(recipe: Recipe) -> Iterator[str]:
             "train.torch_compile=true needs a C++ compiler, and there is none; install g++ or set "
             "train.torch_compile=false"
         )
-    samples = recipe.dpo.samples
-    if train.objective == "dpo" and samples is not None and not Path(samples).is_file():
-        yield f"dpo.samples={samples} does not exist; check the path"
+    if train.objective in ("dpo", "verifier"):
+        samples = getattr(recipe, train.objective).samples
+        if samples is not None and not Path(samples).is_file():
+            yield f"{train.objective}.samples={samples} does not exist; check the path"
     if recipe.eval.engine != "hf":
         then = {
             "vllm": "mathtune eval RUN_DIR/model --engine vllm",

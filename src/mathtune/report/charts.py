@@ -221,6 +221,27 @@ def rate_bar(name: str, role: str, rate: Mapping[str, Any], confidence: str = ""
     return ElementTree.tostring(svg, encoding="unicode")
 
 
+def shares_bar(name: str, parts: Sequence[tuple[str, str, int]]) -> str:
+    """Draw counts as the parts of one bar.
+
+    Args:
+        name: What is counted, for the text under the pointer.
+        parts: Label, CSS class and count of each, from left to right.
+    """
+    total = sum(count for _, _, count in parts) or 1
+    text = f"{name}: " + ", ".join(f"{wording.count(n)} {label}" for label, _, n in parts)
+    svg = _svg("0 0 100 14", text, None, "bar")
+    svg.set("preserveAspectRatio", "none")
+    start = 0.0
+    for label, role, count in parts:
+        width = 100 * count / total
+        rect = _add(svg, "rect", x=start, y=2, width=width, height=10, class_=f"fill {role}")
+        share = wording.percent(count / total)
+        _add(rect, "title").text = f"{label}: {wording.count(count)} ({share})"
+        start += width
+    return ElementTree.tostring(svg, encoding="unicode")
+
+
 def _whisker(x1: float, x2: float) -> str:
     a, b = _coordinate(x1), _coordinate(x2)
     return f"M{a} 7H{b}M{a} 3V11M{b} 3V11"

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mathtune.report import charts, facts, panels, wording
+from mathtune.report import curves, facts, panels, wording
 from mathtune.report.answers import answer_table
 from mathtune.report.data import data_parts
 from mathtune.report.reading import RunFiles
+from mathtune.report.rounds import rounds_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -57,8 +57,10 @@ def sections(run: RunFiles) -> dict[str, Any]:
         "trained": facts.is_trained(run),
         "training": facts.training_facts(run),
         "data": data_parts(run),
-        "curves": _curves(run),
-        "validations": _validations(run),
+        "rounds": rounds_of(run),
+        "curves": curves.training_charts(run),
+        "learning": curves.learning_charts(run),
+        "validations": curves.validation_lines(run),
         "graders": [(name, panels.grader_panels(run, name, choices)) for name, choices in settings],
         "types": [
             (name, parts)
@@ -169,56 +171,6 @@ def _overview(run: RunFiles) -> list[dict[str, Any]]:
                 }
             )
     return lines
-
-
-def _curves(run: RunFiles) -> list[tuple[str, Markup]]:
-    """Draw the content of metrics.jsonl, one chart per quantity."""
-    best = (run.manifest.get("training") or {}).get("best_step")
-    mark = (float(best), "best") if wording.is_number(best) else None
-    drawings = [
-        ("Loss", "loss", ("loss", "eval_loss"), mark),
-        ("Perplexity", "perplexity", ("perplexity", "eval_perplexity"), mark),
-        ("Validation exact match", "exact match", ("", "eval_exact_match"), mark),
-        ("Learning rate", "learning rate", ("learning_rate", ""), None),
-        ("Gradient norm", "gradient norm", ("grad_norm", ""), None),
-    ]
-    pictures = []
-    for title, label, (train, validation), marked in drawings:
-        # With no validation counterpart the title says it all; no legend is needed.
-        name = "training" if validation else ""
-        both = [
-            charts.Series(name, "training", _points(run.training, train)),
-            charts.Series("validation", "validation", _points(run.validation, validation), True),
-        ]
-        if not any(series.points for series in both):
-            continue
-        svg = charts.line_chart(
-            f"{title} by step",
-            both,
-            y_label=label,
-            mark=marked,
-            linear=train == "learning_rate",
-        )
-        if svg:
-            pictures.append((title, panels.picture(svg)))
-    return pictures
-
-
-def _points(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[charts.Point, ...]:
-    return tuple((line["step"], line[name]) for line in lines if wording.is_number(line.get(name)))
-
-
-def _validations(run: RunFiles) -> list[tuple[str, ...]]:
-    """Return the validation curve as table lines: step, epoch, loss, perplexity."""
-    return [
-        (
-            wording.count(line.get("step")),
-            wording.number(line.get("epoch")),
-            wording.significant(line.get("eval_loss")),
-            wording.significant(line.get("eval_perplexity")),
-        )
-        for line in run.validation
-    ]
 
 
 def _example(run: RunFiles, calculator: bool) -> dict[str, Any] | None:

@@ -200,8 +200,10 @@ def _answer_files(run_dir: Path, model: str) -> list[Path]:
 
 def _unread(run_dir: Path, model: str, most: int | None) -> int:
     """Return how many rows of a model's predictions files were not read."""
+    if most is None:
+        return 0
     unread = 0
-    for path in _answer_files(run_dir, model) if most is not None else ():
+    for path in _answer_files(run_dir, model):
         if path.is_file():
             with path.open("rb") as file:
                 unread += max(0, sum(1 for _ in file) - most)

@@ -78,6 +78,9 @@ class Learning(Protocol):
     def prepare(self, renderer: Renderer) -> list[Example]:
         """Return, one per problem or pair, the longest text that training may read of it."""
 
+    def validation(self, renderer: Renderer) -> list[Example] | None:
+        """Return what validation loss is measured on; None: the validation problems' solutions."""
+
     def start(self, start: Start) -> tuple[Objective[Any], StepSource[Any]]:
         """Return the objective and its source."""
 

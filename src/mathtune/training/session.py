@@ -188,10 +188,12 @@ class Session:
             )
         else:
             train_examples, too_long = learning.prepare(self.renderer()), 0  # says what it drops
-        # Always on solutions, so that validation loss means the same for every recipe.
+        # On solutions, so that validation loss means the same for every recipe.
         validation_examples, too_long_for_validation = self._fitting(
             "validation", splits.validation, completion_only=True
         )
+        if learning is not None:
+            validation_examples = learning.validation(self.renderer()) or validation_examples
         self._add_adapter(run)
         counts = models.count_parameters(self.model)
         run.note(

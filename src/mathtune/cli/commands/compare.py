@@ -28,27 +28,46 @@ MOST = 4_000
     type=click.IntRange(min=0),
     help="Show this many problems gained and lost.",
 )
+@click.option("--label", "labels", multiple=True, help="Name of a file, once per file in order.")
+@click.option(
+    "--previous", is_flag=True, help="Compare each with the one before it as well, in one family."
+)
+@click.option(
+    "--markdown", is_flag=True, help="Print only the table and verdicts, as Markdown for documents."
+)
 @json_option()
 def command(
     paths: tuple[Path, ...],
     allow_different: tuple[str, ...],
     confidence: float,
     examples: int,
+    labels: tuple[str, ...],
+    previous: bool,
+    markdown: bool,
     as_json: bool,
 ) -> None:
     """Compare models on the same problems, from saved outputs alone.
 
     PATHS are files that `mathtune grade` takes: predictions files, samples of
     lm-evaluation-harness, or rows with a completion and a gold answer. The others are compared with
-    the first. Or one run folder, to compare its base and tuned model.
+    the first, and p-values are adjusted for the number of comparisons (Holm 1979). Or one run
+    folder, to compare its base and tuned model.
     """
+    if as_json and markdown:
+        raise click.UsageError("--json and --markdown are two forms of output; give one")
     from mathtune import stages
     from mathtune.evaluation.compare import compare_files
-    from mathtune.evaluation.difference import table, type_table
+    from mathtune.evaluation.comparison_table import table, type_table
     from mathtune.text.visible import shortened
 
     files = stages.files_to_compare(paths)
-    comparisons = compare_files(files, allow_different=allow_different, confidence=confidence)
+    comparisons = compare_files(
+        files,
+        labels=labels or None,
+        allow_different=allow_different,
+        confidence=confidence,
+        previous=previous,
+    )
     if as_json:
         first = comparisons[0].result()
         before, after = first["labels"]
@@ -62,6 +81,9 @@ def command(
         if len(comparisons) > 1:
             line["comparisons"] = [comparison.result() for comparison in comparisons]
         print_json(line)
+        return
+    if markdown:
+        echo(table(comparisons, as_list=True))
         return
     echo(table(comparisons))
     for comparison in comparisons:

@@ -121,6 +121,8 @@ def _memory_table(facts: dict[str, Any]) -> Table:
         table.add_row(USES[key], _gb(size))
     table.add_section()
     table.add_row("peak", _gb(memory["peak"]))
+    if memory["sampling_peak"]:
+        table.add_row("while sampling", _gb(memory["sampling_peak"]))
     if memory["available"] is not None:
         table.add_row("available", _gb(memory["available"]))
     return table
@@ -153,9 +155,9 @@ def _remedy_table(facts: dict[str, Any]) -> Table:
 def _time(facts: dict[str, Any]) -> Iterator[str]:
     from mathtune.report import wording
 
-    work, seconds = facts["work"], facts["seconds"]
+    work, seconds, sampling = facts["work"], facts["seconds"], facts["sampling"]
     yield (
-        f"{counted(work['steps'], 'step')}, {counted(work['examples'], 'example')}; "
+        f"{counted(work['steps'], 'step')}, {counted(work['examples'], work['unit'])}; "
         f"{'on each device ' if facts['devices'] > 1 else ''}{work['tokens_a_device']:,} tokens "
         f"with padding, {counted(work['micro_batches_a_device'], 'micro-batch', 'micro-batches')}, "
         f"{work['flops_a_device']:.2e} FLOP"
@@ -170,6 +172,17 @@ def _time(facts: dict[str, Any]) -> Iterator[str]:
         f"training takes about {usual} ({best} to {worst}) at {facts['rate'] / 1e12:.3g} TFLOP/s "
         f"as {how}, of which fine-tuning reaches a part, and no less than starting all kernels; "
         "measuring and saving come on top"
+    )
+    if sampling is None:
+        return
+    a, low, high = (
+        wording.estimated_duration(sampling["seconds"][key]) for key in ("usual", "best", "worst")
+    )
+    share = sampling["seconds"]["usual"] / (sampling["seconds"]["usual"] + seconds["usual"])
+    yield (
+        f"sampling {counted(sampling['answers_a_device'], 'answer')} "
+        f"({sampling['tokens_a_device']:,} tokens, {sampling['rows']} answers at a time) takes "
+        f"about {a} ({low} to {high}), {share:.0%} of both"
     )
 
 

@@ -15,7 +15,13 @@ from mathtune.config.schema.data import (
     TestSets,
 )
 from mathtune.config.schema.evaluation import SEED_PROBLEM, EvalConfig
-from mathtune.config.schema.learning import DpoConfig, GrpoConfig, RFTConfig, SelectConfig
+from mathtune.config.schema.learning import (
+    DpoConfig,
+    GrpoConfig,
+    RFTConfig,
+    SelectConfig,
+    VerifierConfig,
+)
 from mathtune.config.schema.model import ATTENTION, AdapterConfig, ModelConfig
 from mathtune.config.schema.prompt import PromptConfig
 from mathtune.config.schema.recipe import Recipe
@@ -57,4 +63,5 @@ __all__ = [
     "TrackingConfig",
     "TrainConfig",
     "Unrecorded",
+    "VerifierConfig",
 ]

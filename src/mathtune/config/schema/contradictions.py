@@ -118,7 +118,8 @@ def _prompt_and_decoding(recipe: Recipe) -> Iterator[str]:
 
 def _objective(recipe: Recipe) -> Iterator[str]:
     objective = recipe.train.objective
-    for own, section in (("grpo", recipe.grpo), ("dpo", recipe.dpo)):
+    sections = (("grpo", recipe.grpo), ("dpo", recipe.dpo), ("verifier", recipe.verifier))
+    for own, section in sections:
         for name, field in type(section).model_fields.items():
             if own != objective and (value := getattr(section, name)) != field.default:
                 shown = str(value).lower() if isinstance(value, bool) else value
@@ -128,7 +129,14 @@ def _objective(recipe: Recipe) -> Iterator[str]:
                 )
     if objective == "sft":
         return
-    if recipe.train.metric_for_best_model != "eval_exact_match":
+    if objective == "verifier":
+        if recipe.train.metric_for_best_model != "eval_loss":
+            yield (
+                "train.objective=verifier with train.metric_for_best_model="
+                f"{recipe.train.metric_for_best_model}: a verifier solves no problems; set "
+                "train.metric_for_best_model=eval_loss"
+            )
+    elif recipe.train.metric_for_best_model != "eval_exact_match":
         yield (
             f"train.objective={objective} with train.metric_for_best_model=eval_loss: the loss "
             "on solutions written by others does not show which weights solve most problems; "
@@ -142,11 +150,11 @@ def _objective(recipe: Recipe) -> Iterator[str]:
                 f"train.{name}={str(value).lower()} with train.objective={objective}: only the "
                 "objective sft has it; leave it out or set train.objective=sft"
             )
-    if objective == "dpo" and recipe.dpo.samples is None:
+    if objective in ("dpo", "verifier") and getattr(recipe, objective).samples is None:
         yield (
-            "train.objective=dpo with dpo.samples empty: give a file of graded samples, "
-            "several per training problem, such as RUN_DIR/predictions/base.jsonl of an "
-            "evaluation with eval.samples=16"
+            f"train.objective={objective} with {objective}.samples empty: give a file of "
+            "graded samples, several per training problem, such as "
+            "RUN_DIR/predictions/base.jsonl of an evaluation with eval.samples=16"
         )
     if recipe.grpo.beta and recipe.adapter is not None and recipe.adapter.is_pissa:
         yield (

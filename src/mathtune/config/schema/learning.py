@@ -60,6 +60,15 @@ class DpoConfig(Section):
     """Most pairs of one problem."""
 
 
+class VerifierConfig(Section):
+    """A model that says how likely an answer is right (``train.objective: verifier``)."""
+
+    samples: str | None = None
+    """JSONL file of graded samples, several per training problem: predictions of a run."""
+    max_per_problem: Positive = 8
+    """Most right, and as many wrong, answers of one problem."""
+
+
 class SelectConfig(Section):
     """Which graded samples become training solutions; what ``mathtune select`` does."""
 

@@ -9,7 +9,13 @@ from pydantic import AfterValidator, model_validator
 from mathtune.config.schema.contradictions import contradictions
 from mathtune.config.schema.data import DataConfig
 from mathtune.config.schema.evaluation import EvalConfig
-from mathtune.config.schema.learning import DpoConfig, GrpoConfig, RFTConfig, SelectConfig
+from mathtune.config.schema.learning import (
+    DpoConfig,
+    GrpoConfig,
+    RFTConfig,
+    SelectConfig,
+    VerifierConfig,
+)
 from mathtune.config.schema.model import AdapterConfig, ModelConfig
 from mathtune.config.schema.prompt import PromptConfig
 from mathtune.config.schema.section import SAME_RESULT, Section, Seed
@@ -39,6 +45,7 @@ class Recipe(Section):
     train: TrainConfig = TrainConfig()
     grpo: GrpoConfig = GrpoConfig()
     dpo: DpoConfig = DpoConfig()
+    verifier: VerifierConfig = VerifierConfig()
     eval: EvalConfig = EvalConfig()
     select: SelectConfig = SelectConfig()
     rft: RFTConfig = RFTConfig()

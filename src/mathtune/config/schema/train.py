@@ -21,9 +21,9 @@ def _steps(value: int) -> int:
 class TrainConfig(Section):
     """How to train; names and meanings as in ``TrainingArguments`` and ``SFTConfig``."""
 
-    objective: Literal["sft", "grpo", "dpo"] = "sft"
+    objective: Literal["sft", "grpo", "dpo", "verifier"] = "sft"
     """``sft``: learn the solutions; ``grpo``: learn from the model's own graded answers; ``dpo``:
-    learn to prefer right to wrong answers of a sample file."""
+    learn to prefer right to wrong answers of a sample file; ``verifier``: learn which are right."""
     num_train_epochs: Annotated[float, Field(gt=0)] = 3
     """Epochs over the training problems, unless ``max_steps`` is given."""
     max_steps: Annotated[int, AfterValidator(_steps)] = -1

@@ -78,6 +78,9 @@ class GroupRelative:
             )
         return [self._longest_text(task, renderer.tokenizer.eos_token_id) for task in self._tasks]
 
+    def validation(self, renderer: Renderer) -> None:
+        """Validation loss is measured on solutions."""
+
     def start(self, start: Start) -> tuple[PolicyGradient, SampledAnswers]:
         """Return the objective and the source; before the first step, check the pass rate.
 

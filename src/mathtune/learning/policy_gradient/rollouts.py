@@ -245,7 +245,9 @@ class SampledAnswers:
         """Add a group to the figures, used or not."""
         rollouts, add = group.rollouts, self._figures.add
         count = len(rollouts)
-        add("reward", sum(each.reward.correct for each in rollouts), count)
+        right = sum(each.reward.correct for each in rollouts)
+        add("reward", right, count)
+        add("solved_problems", right > 0)
         add("format_reward", sum(each.reward.well_formed for each in rollouts), count)
         add("completion_length", sum(len(each.completion.ids) for each in rollouts), count)
         add("truncated", sum(each.reward.truncated for each in rollouts), count)

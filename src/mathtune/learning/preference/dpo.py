@@ -58,6 +58,9 @@ class Preference:
         )
         return [max(pair.texts, key=lambda text: len(text.ids)) for pair in self._pairs]
 
+    def validation(self, renderer: Renderer) -> None:
+        """Validation loss is measured on solutions."""
+
     def start(self, start: Start) -> tuple[DirectPreference, PairSource]:
         """Return the objective and its source, with reference log-probabilities in each pair.
 

@@ -6,8 +6,11 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from mathtune.config.schema import DpoConfig
 from mathtune.errors import DataError
+from mathtune.evaluation.predictions.rows import read_rows
 from mathtune.learning.preference.loss import Pair
 from mathtune.prompts.render import Renderer
 from mathtune.records import CUT_OFF, Outcome, PredictionRow, Problem
@@ -75,6 +78,31 @@ def pairs_of(
         )
     log.info(f"{len(pairs):,} pairs from {source}" + (f"; left out: {reasons}" if reasons else ""))
     return pairs
+
+
+def count_pairs(config: DpoConfig, problems: Sequence[Problem]) -> int:
+    """Return how many pairs the samples give, whatever their length, to plan a training.
+
+    Raises:
+        DataError: The file cannot be read, or gives none.
+    """
+    assert config.samples is not None  # the schema asks for it
+    by_id = {problem.id: problem for problem in problems}
+    answers: dict[str, tuple[set[str], set[str]]] = {name: (set(), set()) for name in by_id}
+    for row in read_rows(Path(config.samples)):
+        if _why_not(row, by_id) is None:
+            answers[row["problem_id"]][bool(row["correct"])].add(row["completion"].strip())
+    count = sum(
+        min(config.max_pairs, max(len(wrong), len(right)))
+        for wrong, right in answers.values()
+        if wrong and right
+    )
+    if not count:
+        raise DataError(
+            f"{config.samples} gives no pair of a right and a wrong answer to a training problem; "
+            "sample several answers to each of the problems in data.train"
+        )
+    return count
 
 
 def _why_not(row: PredictionRow, known: dict[str, Problem]) -> str | None:

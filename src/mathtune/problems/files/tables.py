@@ -91,7 +91,7 @@ def read_parquet(path: Path) -> Iterator[SourceRow]:
     Raises:
         DataError: It is not Parquet, is damaged, or has more than ``MAX_COLUMNS`` columns.
     """
-    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow
     from pyarrow import parquet
 
     number = 0

@@ -1,0 +1,1 @@
+"""A second model that says how likely an answer is right, and re-ranks samples by it."""

@@ -1,0 +1,112 @@
+"""The report of a training on own answers: its curves, and the rounds of rejection sampling."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from report_run_folder import build
+
+from mathtune.report import charts, curves, read
+from mathtune.report.html import build_html
+from mathtune.report.rounds import rounds_of
+
+SAMPLED = {
+    "reward": 0.25, "solved_problems": 0.5, "dead_groups": 0.4, "completion_length": 71.5,
+    "truncated": 0.02, "entropy": 0.07, "logprob_gap": 6e-8, "format_reward": 0.9,
+    "clip_ratio": 0.01, "kl": 0.002,
+}  # fmt: skip
+PREFERRED = {
+    "reward_margin": 0.4, "reward_accuracy": 0.8, "reward_chosen": 0.1, "reward_rejected": -0.3
+}  # fmt: skip
+ROUNDS = [
+    {
+        "round": 1, "pass_rate": {"value": 0.25}, "samples": 800, "kept": 150, "gold": 0,
+        "solved": {"never": 90, "sometimes": 80, "always": 30}, "problems": 200,
+        "problems_with_a_sample_kept": 100,
+        "dropped": {"same <b>text</b>": 50, "wrong answer": 600},
+    },
+    {"round": 2, "samples": 1600, "kept": 420},  # as an earlier version wrote it
+]  # fmt: skip
+
+
+def learning_folder(folder: Path) -> Path:
+    """Write a run folder with the curves of every objective, and two rounds."""
+    build(folder)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    for line in lines:
+        if "loss" in line:
+            moved = 1 + line["step"] / 600
+            line |= {key: value * moved for key, value in {**SAMPLED, **PREFERRED}.items()}
+        else:
+            line["eval_exact_match"] = 0.3 + line["step"] / 1000
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"rft": ROUNDS}))
+    return folder
+
+
+def test_every_figure_of_learning_has_a_chart(tmp_path: Path) -> None:
+    run = read(learning_folder(tmp_path))
+    made = {chart.title: str(chart.picture) for chart in curves.learning_charts(run)}
+    drawn = " ".join(made.values())
+    for key, value in {**SAMPLED, **PREFERRED}.items():
+        last = charts.wording.significant(value * 1.5)
+        assert f"to {last} at step 300" in drawn, key
+    tree = ElementTree.fromstring(made["Right answers while sampling"])
+    assert [e.text for e in tree.iter("text") if e.get("class") == "legend"] == [
+        "answers", "problems",
+    ]  # fmt: skip
+    assert "Validation exact match" in {chart.title for chart in curves.training_charts(run)}
+    page = build_html(run)
+    assert page.count("<figure>") == 5 + len(made)
+    assert "Learning from graded answers" in page
+
+
+def test_a_training_on_solutions_has_no_such_section(tmp_path: Path) -> None:
+    run = read(build(tmp_path))
+    assert not curves.learning_charts(run) and not rounds_of(run)
+    page = build_html(run)
+    assert "Learning from graded answers" not in page and "Rounds of own answers" not in page
+
+
+def test_rounds_show_the_pass_rate_map_and_every_drop(tmp_path: Path) -> None:
+    run = read(learning_folder(tmp_path))
+    one, two = rounds_of(run)
+    assert (one.pass_rate, one.samples, one.kept, one.problems) == (
+        "25.0\xa0%",
+        "800",
+        "150",
+        "100",
+    )
+    assert one.solved == ("90", "80", "30")
+    assert one.dropped[0] == ("wrong answer", "600")  # the most frequent first
+    widths: list[Any] = [
+        (rect.get("class"), float(rect.get("width", "0")))
+        for rect in ElementTree.fromstring(str(one.map)).iter("rect")
+    ]
+    assert widths == [
+        ("fill never", 45.0), ("fill sometimes", 40.0), ("fill always", 15.0),
+    ]  # fmt: skip
+    assert two.map is None and two.solved == ()
+    page = build_html(run)
+    assert "90 · 80 · 30" in page and "<b>text" not in page
+
+
+@pytest.mark.parametrize("counts", [(0, 0, 0), (0, 5, 0)])
+def test_a_bar_of_shares_without_any(counts: tuple[int, ...]) -> None:
+    bar = ElementTree.fromstring(charts.shares_bar("problems", [("a", "never", n) for n in counts]))
+    assert sum(float(rect.get("width", "0")) for rect in bar.iter("rect")) == 20 * sum(counts)
+
+
+if (
+    __name__ == "__main__"
+):  # a folder to look at: python tests/report/test_report_learning.py FOLDER
+    import sys
+
+    from mathtune import report
+
+    report.write(learning_folder(Path(sys.argv[1])))
