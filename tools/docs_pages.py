@@ -89,7 +89,7 @@ def _helps() -> Iterator[tuple[list[str], str]]:
     from mathtune.cli.main import COMMANDS
 
     for name in COMMANDS:
-        command = importlib.import_module(f"mathtune.cli.commands.{name}").command
+        command = importlib.import_module(f"mathtune.cli.commands.{name.replace('-', '_')}").command
         yield from _helps_of(command, ["mathtune", name])
 
 

@@ -93,7 +93,7 @@ def _command(words: list[str]) -> tuple[click.Command | None, list[str]]:
         return click.Command("mathtune"), []
     if words[0] not in COMMANDS:
         return None, words
-    module = importlib.import_module(f"mathtune.cli.commands.{words[0]}")
+    module = importlib.import_module(f"mathtune.cli.commands.{words[0].replace('-', '_')}")
     command: click.Command = module.command
     rest = words[1:]
     while isinstance(command, click.Group) and rest and rest[0] in command.commands:
