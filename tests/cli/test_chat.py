@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from cli.test_hostile_text import NASTY, unharmed
 from command_for_tests import faults_of, mathtune
@@ -72,10 +73,14 @@ def test_wrong_use_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that writes until it is stopped."""
-    return saved_model(
+    """A model that writes until it is stopped: its end token is never the likeliest."""
+    folder, tokenizer = saved_model(
         tmp_path_factory.mktemp("endless"), "llama", max_position_embeddings=100_000
-    )[0]
+    )
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"][tokenizer.eos_token_id] = 0
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
 
 
 def test_on_a_terminal_ctrl_c_stops_the_answer_and_not_the_chat(endless: Path) -> None:

@@ -49,6 +49,7 @@ heavy = (
     "mathtune.learning.objectives",
     "mathtune.learning.policy_gradient",
     "mathtune.learning.preference",
+    "mathtune.learning.verifier.training",
 )
 
 def modules(package):
