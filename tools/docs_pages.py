@@ -20,15 +20,6 @@ ROOT = Path(__file__).parents[1]
 WIDTH = 78
 """Columns of a command's help."""
 
-NOT_YET_WRITTEN = "not_yet_written"
-"""Key under `extra` of mkdocs.yml: pages of the nav that may still be missing."""
-
-
-def on_config(config: Any) -> Any:
-    """Leave out of the nav what is announced there but not written yet."""
-    config["nav"] = _without(config["nav"], _missing(config))
-    return config
-
 
 def on_files(files: Any, config: Any) -> Any:
     """Add the pages that come from the code."""
@@ -46,13 +37,10 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     so that the strict build names it.
     """
     folder = Path(config["docs_dir"]) / Path(page.file.src_uri).parent
-    missing = {Path(config["docs_dir"]) / name for name in _missing(config)}
 
     def replaced(match: re.Match[str]) -> str:
         text, target = match.groups()
         path = Path(os.path.normpath(folder / target.partition("#")[0]))
-        if path in missing:
-            return text
         if not path.exists() or path.is_relative_to(config["docs_dir"]):
             return match[0]
         if not config["repo_url"]:
@@ -96,18 +84,12 @@ def settings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _missing(config: Any) -> set[str]:
-    """Return the announced pages that do not exist yet."""
-    names = config["extra"].get(NOT_YET_WRITTEN, [])
-    return {name for name in names if not (Path(config["docs_dir"]) / name).is_file()}
-
-
 def _helps() -> Iterator[tuple[list[str], str]]:
     """Yield each command's words and help, subcommands after their group."""
     from mathtune.cli.main import COMMANDS
 
     for name in COMMANDS:
-        command = importlib.import_module(f"mathtune.cli.commands.{name}").command
+        command = importlib.import_module(f"mathtune.cli.commands.{name.replace('-', '_')}").command
         yield from _helps_of(command, ["mathtune", name])
 
 
@@ -129,17 +111,3 @@ def _helps_of(command: click.Command, words: list[str]) -> Iterator[tuple[list[s
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-def _without(nav: Any, missing: set[str]) -> Any:
-    """Return a nav without those pages."""
-    if isinstance(nav, list):
-        return [_without(entry, missing) for entry in nav if not _is_missing(entry, missing)]
-    if isinstance(nav, dict):
-        return {title: _without(entry, missing) for title, entry in nav.items()}
-    return nav
-
-
-def _is_missing(entry: Any, missing: set[str]) -> bool:
-    targets = list(entry.values()) if isinstance(entry, dict) else [entry]
-    return any(isinstance(target, str) and target in missing for target in targets)

@@ -36,13 +36,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
     targets = re.findall(r"\]\(([^)\s]+)\)", text)
     files = [target.partition("#")[0] for target in targets if "://" not in target]
-    settings = (ROOT / "mkdocs.yml").read_text("utf-8")
-    announced = re.findall(r"[\w-]+\.md", re.findall(r"not_yet_written: \[(.*?)\]", settings)[0])
-    missing = [
-        name
-        for name in files
-        if name and name not in announced and not (page.parent / name).exists()
-    ]
+    missing = [name for name in files if name and not (page.parent / name).exists()]
     assert not missing
 
 
@@ -99,7 +93,7 @@ def _command(words: list[str]) -> tuple[click.Command | None, list[str]]:
         return click.Command("mathtune"), []
     if words[0] not in COMMANDS:
         return None, words
-    module = importlib.import_module(f"mathtune.cli.commands.{words[0]}")
+    module = importlib.import_module(f"mathtune.cli.commands.{words[0].replace('-', '_')}")
     command: click.Command = module.command
     rest = words[1:]
     while isinstance(command, click.Group) and rest and rest[0] in command.commands:

@@ -125,8 +125,9 @@ def faults_of_last_line(done: Any) -> list[str]:
 
 def test_settings_that_do_not_fit_are_refused_together() -> None:
     changes = ["train.objective=sft", "grpo.leave_one_out=true", "grpo.beta=0.1"]
+    defaults = ["grpo.num_generations=8", "grpo.max_refills=3"]
     with pytest.raises(ConfigError) as refused:
-        config.load("grpo-demo", changes)
+        config.load("grpo-demo", [*changes, *defaults])
     assert refused.value.faults == [
         f"{knob} with train.objective=sft: only the objective grpo has it; leave it out or set "
         "train.objective=grpo"

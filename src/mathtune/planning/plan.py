@@ -8,7 +8,7 @@ recipe and for each proposed change.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -196,18 +196,21 @@ def make_plan(
             return planner.estimate(changed(change.split())).peak
 
         remedies = tuple(find_remedies(recipe, estimate, budget, device, peak_with))
-    assumptions = list(lengths.assumptions)
-    if not lengths.longest_known:
-        assumptions.append(
-            "memory assumes a micro-batch of problems of train.max_length="
-            f"{recipe.train.max_length} tokens each"
-        )
-    assumptions += assumed(recipe, lengths)
+    assumptions = [*_assumptions(recipe, lengths), *assumed(recipe, lengths)]
     rate = _rate(device, estimate.compute)
     sampling = plan_sampling(recipe, hf_config, lengths, estimate, device, rate)
     return TrainingPlan(
         recipe, device, budget, estimate, rate, remedies, tuple(assumptions), sampling
     )
+
+
+def _assumptions(recipe: Recipe, lengths: Lengths) -> Iterator[str]:
+    yield from lengths.assumptions
+    if not lengths.longest_known:
+        yield (
+            "memory assumes a micro-batch of problems of train.max_length="
+            f"{recipe.train.max_length} tokens each"
+        )
 
 
 def read_hf_config(model: ModelConfig) -> Any:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mathtune.cli.common import echo, json_option, print_json
+
+if TYPE_CHECKING:
+    from mathtune.evaluation.difference import Comparison
 
 MOST = 4_000
 """At most this many characters of a question or answer are shown; then how many are left."""
@@ -69,18 +74,7 @@ def command(
         previous=previous,
     )
     if as_json:
-        first = comparisons[0].result()
-        before, after = first["labels"]
-        line = {
-            **first,
-            f"{before}.exact_match": first["before"]["value"],
-            f"{after}.exact_match": first["after"]["value"],
-        }
-        if paths[0].is_dir():
-            line["run_dir"] = str(paths[0])
-        if len(comparisons) > 1:
-            line["comparisons"] = [comparison.result() for comparison in comparisons]
-        print_json(line)
+        print_json(_line(comparisons, paths[0]))
         return
     if markdown:
         echo(table(comparisons, as_list=True))
@@ -97,3 +91,19 @@ def command(
                 echo(f"  gold: {shortened(pair.before['gold'], MOST)}")
                 for label, row in zip(comparison.labels, (pair.before, pair.after), strict=True):
                     echo(f"  {label}: {shortened(row['completion'].strip(), MOST)}")
+
+
+def _line(comparisons: Sequence[Comparison], path: Path) -> dict[str, Any]:
+    """Return the figures as ``--json`` prints them; those of the first comparison come first."""
+    first = comparisons[0].result()
+    before, after = first["labels"]
+    line = {
+        **first,
+        f"{before}.exact_match": first["before"]["value"],
+        f"{after}.exact_match": first["after"]["value"],
+    }
+    if path.is_dir():
+        line["run_dir"] = str(path)
+    if len(comparisons) > 1:
+        line["comparisons"] = [comparison.result() for comparison in comparisons]
+    return line
