@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,19 +11,10 @@ from typing import Any
 
 from mathtune.errors import RunError
 from mathtune.locks import in_use
-from mathtune.report import facts
-from mathtune.report.reading import RunFiles
-from mathtune.report.wording import MODELS, is_number
+from mathtune.report.wording import MODELS
+from mathtune.run_list.facts import figures_of, head_of, state_of
 from mathtune.run_paths import RunPaths
 from mathtune.storage import read_json
-
-STAGES = ("base", "train", "tuned")
-
-_HEAD = 4096
-"""Bytes at the start of a recipe that hold its name and model; reading all takes 20 ms a run."""
-
-_NAME = re.compile(r"^name: *(.+)$", re.MULTILINE)
-_MODEL = re.compile(r"^  name_or_path: *(.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,58 +63,22 @@ def summary_of(folder: Path, root: Path) -> RunSummary:
     try:
         manifest = read_json(paths.manifest_file)
         results = read_json(paths.results) if paths.results.is_file() else {}
-        figures = _figures(results)
+        figures = figures_of(results)
     except (RunError, AttributeError, TypeError, ValueError):
         manifest, figures, damaged = {}, dict.fromkeys((*MODELS, "difference", "low", "high")), True
-    recipe, model = _head(paths.recipe)
-    status, stage = _status(paths, manifest)
+    recipe, model = head_of(paths.recipe)
+    state = state_of(paths, manifest, running=bool(in_use(folder)))
     return RunSummary(
         name=os.path.relpath(folder, root) if folder != root else folder.absolute().name,
         folder=folder,
         recipe=recipe,
         model=model,
-        status="damaged" if damaged else status,
-        stage=stage,
+        status="damaged" if damaged else state.kind,
+        stage=state.stage,
         **figures,
         changed=datetime.fromtimestamp(_changed(paths), timezone.utc).replace(microsecond=0),
         size=size_on_disk(folder),
     )
-
-
-def _figures(results: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the headline's figures."""
-    first = facts.headline(RunFiles("", {}, {}, (), (), results, {}, ()))
-    found: dict[str, Any] = dict.fromkeys((*MODELS, "difference", "low", "high"))
-    if first is not None:
-        for model, evaluation in first.evaluations.items():
-            found[model] = facts.mapping(evaluation.get("exact_match")).get("value")
-        compared = facts.mapping(first.comparison)
-        for key in ("difference", "low", "high"):
-            found[key] = compared.get(key if key == "difference" else f"difference_{key}")
-    return {key: value if is_number(value) else None for key, value in found.items()}
-
-
-def _status(paths: RunPaths, manifest: Mapping[str, Any]) -> tuple[str, str]:
-    done = [stage for stage in STAGES if stage in (manifest.get("stages") or {})]
-    open_ = [s for s in STAGES if s not in done and paths.inputs(s).is_file()]
-    last = open_[0] if open_ else done[-1] if done else ""
-    if in_use(paths.folder):
-        return "running", open_[0] if open_ else ""
-    if open_:
-        return "stopped", last
-    return ("finished" if done else "empty"), last
-
-
-def _head(recipe: Path) -> tuple[str, str]:
-    """Return the name and the model of a recipe."""
-    try:
-        with recipe.open("rb") as file:
-            text = file.read(_HEAD).decode("utf-8", "replace")
-    except OSError:
-        return "", ""
-    found = (pattern.search(text) for pattern in (_NAME, _MODEL))
-    name, model = (match[1].strip().strip("'\"") if match else "" for match in found)
-    return name, "" if model == "null" else model
 
 
 def _changed(paths: RunPaths) -> float:

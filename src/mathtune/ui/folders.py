@@ -8,10 +8,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from mathtune.errors import RunError
+from mathtune.run_list.find import DEEPEST
 from mathtune.run_paths import RunPaths
-
-DEEPEST = 4
-"""Run folders are looked for this many folders below the root."""
 
 CONSOLE = ".console.log"
 """What a training that the page started prints, in its run folder."""

@@ -7,7 +7,6 @@ shown, and kept until one of its files changes.
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from mathtune.report import facts, wording
 from mathtune.report.reading import RunFiles, shown
+from mathtune.run_list.facts import figures_of, head_of
 from mathtune.run_paths import RunPaths
 from mathtune.text.redaction import redacted_values
 from mathtune.ui.folders import JOB, Root
@@ -24,11 +24,6 @@ from mathtune.ui.status import status_of
 
 PER_PAGE = 25
 SORTS = ("changed", "name", "difference")
-_HEAD = 4096
-"""Bytes at the start of a recipe that hold its name and model."""
-
-_NAME = re.compile(r"^name: *(.+)$", re.MULTILINE)
-_BASE = re.compile(r"^  name_or_path: *(.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,21 +130,12 @@ class RunList:
 def _summary(root: Root, paths: RunPaths) -> Summary:
     recipe, base = _head(paths)
     results = shown(_json(paths.results))
-    run = RunFiles("", {}, {}, (), (), results, {}, ())
-    rates: dict[str, str] = {}
-    difference = low = high = None
+    figures: dict[str, float | None] = {}
     verdict = ""
     try:
-        first = facts.headline(run)
-        if first:
-            for model, evaluation in first.evaluations.items():
-                rates[model] = wording.percent(
-                    facts.mapping(evaluation.get("exact_match")).get("value")
-                )
-            compared = facts.mapping(first.comparison)
-            difference = compared.get("difference")
-            low, high = compared.get("difference_low"), compared.get("difference_high")
-            verdict = facts.verdict(run)
+        figures = figures_of(results)
+        if any(figure is not None for figure in figures.values()):
+            verdict = facts.verdict(RunFiles("", {}, {}, (), (), results, {}, ()))
     except (AttributeError, TypeError, ValueError):
         verdict = "results.json is not as mathtune writes it."
     return Summary(
@@ -158,33 +144,21 @@ def _summary(root: Root, paths: RunPaths) -> Summary:
         recipe=recipe,
         base=base,
         changed=_changed(paths.folder),
-        rates=rates,
-        difference=difference if wording.is_number(difference) else None,
-        interval=wording.difference_interval(low, high),
+        rates={
+            model: wording.percent(figures[model])
+            for model in wording.MODELS
+            if figures.get(model) is not None
+        },
+        difference=figures.get("difference"),
+        interval=wording.difference_interval(figures.get("low"), figures.get("high")),
         verdict=verdict,
     )
 
 
 def _head(paths: RunPaths) -> tuple[str, str]:
-    """Return the recipe's name and base model from the first lines of the file.
-
-    A YAML parser needs some 20 ms a recipe, which a list of a thousand cannot spend.
-    """
-    try:
-        with paths.recipe.open("rb") as file:
-            text = file.read(_HEAD).decode("utf-8", "replace")
-    except OSError:
-        return "", ""
-    found = [pattern.search(text) for pattern in (_NAME, _BASE)]
-    name, base = (_scalar(match[1]) if match else "" for match in found)
+    """Return the recipe's name and base model, short and without secrets, as texts to show."""
+    name, base = (str(shown(redacted_values(text[:200]))) for text in head_of(paths.recipe))
     return name, base
-
-
-def _scalar(text: str) -> str:
-    text = text.strip()
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
-        text = text[1:-1]
-    return str(shown(redacted_values("" if text == "null" else text[:200])))
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Any
 
 import psutil
 
+from mathtune.locks import in_use
 from mathtune.report.wording import estimated_duration
+from mathtune.run_list.facts import state_of
 from mathtune.run_paths import RunPaths
 from mathtune.ui.folders import JOB
 
-STAGES = ("base", "train", "tuned")
 _DOING = {"base": "measuring base", "train": "training", "tuned": "measuring tuned"}
 _TAIL = 16_384
 """Bytes at the end of a file in which its last complete line is looked for."""
@@ -26,8 +26,7 @@ class Status:
     """What a run is doing.
 
     Attributes:
-        kind: ``running``, ``stopped`` (something was begun and not finished), ``finished`` or
-            ``empty`` (nothing was begun).
+        kind: As of ``run_list.facts.State``.
         text: For people.
         left: Time left, for people, where it is known.
         share: Share of the current stage that is done, from 0 to 1, where it is known.
@@ -41,42 +40,21 @@ class Status:
 
 def status_of(paths: RunPaths, manifest: Mapping[str, Any]) -> Status:
     """Return what a run is doing."""
-    stages = manifest.get("stages")
-    done = set(stages) if isinstance(stages, dict) else set()
-    begun = [stage for stage in STAGES if paths.inputs(stage).is_file()]
-    current = next((stage for stage in begun if stage not in done), None)
-    if is_running(paths):
-        if current is None:
-            return Status("running", "starting" if not done else "working")
-        if current == "train":
+    state = state_of(paths, manifest, running=is_running(paths))
+    if state.kind == "running":
+        if not state.open:
+            return Status("running", "working" if state.done else "starting")
+        if state.open == "train":
             return _training(paths)
-        return _measuring(paths, current, manifest)
-    if current is not None:
-        return Status("stopped", f"stopped while {_DOING[current]}")
-    if not done:
-        return Status("empty", "nothing done yet")
-    return Status("finished", "finished")
+        return _measuring(paths, state.open, manifest)
+    if state.kind == "stopped":
+        return Status("stopped", f"stopped while {_DOING[state.open]}")
+    return Status(state.kind, "finished" if state.kind == "finished" else "nothing done yet")
 
 
 def is_running(paths: RunPaths) -> bool:
     """Return whether a process works in the folder, or was started for it."""
-    if job_process(paths.folder) is not None:
-        return True
-    try:
-        holder = json.loads((paths.folder / ".lock").read_bytes() or b"null")
-        since = (paths.folder / ".lock").stat().st_mtime
-    except (OSError, ValueError, RecursionError):
-        return False
-    if not isinstance(holder, dict) or not isinstance(holder.get("pid"), int):
-        return False
-    if holder.get("host") != socket.gethostname():
-        return True  # of another machine: it may well be running
-    try:  # a process that began after the lock was written only has the same number
-        process = psutil.Process(holder["pid"])
-        began_before = process.create_time() <= since + 1
-        return bool(began_before and process.status() != psutil.STATUS_ZOMBIE)
-    except (psutil.Error, OverflowError, ValueError):
-        return False
+    return job_process(paths.folder) is not None or bool(in_use(paths.folder))
 
 
 def job_process(folder: Path) -> psutil.Process | None:

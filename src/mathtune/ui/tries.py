@@ -46,12 +46,10 @@ def request_of(root: Root, given: Mapping[str, Any]) -> tuple[str, dict[str, Any
             f"the recipe of {paths.folder.name} runs code that comes with its model "
             "(model.trust_remote_code); ask it with mathtune chat in a terminal if you trust it"
         )
-    base = recipe.model.name_or_path
-    models = {"base": base, "tuned": str(paths.model)}
     request = {
         "task": "ask",
-        "models": {side: model for side, model in models.items() if model},
-        "recipe": str(paths.recipe),
+        "run": str(paths.folder),
+        "sides": ["base", "tuned"] if recipe.model.name_or_path else ["tuned"],
         "calculator": bool(given.get("calculator")),
         "most": min(recipe.eval.max_new_tokens, MOST_TOKENS),
         "question": question,

@@ -1,4 +1,4 @@
-"""A run's base and tuned model answer one problem."""
+"""A run's base and tuned model answer one problem, a token of each in turn."""
 
 from __future__ import annotations
 
@@ -7,40 +7,53 @@ from functools import lru_cache
 from typing import Any
 
 import mathtune as mt
-from mathtune.records import CUT_OFF
-from mathtune.ui.answers.answer_pages import marked
+from mathtune.config import as_override
+from mathtune.conversation import BASE, ChatModel, find, side_by_side
+from mathtune.records import CUT_OFF, Completion
+from mathtune.ui.answers.answer_pages import LONGEST, marked
 
 
 def answer(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield per side ``loading``, ``ready``, ``text`` as it grows and ``answer``; then ``done``.
 
     Args:
-        request: ``models`` (side to name or folder), ``recipe`` (a run's), ``calculator``,
+        request: ``run`` (a run folder), ``sides`` (``base``, ``tuned`` or both), ``calculator``,
             ``most`` (new tokens), ``question`` and ``gold``, which may be empty.
     """
-    asked = (request["recipe"], bool(request["calculator"]), int(request["most"]))
-    for side, name in request["models"].items():
+    sides, models = request["sides"], []
+    for side in sides:
         yield {"event": "loading", "side": side}
-        chat = _model(name, *asked)
+        model = _model(request["run"], BASE in sides, int(request["most"]), side)
+        model.calculator = bool(request["calculator"])
+        model.reset()  # each question is independent
+        models.append(model)
         yield {"event": "ready", "side": side}
-        found = chat.ask(request["question"])
-        yield {
-            "side": side,
-            **checked(found.text, found.stop_reason, found.tokens, request["gold"]),
-        }
+    shown: list[Any] = [None] * len(models)
+    for states in side_by_side(models, request["question"]):
+        for index, (side, state) in enumerate(zip(sides, states, strict=True)):
+            if state is None or state is shown[index]:
+                continue
+            shown[index] = state
+            yield {"event": "text", "side": side, "text": state.text.strip()[:LONGEST]}
+            if state.completion is not None:
+                yield {"side": side, **checked(state.completion, request["gold"])}
     yield {"event": "done"}
 
 
-def checked(text: str, stop_reason: str, tokens: int, gold: str) -> dict[str, Any]:
+def checked(completion: Completion, gold: str) -> dict[str, Any]:
     """Return an answer with its false equations marked, graded if the gold answer is known."""
-    event = {"event": "answer", "text": marked(text), "tokens": tokens, "stop": stop_reason}
+    text, stop = completion.text.strip(), completion.stop_reason.value
+    event = {"event": "answer", "text": marked(text), "tokens": len(completion.ids), "stop": stop}
     if gold:
-        grade = mt.grade(text, gold, finished=stop_reason not in CUT_OFF)
+        grade = mt.grade(text, gold, finished=stop not in CUT_OFF)
         event |= {"correct": grade.correct, "outcome": grade.outcome.value, "reason": grade.reason}
     return event
 
 
 @lru_cache(maxsize=2)
-def _model(model: str, recipe: str, calculator: bool, most: int) -> mt.Chat:
-    overrides = {"model": model, "eval.max_new_tokens": most}
-    return mt.chat(model, recipe=recipe, calculator=calculator, overrides=overrides)
+def _model(run: str, against_base: bool, most: int, side: str) -> ChatModel:
+    """Load one side; base and tuned are prompted alike, as the run was."""
+    tuned, *base = find(
+        run, BASE if against_base else None, [as_override("eval.max_new_tokens", most)]
+    )
+    return ChatModel(side, (base[0] if side == BASE else tuned).recipe)
