@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,7 @@ def test_on_a_terminal_ctrl_c_stops_the_answer_and_not_the_chat(endless: Path) -
     terminal.wait_for(r"#### 7")  # the toy's column, redrawn while the other goes on
     terminal.type("\x03")
     assert "stopped" in terminal.wait_for(r"stopped.*\? $")
+    time.sleep(0.5)  # the prompt is on the screen a moment before it listens to Ctrl-C
     terminal.type("\x03")
     terminal.wait_for(r"/quit or Ctrl-D ends the chat.*\? $")
     terminal.type("/gold 7\n")
