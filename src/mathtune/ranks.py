@@ -53,6 +53,39 @@ def sharding() -> str | None:
     return None
 
 
+def sharded_checkpoints() -> bool:
+    """Return whether each rank saves its own share of weights and optimiser state."""
+    asked = os.environ.get("FSDP_STATE_DICT_TYPE", "SHARDED_STATE_DICT")
+    return sharding() == "FSDP" and asked.upper() == "SHARDED_STATE_DICT"
+
+
+def use_fsdp(how: str, state_dict_type: str, shard_size: int | None = None) -> None:
+    """Ask for FSDP2 in the variables that ``accelerate launch`` sets; a launcher's own stay.
+
+    Args:
+        how: ``full_shard``, or ``hybrid_shard`` with a copy of the weights on each group of ranks.
+        state_dict_type: ``SHARDED_STATE_DICT`` or ``FULL_STATE_DICT``.
+        shard_size: Ranks of a group; default: those on one machine.
+    """
+    if world_size() == 1 or sharding() is not None:
+        return
+    asked = {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_RESHARD_AFTER_FORWARD": "true",
+        "FSDP_STATE_DICT_TYPE": state_dict_type,
+    }
+    if how == "hybrid_shard":
+        size = shard_size or local_world_size()
+        asked |= {
+            "ACCELERATE_USE_PARALLELISM_CONFIG": "true",
+            "PARALLELISM_CONFIG_DP_SHARD_SIZE": str(size),
+            "PARALLELISM_CONFIG_DP_REPLICATE_SIZE": str(world_size() // size),
+        }
+    os.environ.update(asked)
+
+
 def share(items: Sequence[T]) -> Sequence[T]:
     """Return this rank's share of the items: every ``world_size``-th, so that shares are alike."""
     return items[rank() :: world_size()]
@@ -106,6 +139,20 @@ def main_process_first() -> Iterator[None]:
             wait()
 
 
+def group() -> Any:
+    """Return the group for messages, which the main thread alone may use; None for one process."""
+    return None if world_size() == 1 else _messages()
+
+
+@functools.cache
+def background_group() -> Any:
+    """Return a group for a thread that saves while training goes on; all ranks make it together."""
+    import torch.distributed as dist
+
+    _messages()
+    return dist.new_group(backend="gloo", timeout=timedelta(days=30))
+
+
 def all_reduce_max(value: int) -> int:
     """Return the largest of the ranks' values; cheap enough for every step."""
     if world_size() == 1:
@@ -140,6 +187,7 @@ def part() -> None:
 
         wait()
         dist.destroy_process_group()
+        background_group.cache_clear()
         _messages.cache_clear()
 
 

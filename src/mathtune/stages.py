@@ -48,6 +48,8 @@ NO_PROBLEMS = ProblemSet("none", ())
 
 def open_run(recipe: Recipe, folder: Path | None) -> Run:
     """Create or reopen the run folder of a recipe."""
+    if (how := recipe.train.fsdp) is not None:
+        ranks.use_fsdp(how, recipe.train.fsdp_state_dict_type, recipe.train.dp_shard_size)
     run = runs.create(folder or runs.default_folder(recipe), recipe, command=command_line())
     log.info(f"run folder: {run.folder}")
     return run
@@ -85,7 +87,7 @@ def train(binding: Binding) -> None:
     from mathtune.training.session import Session
 
     recipe, splits, run = binding.recipe, binding.splits, binding.run
-    session = Session.load(recipe, splits.train.problems, run=run)
+    session = Session.load(recipe, splits.train.problems, run=run, to_train=True)
     gradable = [problem for problem in splits.validation.problems if problem.gold]
     solved = gradable[: recipe.train.exact_match_samples]
     if not solved and recipe.train.metric_for_best_model == "eval_exact_match":

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mathtune import ranks
-from mathtune.config.schema import Recipe
+from mathtune.config.schema import Recipe, TrainConfig
 from mathtune.errors import did_you_mean
 
 
@@ -79,10 +79,11 @@ def tracker_faults(recipe: Recipe) -> Iterator[str]:
 
 
 def sharding_faults(recipe: Recipe) -> Iterator[str]:
-    """Check for what does not work when weights are sharded, as the launcher requests."""
-    how = ranks.sharding()
+    """Check for what does not work when weights are sharded, as launcher or recipe requests."""
+    how = ranks.sharding() or ("FSDP" if recipe.train.fsdp else None)
     if how is None:
         return
+    yield from _fsdp_faults(recipe.train)
     samples, optimizer = recipe.train.exact_match_samples, recipe.train.optim
     if recipe.train.objective == "grpo":
         yield (
@@ -109,13 +110,37 @@ def sharding_faults(recipe: Recipe) -> Iterator[str]:
             "train.non_finite=skip under DeepSpeed: its engine has changed the weights before the "
             "gradient can be looked at; set train.non_finite=stop"
         )
-    if how == "FSDP" and os.environ.get("FSDP_VERSION") != "2":
+    if ranks.sharding() == "FSDP" and os.environ.get("FSDP_VERSION") != "2":
         yield "fsdp_version in accelerate's configuration is not 2; set fsdp_version: 2"
     if os.environ.get("FSDP_CPU_RAM_EFFICIENT_LOADING", "false").lower() == "true":
         yield (
             "fsdp_cpu_ram_efficient_loading in accelerate's configuration is true, and every rank "
             "needs the weights to measure the model; set it to false"
         )
+
+
+def _fsdp_faults(train: TrainConfig) -> Iterator[str]:
+    """Check ``train.fsdp`` against the launcher and the number of processes."""
+    count, size = ranks.world_size(), train.dp_shard_size
+    if size is not None and train.fsdp != "hybrid_shard":
+        yield (
+            f"train.dp_shard_size={size} without train.fsdp=hybrid_shard would do nothing; set "
+            "train.fsdp=hybrid_shard or leave it out"
+        )
+    if train.fsdp and ranks.sharding() == "DeepSpeed":
+        yield f"train.fsdp={train.fsdp} and a launcher that asks for DeepSpeed; leave one out"
+    if train.fsdp == "hybrid_shard" and count > 1:
+        group = size or ranks.local_world_size()
+        if count % group:
+            yield (
+                f"train.fsdp=hybrid_shard: {count} processes cannot be divided into groups of "
+                f"{group}; set train.dp_shard_size to a divisor of {count}"
+            )
+        elif group == 1:
+            yield (
+                "train.fsdp=hybrid_shard in groups of 1 process: nothing would be shared; leave "
+                "train.fsdp out for DDP, or set train.dp_shard_size"
+            )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -11,12 +11,15 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, fsdp2_prepare_model
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers import TrainingArguments
 
 from mathtune import ranks
+from mathtune.config.schema import ModelConfig
+from mathtune.models.sharded import read_weights
 
 
 def make_accelerator(arguments: TrainingArguments) -> Accelerator:
@@ -47,10 +50,42 @@ def make_accelerator(arguments: TrainingArguments) -> Accelerator:
     return accelerator
 
 
+def shard(accelerator: Accelerator, model: Any, config: ModelConfig) -> Any:
+    """Shard a model over the ranks with FSDP2, and read weights that it does not have yet.
+
+    Args:
+        accelerator: That of the training.
+        model: With its adapter, if any; weights on the meta device are read after sharding.
+        config: Names the files that they are in.
+
+    Raises:
+        ModelError: Weights are NaN or infinite.
+    """
+    sharded = fsdp2_prepare_model(accelerator, model)
+    read_weights(sharded, config, accelerator.device)
+    return sharded
+
+
+def reshard(model: Any) -> None:
+    """Let a model under FSDP show its sharded weights; the last forward pass left some whole."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
+def prepare(accelerator: Accelerator, model: Any, optimizer: Any) -> tuple[Any, Any]:
+    """Return model and optimiser as the loop uses them; a sharded model is ready already."""
+    if isinstance(model, FSDPModule):
+        return model, accelerator.prepare_optimizer(optimizer)
+    prepared, optimizer = accelerator.prepare(model, optimizer)
+    return prepared, optimizer
+
+
 def parallelism(model: Any) -> str:
     """Return how a prepared model is distributed over the processes, from the model itself."""
     if isinstance(model, FSDPModule):
-        return "FSDP2"
+        mesh = next(p.device_mesh for p in model.parameters() if isinstance(p, DTensor))
+        return "FSDP2" if mesh.ndim == 1 else "HSDP"
     if isinstance(model, DistributedDataParallel):
         return "DDP"
     return ranks.sharding() or "none"

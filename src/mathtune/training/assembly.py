@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import enable_full_determinism, set_seed
+from accelerate import Accelerator
+from torch.distributed.fsdp import FSDPModule
+from transformers import TrainingArguments, enable_full_determinism, set_seed
 from transformers.trainer_utils import align_special_tokens
 
 from mathtune import ranks
@@ -19,8 +21,7 @@ from mathtune.models.compute import Compute
 from mathtune.records import Example
 from mathtune.run_paths import RunPaths
 from mathtune.text.counts import counted
-from mathtune.training.accelerator import make_accelerator
-from mathtune.training.arguments import training_arguments
+from mathtune.training.accelerator import prepare, reshard
 from mathtune.training.batching.micro_batches import Item
 from mathtune.training.callbacks import Recorder, RunFigures, TrainingProgress
 from mathtune.training.checkpointing.checkpoint import Checkpointer
@@ -83,6 +84,8 @@ def what_is_learned(
 
 def make_loop(
     recipe: Recipe,
+    arguments: TrainingArguments,
+    accelerator: Accelerator,
     *,
     model: Any,
     tokenizer: Any,
@@ -106,12 +109,12 @@ def make_loop(
     settings = recipe.train
     seeded = enable_full_determinism if settings.full_determinism else set_seed
     seeded(recipe.seed)
-    arguments = training_arguments(recipe, compute, run_dir)
-    accelerator = make_accelerator(arguments)
-    prepare_layers(recipe, model)
+    if not isinstance(model, FSDPModule):
+        prepare_layers(recipe, model)
     align_special_tokens(model, tokenizer)  # the saved model generates as it was trained
     ratio = recipe.adapter.loraplus_lr_ratio if recipe.adapter else None
-    prepared, optimizer = accelerator.prepare(model, make_optimizer(model, arguments, ratio))
+    reshard(model)
+    prepared, optimizer = prepare(accelerator, model, make_optimizer(model, arguments, ratio))
     scheduler = make_scheduler(optimizer, arguments, state.max_steps)
     checkpointer = Checkpointer(
         RunPaths(run_dir).checkpoints, accelerator, prepared, tokenizer, optimizer, scheduler,

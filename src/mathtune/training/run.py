@@ -21,13 +21,14 @@ from mathtune.run_paths import RunPaths
 from mathtune.storage import recover, saving, set_aside, sync_folder
 from mathtune.tracking.callbacks import Tracker, make_trackers
 from mathtune.tracking.setup import prepare_trackers
-from mathtune.training.accelerator import parallelism
+from mathtune.training.accelerator import make_accelerator, parallelism, shard
+from mathtune.training.arguments import training_arguments
 from mathtune.training.assembly import first_state, make_loop, what_is_learned
 from mathtune.training.batching.limits import limits_for
 from mathtune.training.callbacks import MetricsFile, TrainingProgress
 from mathtune.training.checkpointing.schedule import StopOnSignal
 from mathtune.training.checkpointing.storage import newest_whole, step_of
-from mathtune.training.kernels import check_kernels, compile_fault
+from mathtune.training.kernels import check_kernels, compile_fault, prepare_layers
 from mathtune.training.loop import TrainingLoop
 from mathtune.training.memory.glibc_malloc import use_memory
 from mathtune.training.memory.out_of_memory import FittingLimits
@@ -126,6 +127,11 @@ def train(
         ConfigError: If DeepSpeed is asked for where there is no GPU.
     """
     _check(recipe, compute)
+    arguments = training_arguments(recipe, compute, run_dir)
+    accelerator = make_accelerator(arguments)
+    if is_sharded_first(recipe):
+        prepare_layers(recipe, model)
+        model = shard(accelerator, model, recipe.model)
     checkpoint = ranks.from_first(lambda: _newest_whole(RunPaths(run_dir).checkpoints))
     fit = _fitting_limits(recipe, model, compute, [*train_examples, *validation_examples], run_dir)
     per_batch = 1 if learning is None else learning.steps_per_batch
@@ -140,6 +146,8 @@ def train(
         )
         loop = make_loop(
             recipe,
+            arguments,
+            accelerator,
             model=model,
             tokenizer=tokenizer,
             compute=compute,
@@ -191,8 +199,17 @@ def _run_to_end(loop: TrainingLoop[Any], metrics: MetricsFile, *, resumed: bool)
         metrics.seconds_before = state.seconds = max(state.seconds, spent)
     with loop.stop:
         loop.run()
+        loop.checkpointer.finish()
     if received := loop.stop.agreed():
         raise _stopped(received, state.global_step, loop.checkpointer.folder)
+
+
+def is_sharded_first(recipe: Recipe) -> bool:
+    """Return whether the model is sharded before anything else is done with it.
+
+    Then no rank needs all its weights. Other objectives measure with the whole model first.
+    """
+    return ranks.sharding() == "FSDP" and recipe.train.objective == "sft"
 
 
 def _check(recipe: Recipe, compute: Compute) -> None:

@@ -17,6 +17,7 @@ from mathtune.models import loading as models
 from mathtune.models.base_fingerprint import base_note
 from mathtune.models.checks.weights import check_vocabulary, embedding_rows
 from mathtune.models.compute import Compute, pick_compute
+from mathtune.models.sharded import build_without_weights
 from mathtune.models.train_tokenizer import train_tokenizer, training_texts
 from mathtune.prompts.render import Renderer
 from mathtune.records import Example, Problem, ProblemSet, Splits
@@ -25,7 +26,7 @@ from mathtune.text.counts import counted
 from mathtune.training.batching.limits import limits
 from mathtune.training.loss.supervised import token_logprobs
 from mathtune.training.objective import Learning
-from mathtune.training.run import TrainingResult, fitting, train
+from mathtune.training.run import TrainingResult, fitting, is_sharded_first, train
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +42,18 @@ class Session:
 
     @classmethod
     def load(
-        cls, recipe: Recipe, texts: Sequence[Problem] = (), *, run: Run | None = None
+        cls,
+        recipe: Recipe,
+        texts: Sequence[Problem] = (),
+        *,
+        run: Run | None = None,
+        to_train: bool = False,
     ) -> Session:
         """Load the recipe's base model, or build it with a tokenizer trained on ``texts``.
 
         In a ``run``, the first choice of dtype is kept for all stages and restarts, because it
-        depends on a timing, which can vary.
+        depends on a timing, which can vary. ``to_train`` leaves weights out that are read when the
+        model is sharded, so that it can only be trained.
 
         Raises:
             ModelError: If it cannot be loaded or built.
@@ -68,7 +75,11 @@ class Session:
                 name, recipe.model.revision, trust=recipe.model.trust_remote_code
             )
             Renderer(tokenizer, recipe.prompt.style, system=recipe.prompt.system)  # it can render
-            model = models.load_model(recipe.model, compute)
+            model = None
+            if to_train and is_sharded_first(recipe) and _reads_shares(recipe):
+                model = build_without_weights(recipe.model, compute)
+            if model is None:
+                model = models.load_model(recipe.model, compute)
             check_vocabulary(name, tokenizer, model)
             if (note := base_note(name, recipe.model.revision)) is not None:
                 log.info(note)
@@ -244,3 +255,9 @@ class Session:
                 "left out"
             )
         return kept, left_out
+
+
+def _reads_shares(recipe: Recipe) -> bool:
+    """Return whether weights are not needed to begin: PiSSA and DoRA compute adapters from them."""
+    adapter = recipe.adapter
+    return adapter is None or not (adapter.is_pissa or adapter.use_dora)

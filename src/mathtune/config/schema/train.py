@@ -91,6 +91,16 @@ class TrainConfig(Section):
     """Interval of training metrics."""
     early_stopping_patience: Positive | None = None
     """Stop after this many validations without improvement."""
+    fsdp: Annotated[Literal["full_shard", "hybrid_shard"] | None, SAME_RESULT] = None
+    """Several processes share weights, gradients and optimiser state: ``full_shard`` (FSDP2) among
+    all, ``hybrid_shard`` (HSDP) among ``dp_shard_size``. Default: as launched, else DDP."""
+    dp_shard_size: Annotated[Positive | None, SAME_RESULT] = None
+    """With ``hybrid_shard``: how many processes share one copy. Default: those of one machine."""
+    fsdp_state_dict_type: Annotated[
+        Literal["SHARDED_STATE_DICT", "FULL_STATE_DICT"], SAME_RESULT
+    ] = "SHARDED_STATE_DICT"
+    """Checkpoints of ``fsdp``: each process writes its share while training goes on, or the first
+    gathers all. ``model/`` is whole either way."""
     full_determinism: bool = False
     """Deterministic GPU kernels (slower). CPU runs are deterministic anyway."""
 

@@ -16,7 +16,9 @@ from typing import Any
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
+from mathtune import ranks
 from mathtune.errors import ModelError
 from mathtune.models.checks.weight_files import first_few, read_header, vocabulary_fault
 
@@ -73,9 +75,14 @@ def check_loading(name: str, model: Any, info: Mapping[str, Any], folder: Path |
         raise ModelError(faults)
 
 
+def is_buffer(name: str) -> bool:
+    """Return whether a name in a model's files is a buffer's that the model creates itself."""
+    return _BUFFERS.search(name) is not None
+
+
 def _weights_among(unexpected: Iterable[str], folder: Path | None) -> set[str]:
     """Return the names that are not buffers, which are known by name or, if masks, by shape."""
-    left = {name for name in unexpected if not _BUFFERS.search(name)}
+    left = {name for name in unexpected if not is_buffer(name)}
     if folder is not None and any(map(_MASKS.search, left)):
         shapes = {
             name: facts["shape"]
@@ -111,7 +118,9 @@ def check_finite(name: str, model: Any, folder: Path | None) -> None:
     The minimum and maximum of each tensor show it, at memory speed. 4-bit weights are checked in
     the model's files, because rounding to 4 bits turns NaN into numbers.
     """
-    bad = {key for key, tensor in model.named_parameters() if not _is_finite(tensor)}
+    bad = {key for key, tensor in model.named_parameters() if not _is_finite(_own_part(tensor))}
+    if any(isinstance(tensor, DTensor) for tensor in model.parameters()):  # this rank's part
+        bad = set().union(*ranks.gather(bad))
     if folder is not None and getattr(model, "is_quantized", False):
         bad |= {key for key, tensor in _saved(folder) if not _is_finite(tensor)}
     if bad:
@@ -121,6 +130,12 @@ def check_finite(name: str, model: Any, folder: Path | None) -> None:
             f"model {name!r} holds NaN or infinite numbers, as {dtype}, in "
             f"{first_few(bad, 'tensor')}; {_AGAIN}{remedy}"
         )
+
+
+def _own_part(tensor: Tensor) -> Tensor:
+    """Return this rank's part of a sharded tensor; any other is whole."""
+    part: Tensor = tensor.detach().to_local() if isinstance(tensor, DTensor) else tensor
+    return part
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -6,16 +6,17 @@ The latter depends on the model, so it is tested on two examples before training
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 
 from mathtune import ranks
 from mathtune.config.schema import Recipe
-from mathtune.errors import ModelError, TrainingStopped
+from mathtune.errors import MathtuneError, ModelError, TrainingStopped
 from mathtune.models.compute import Compute
 from mathtune.records import Example
 from mathtune.training.batching.micro_batches import Limits, collate
@@ -24,6 +25,7 @@ from mathtune.training.kernels import describe_kernels
 from mathtune.training.loss.lm_head import target_hidden
 from mathtune.training.memory.out_of_memory import is_out_of_memory
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 # Enough for matrix products to run at full rate, with few gradient accumulations.
@@ -59,11 +61,11 @@ def limits_for(recipe: Recipe, model: Any, compute: Compute, examples: Sequence[
     """
     fitting = limits(recipe, model)
     shortest = min(examples, key=lambda example: len(example.ids))
-    ranks.from_first(lambda: check_causal(model, shortest))
+    _on_first(model, lambda: check_causal(model, shortest))
 
     def why_not(padding_free: bool) -> str | None:
-        return ranks.from_first(
-            lambda: why_mixed(model, examples, padding_free, compute.autocast_bf16)
+        return _on_first(
+            model, lambda: why_mixed(model, examples, padding_free, compute.autocast_bf16)
         )
 
     how = "padded rows, as the recipe asks"
@@ -83,6 +85,28 @@ def limits_for(recipe: Recipe, model: Any, compute: Compute, examples: Sequence[
     log.info(f"at most {problems} and {fitting.max_tokens:,} tokens per micro-batch, in {how}")
     log.info(describe_kernels(recipe, model, compute, fitting.padding_free))
     return fitting
+
+
+def _on_first(model: Any, test: Callable[[], T]) -> T:
+    """Return what a test of the model finds on rank 0.
+
+    Under FSDP all ranks run it, as each forward pass gathers weights from all of them.
+    """
+    if not isinstance(model, FSDPModule):
+        return ranks.from_first(test)
+    fault: MathtuneError | None = None
+    found: list[T] = []
+    try:
+        found.append(test())
+    except MathtuneError as error:
+        fault = error
+
+    def first() -> T:
+        if fault is not None:
+            raise fault
+        return found[0]
+
+    return ranks.from_first(first)
 
 
 _TOLERANCE = {4: 1e-3, 2: 5e-2}

@@ -1,22 +1,26 @@
 """Weights and optimiser state of an FSDP2-sharded model, saved and loaded unsharded.
 
-A checkpoint is the same whether one process, DDP or FSDP wrote it. So it loads on any number of
-ranks, and ``model/`` is an ordinary folder of safetensors. The price is that rank 0 holds all of it
-in main memory while writing, which limits the size of the model.
+So ``model/`` is an ordinary folder of safetensors, written file by file. The checkpoint of an
+adapter, or with ``train.fsdp_state_dict_type: FULL_STATE_DICT``, is the same whether one process,
+DDP or FSDP wrote it; rank 0 then holds all of it in main memory while writing.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from mathtune import ranks
+from mathtune.models.checks.weight_files import INDEX
+
+_SMALL_FILE = 16 * 2**20
 
 
 def whole_weights(model: Any) -> dict[str, torch.Tensor]:
@@ -26,15 +30,60 @@ def whole_weights(model: Any) -> dict[str, torch.Tensor]:
     """
     adapted = hasattr(model, "peft_config")
     whole: dict[str, torch.Tensor] = {}
-    seen: set[int] = set()
-    for name, value in model.state_dict(keep_vars=True).items():
-        if id(value) in seen or (adapted and not value.requires_grad):
+    for name, value in each_once(model):
+        if adapted and not value.requires_grad:
             continue
-        seen.add(id(value))  # tied weights are saved once
         full = _whole(value.detach())
         if ranks.is_first():
             whole[name] = full
     return whole
+
+
+def write_whole_weights(model: Any, folder: Path) -> None:
+    """Write unsharded weights as ``from_pretrained`` reads them; every rank must call it.
+
+    Rank 0 writes a file as soon as it is gathered, and holds no more than about a half share.
+    """
+    tensors = {name: value.detach() for name, value in each_once(model)}
+    total = sum(map(_bytes, tensors.values()))
+    files = _in_files(tensors, max(_SMALL_FILE, total // (2 * ranks.world_size())))
+    index: dict[str, str] = {}
+    for number, names in enumerate(files, 1):
+        part = {name: _whole(tensors[name]) for name in names}
+        several = f"-{number:05d}-of-{len(files):05d}" if len(files) > 1 else ""
+        file = f"model{several}.safetensors"
+        index |= dict.fromkeys(names, file)
+        if ranks.is_first():
+            save_file(part, folder / file, metadata={"format": "pt"})
+    if ranks.is_first() and len(files) > 1:
+        about = {"metadata": {"total_size": total}, "weight_map": index}
+        (folder / INDEX).write_text(json.dumps(about, indent=2), encoding="utf-8")
+
+
+def _in_files(tensors: Mapping[str, torch.Tensor], most: int) -> list[list[str]]:
+    """Return names file by file; a file has at most ``most`` bytes, or one tensor."""
+    files: list[list[str]] = [[]]
+    held = 0
+    for name, tensor in tensors.items():
+        if files[-1] and held + _bytes(tensor) > most:
+            files.append([])
+            held = 0
+        files[-1].append(name)
+        held += _bytes(tensor)
+    return files
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def each_once(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield a model's tensors by name; tied ones once."""
+    seen: set[int] = set()
+    for name, value in model.state_dict(keep_vars=True).items():
+        if id(value) not in seen:
+            seen.add(id(value))
+            yield name, value
 
 
 def load_weights(model: Any, folder: Path) -> None:
