@@ -11,6 +11,7 @@ others may wait hours for rank 0. If a rank dies, its launcher ends the rest.
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import time
 import uuid
@@ -22,6 +23,7 @@ from typing import Any, TypeVar
 from mathtune.errors import MathtuneError
 
 T = TypeVar("T")
+_FAULT = "mathtune-fault"
 
 
 def rank() -> int:
@@ -178,6 +180,39 @@ def is_loss_of_another(error: RuntimeError) -> bool:
 
     # gloo raises a bare RuntimeError out of the middle of a backward pass.
     return isinstance(error, dist.DistError) or "gloo/transport" in str(error)
+
+
+def faulted_before() -> int | None:
+    """Return the exit code of a fault that ended an earlier start which torchrun now repeats."""
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
+        return None
+    store = _launchers_store()
+    return int(store.get(_FAULT)) if store is not None and store.check([_FAULT]) else None
+
+
+def is_first_report(faults: Sequence[str], code: int) -> bool:
+    """Note faults that no restart can help; return whether no rank has reported them yet."""
+    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) == 0 and not have_met():
+        return True
+    store = _launchers_store()
+    if store is None:
+        return True
+    store.set(_FAULT, str(code))
+    digest = hashlib.sha256("\n".join(faults).encode()).hexdigest()
+    return bool(store.add(f"{_FAULT}-{digest}", 1) == 1)
+
+
+def _launchers_store() -> Any | None:
+    """Return the store that outlives the ranks' starts; None if only ranks hold one."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    import torch.distributed as dist
+
+    try:
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        return dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=20))
+    except (KeyError, ValueError, RuntimeError):  # the launcher itself is gone
+        return None
 
 
 def part() -> None:

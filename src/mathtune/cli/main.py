@@ -12,12 +12,15 @@ from collections.abc import Sequence
 import click
 
 from mathtune import __version__, ranks
-from mathtune.errors import DiskError, MathtuneError
+from mathtune.errors import ConfigError, DataError, DiskError, MathtuneError, ModelError
 from mathtune.text import redaction
 from mathtune.text.visible import visible, visible_line
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """Write errors that any library may run into."""
+
+LASTING = (ConfigError, DataError, ModelError)
+"""Faults that are the same after a restart."""
 
 MOST_CHARACTERS = 4_000
 """At most this many characters of one fault are shown."""
@@ -103,12 +106,14 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; errors a user can act on end with their message and exit code 2."""
     _guard_output()
+    if (before := ranks.faulted_before()) is not None:  # reported by the start that it ended
+        sys.exit(before)
     try:
         # Click's own mode would say "Aborted!" to an interruption, and a usage error in four lines.
         code = cli(prog_name="mathtune", standalone_mode=False) or 0
         ranks.part()
     except MathtuneError as error:
-        code = error.exit_code if error.told else _say(error.faults, error.exit_code)
+        code = error.exit_code if _is_told(error) else _say(error.faults, error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         code = error.exit_code
@@ -140,6 +145,15 @@ def _guard_output() -> None:
     sys.excepthook = lambda kind, error, trace: click.echo(
         visible("".join(traceback.format_exception(kind, error, trace))), err=True, nl=False
     )
+
+
+def _is_told(error: MathtuneError) -> bool:
+    """Return whether another rank reports an error, or has done so."""
+    if error.told:
+        return True
+    if not isinstance(error, LASTING) or not (ranks.is_first() or ranks.have_met()):
+        return False
+    return not ranks.is_first_report(error.faults, error.exit_code)
 
 
 def _say(faults: Sequence[str], code: int) -> int:

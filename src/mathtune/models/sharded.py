@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,21 @@ def _saved_buffers(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, buffer
 
 
+@contextmanager
+def stand_ins(model: Any) -> Iterator[None]:
+    """Give weights on the meta device zeros without memory, so that PEFT can put adapters on them.
+
+    It makes an adapter on its layer's device, and must draw its first values on the CPU.
+    """
+    missing = [weight for weight in model.parameters() if weight.is_meta]
+    zeros = {id(w): torch.zeros((), dtype=w.dtype).expand(w.shape) for w in missing}
+    standing = _replace(model, zeros)
+    try:
+        yield
+    finally:
+        _replace(model, {id(w): torch.empty_like(w, device="meta") for w in standing})
+
+
 def read_weights(model: Any, config: ModelConfig, device: torch.device) -> None:
     """Give each weight that is still on the meta device this rank's share, from the files.
 
@@ -150,8 +166,8 @@ def _name_in_files(name: str) -> str:
     return name.removeprefix(_ADAPTED).replace(".base_layer.", ".")
 
 
-def _replace(model: Any, own: Mapping[int, torch.Tensor]) -> None:
-    """Replace weights, known by their ids, in every module that holds them: tied ones stay tied."""
+def _replace(model: Any, own: Mapping[int, torch.Tensor]) -> list[torch.nn.Parameter]:
+    """Replace weights, known by their ids, and return the new ones; tied ones stay tied."""
     made: dict[int, torch.nn.Parameter] = {}
     for module in model.modules():
         for name, weight in module._parameters.items():
@@ -159,3 +175,4 @@ def _replace(model: Any, own: Mapping[int, torch.Tensor]) -> None:
                 if key not in made:
                     made[key] = torch.nn.Parameter(own[key], weight.requires_grad)
                 module._parameters[name] = made[key]
+    return [*made.values()]

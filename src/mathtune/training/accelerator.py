@@ -18,8 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import TrainingArguments
 
 from mathtune import ranks
-from mathtune.config.schema import ModelConfig
+from mathtune.config.schema import Recipe
 from mathtune.models.sharded import read_weights
+from mathtune.training.kernels import prepare_layers
 
 
 def make_accelerator(arguments: TrainingArguments) -> Accelerator:
@@ -50,19 +51,30 @@ def make_accelerator(arguments: TrainingArguments) -> Accelerator:
     return accelerator
 
 
-def shard(accelerator: Accelerator, model: Any, config: ModelConfig) -> Any:
-    """Shard a model over the ranks with FSDP2, and read weights that it does not have yet.
+def is_sharded_first(recipe: Recipe) -> bool:
+    """Return whether the model is sharded before anything else is done with it.
+
+    Then no rank needs all its weights. Other objectives measure with the whole model first.
+    """
+    return ranks.sharding() == "FSDP" and recipe.train.objective == "sft"
+
+
+def sharded_first(recipe: Recipe, accelerator: Accelerator, model: Any) -> Any:
+    """Return the model, where ``is_sharded_first`` with this rank's share of its weights only.
 
     Args:
+        recipe: Names the files that weights on the meta device are read from.
         accelerator: That of the training.
-        model: With its adapter, if any; weights on the meta device are read after sharding.
-        config: Names the files that they are in.
+        model: With its adapter, if any.
 
     Raises:
         ModelError: Weights are NaN or infinite.
     """
+    if not is_sharded_first(recipe):
+        return model
+    prepare_layers(recipe, model)
     sharded = fsdp2_prepare_model(accelerator, model)
-    read_weights(sharded, config, accelerator.device)
+    read_weights(sharded, recipe.model, accelerator.device)
     return sharded
 
 

@@ -21,14 +21,14 @@ from mathtune.run_paths import RunPaths
 from mathtune.storage import recover, saving, set_aside, sync_folder
 from mathtune.tracking.callbacks import Tracker, make_trackers
 from mathtune.tracking.setup import prepare_trackers
-from mathtune.training.accelerator import make_accelerator, parallelism, shard
+from mathtune.training.accelerator import make_accelerator, parallelism, sharded_first
 from mathtune.training.arguments import training_arguments
 from mathtune.training.assembly import first_state, make_loop, what_is_learned
 from mathtune.training.batching.limits import limits_for
 from mathtune.training.callbacks import MetricsFile, TrainingProgress
 from mathtune.training.checkpointing.schedule import StopOnSignal
 from mathtune.training.checkpointing.storage import newest_whole, step_of
-from mathtune.training.kernels import check_kernels, compile_fault, prepare_layers
+from mathtune.training.kernels import check_kernels, compile_fault
 from mathtune.training.loop import TrainingLoop
 from mathtune.training.memory.glibc_malloc import use_memory
 from mathtune.training.memory.out_of_memory import FittingLimits
@@ -52,7 +52,7 @@ class TrainingResult:
             depends on last changed.
         seconds: Wall-clock seconds of training, summed over all starts.
         processes: How many processes trained together.
-        parallelism: How: ``DDP``, ``FSDP2``, ``DeepSpeed``, or ``none`` for one.
+        parallelism: How: ``DDP``, ``FSDP2``, ``HSDP``, ``DeepSpeed``, or ``none``.
     """
 
     steps: int
@@ -129,9 +129,7 @@ def train(
     _check(recipe, compute)
     arguments = training_arguments(recipe, compute, run_dir)
     accelerator = make_accelerator(arguments)
-    if is_sharded_first(recipe):
-        prepare_layers(recipe, model)
-        model = shard(accelerator, model, recipe.model)
+    model = sharded_first(recipe, accelerator, model)
     checkpoint = ranks.from_first(lambda: _newest_whole(RunPaths(run_dir).checkpoints))
     fit = _fitting_limits(recipe, model, compute, [*train_examples, *validation_examples], run_dir)
     per_batch = 1 if learning is None else learning.steps_per_batch
@@ -204,14 +202,6 @@ def _run_to_end(loop: TrainingLoop[Any], metrics: MetricsFile, *, resumed: bool)
         raise _stopped(received, state.global_step, loop.checkpointer.folder)
 
 
-def is_sharded_first(recipe: Recipe) -> bool:
-    """Return whether the model is sharded before anything else is done with it.
-
-    Then no rank needs all its weights. Other objectives measure with the whole model first.
-    """
-    return ranks.sharding() == "FSDP" and recipe.train.objective == "sft"
-
-
 def _check(recipe: Recipe, compute: Compute) -> None:
     """Raise ConfigError for what this machine cannot train with."""
     if ranks.sharding() == "DeepSpeed" and compute.device == "cpu":
@@ -261,8 +251,7 @@ def _save_best(recipe: Recipe, loop: TrainingLoop[Any], folder: Path) -> None:
         )
     loop.checkpointer.load_weights(loop.checkpointer.place_of(best))
     # With an adapter only that is written.
-    weights = loop.model.parameters()
-    saved = [p for p in weights if p.requires_grad or recipe.adapter is None]
+    saved = [p for p in loop.model.parameters() if p.requires_grad or recipe.adapter is None]
     save_model(
         loop.checkpointer.save_weights,
         recipe,

@@ -17,16 +17,17 @@ from mathtune.models import loading as models
 from mathtune.models.base_fingerprint import base_note
 from mathtune.models.checks.weights import check_vocabulary, embedding_rows
 from mathtune.models.compute import Compute, pick_compute
-from mathtune.models.sharded import build_without_weights
+from mathtune.models.sharded import build_without_weights, stand_ins
 from mathtune.models.train_tokenizer import train_tokenizer, training_texts
 from mathtune.prompts.render import Renderer
 from mathtune.records import Example, Problem, ProblemSet, Splits
 from mathtune.runs import Run
 from mathtune.text.counts import counted
+from mathtune.training.accelerator import is_sharded_first
 from mathtune.training.batching.limits import limits
 from mathtune.training.loss.supervised import token_logprobs
 from mathtune.training.objective import Learning
-from mathtune.training.run import TrainingResult, fitting, is_sharded_first, train
+from mathtune.training.run import TrainingResult, fitting, train
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +235,7 @@ class Session:
         """Add the recipe's adapter, unless the model has one."""
         config, seed = self.recipe.adapter, self.recipe.seed
         if config is not None and not hasattr(self.model, "peft_config"):
-            with ranks.main_process_first():
+            with ranks.main_process_first(), stand_ins(self.model):
                 self.model = adapters.add_adapter(self.model, config, seed, run.initial_adapter)
 
     def _fitting(

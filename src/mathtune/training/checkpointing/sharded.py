@@ -55,7 +55,7 @@ def begin_saving(
     tensors |= rest.pop("tensors")
     folder = checkpoint / FOLDER
     if ranks.is_first():
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)  # another rank may be faster
         torch.save(rest, folder / _REST)
     writing = dcp.async_save(
         tensors,

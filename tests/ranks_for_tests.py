@@ -20,12 +20,21 @@ def in_ranks(count: int, *arguments: object, cwd: Path) -> list[str]:
 
 
 def start_ranks(
-    count: int, *arguments: object, cwd: Path, before: str = "", **environment: str
+    count: int,
+    *arguments: object,
+    cwd: Path,
+    before: str = "",
+    port: int | None = None,
+    **environment: str,
 ) -> list[Started]:
-    """Start ``mathtune`` on several ranks, with Python code to run ``before`` on each."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    """Start ``mathtune`` on several ranks, with Python code to run ``before`` on each.
+
+    ``port`` is that of a store that is there already; without one, rank 0 makes it.
+    """
+    if port is None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
     common |= {"LOCAL_WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1", **environment}
     started = []
