@@ -98,12 +98,11 @@ def work(place: Path, weights: int, whole: bool) -> dict[str, dict[str, float]]:
     """Do it all on this rank; return what each phase took."""
     import torch
     from accelerate.utils import fsdp2_prepare_model
-    from transformers import TrainingArguments
+    from transformers import AutoModelForCausalLM, TrainingArguments
 
     from mathtune import ranks
     from mathtune.config.schema import ModelConfig
     from mathtune.models.compute import Compute
-    from mathtune.models.loading import load_model
     from mathtune.models.sharded import build_without_weights, read_weights
     from mathtune.training.accelerator import make_accelerator
     from mathtune.training.checkpointing import fsdp_state, sharded
@@ -117,7 +116,7 @@ def work(place: Path, weights: int, whole: bool) -> dict[str, dict[str, float]]:
     def load(name: str) -> Any:
         config = ModelConfig(name_or_path=str(place / name))
         model = None if whole else build_without_weights(config, compute)
-        model = load_model(config, compute) if model is None else model
+        model = AutoModelForCausalLM.from_pretrained(place / name) if model is None else model
         model = fsdp2_prepare_model(accelerator, model)
         read_weights(model, config, accelerator.device)
         return model
@@ -154,9 +153,9 @@ def work(place: Path, weights: int, whole: bool) -> dict[str, dict[str, float]]:
     moments = [optimizer.state[weight]["exp_avg"].to_local().sum() for weight in model.parameters()]
     if not whole:
         del model, optimizer
-        fresh = load("model")
-        empty = torch.optim.AdamW(fresh.parameters(), lr=1e-3)
         with phases.measure("resume", 3 * share):
+            fresh = load("model")
+            empty = torch.optim.AdamW(fresh.parameters(), lr=1e-3)
             sharded.load_weights(fresh, checkpoint)
             sharded.load_optimizer(empty, fresh, checkpoint)
         assert all(

@@ -50,6 +50,8 @@ def open_run(recipe: Recipe, folder: Path | None) -> Run:
     """Create or reopen the run folder of a recipe."""
     if (how := recipe.train.fsdp) is not None:
         ranks.use_fsdp(how, recipe.train.fsdp_state_dict_type, recipe.train.dp_shard_size)
+        if ranks.world_size() == 1:
+            log.info(f"train.fsdp={how}: there is one process, which holds everything")
     run = runs.create(folder or runs.default_folder(recipe), recipe, command=command_line())
     log.info(f"run folder: {run.folder}")
     return run

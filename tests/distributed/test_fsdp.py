@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 
 from command_for_tests import jsonl, solved
 from log_for_tests import logged
-from mathtune import config, pipeline
+from mathtune import config, pipeline, preflight
 from mathtune.config.schema import ModelConfig
+from mathtune.errors import ConfigError
 from mathtune.models.compute import Compute
 from mathtune.models.loading import load_model
 from mathtune.models.sharded import build_without_weights
@@ -35,6 +36,7 @@ data: {train: train.jsonl, validation: validation.jsonl, test: test.jsonl, conta
 train: {max_steps: 6, max_length: 256, eval_strategy: steps, eval_steps: 2, logging_steps: 1,
   learning_rate: 5.0e-3, per_device_train_batch_size: 2, gradient_accumulation_steps: 4,
   micro_batch_tokens: 300, save_only_when_better: false, save_total_limit: 9}
+eval: {max_new_tokens: 16}
 """
 FOUR, TWO = "train.gradient_accumulation_steps=1", "train.gradient_accumulation_steps=2"
 FSDP = "train.fsdp=full_shard"
@@ -220,6 +222,28 @@ def test_memory_of_a_rank_stays_near_its_share(monkeypatch: pytest.MonkeyPatch) 
     assert found.keys() == {"load", "save", "resume", "model"}
     for phase, result in found.items():
         assert result["times_share"] < 1.3, (phase, result)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "overrides", "fault"),
+    [
+        (3, HSDP, "3 processes cannot be divided into groups of 2; set train.dp_shard_size"),
+        (4, ("train.fsdp=hybrid_shard", "train.dp_shard_size=1"), "nothing would be shared"),
+        (1, (FSDP, "train.dp_shard_size=2"), "train.dp_shard_size=2 without train.fsdp=hybrid"),
+        (1, (FSDP, "train.exact_match_samples=3"), "train.exact_match_samples=3 under FSDP"),
+        (1, (FSDP, "train.optim=adamw_8bit"), "train.optim=adamw_8bit under FSDP"),
+        (1, (FSDP, "adapter.r=4", "model.load_in_4bit=true"), "load_in_4bit=true under FSDP"),
+        (1, (FSDP, "train.objective=grpo"), "train.objective=grpo under FSDP"),
+    ],
+)
+def test_what_cannot_be_sharded_is_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch, ranks: int, overrides: tuple[str, ...], fault: str
+) -> None:
+    """Also by the one process that launches the others."""
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("WORLD_SIZE", str(ranks))
+    with pytest.raises(ConfigError, match=fault):
+        preflight.load("recipe.yaml", overrides, None, preflight.Purpose.TRAIN)
 
 
 def test_what_a_model_without_weights_is_built_from(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def sharding_faults(recipe: Recipe) -> Iterator[str]:
     if os.environ.get("FSDP_CPU_RAM_EFFICIENT_LOADING", "false").lower() == "true":
         yield (
             "fsdp_cpu_ram_efficient_loading in accelerate's configuration is true, and every rank "
-            "needs the weights to measure the model; set it to false"
+            "reads its share itself in training and needs all weights to measure; set it to false"
         )
 
 

@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from mathtune import ranks
 from mathtune.models.checks.weight_files import INDEX
 
-_SMALL_FILE = 16 * 2**20
+_LARGE_FILE = 5 * 2**30
+_DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
+    torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+"""Their names in safetensors files."""
 
 
 def whole_weights(model: Any) -> dict[str, torch.Tensor]:
@@ -42,30 +48,49 @@ def whole_weights(model: Any) -> dict[str, torch.Tensor]:
 def write_whole_weights(model: Any, folder: Path) -> None:
     """Write unsharded weights as ``from_pretrained`` reads them; every rank must call it.
 
-    Rank 0 writes a file as soon as it is gathered, and holds no more than about a half share.
+    Each tensor is gathered, written and forgotten, so that no rank holds more than one.
     """
     tensors = {name: value.detach() for name, value in each_once(model)}
-    total = sum(map(_bytes, tensors.values()))
-    files = _in_files(tensors, max(_SMALL_FILE, total // (2 * ranks.world_size())))
+    files = _in_files(tensors)
     index: dict[str, str] = {}
     for number, names in enumerate(files, 1):
-        part = {name: _whole(tensors[name]) for name in names}
         several = f"-{number:05d}-of-{len(files):05d}" if len(files) > 1 else ""
         file = f"model{several}.safetensors"
         index |= dict.fromkeys(names, file)
-        if ranks.is_first():
-            save_file(part, folder / file, metadata={"format": "pt"})
+        _write(folder / file, {name: tensors[name] for name in names})
     if ranks.is_first() and len(files) > 1:
-        about = {"metadata": {"total_size": total}, "weight_map": index}
-        (folder / INDEX).write_text(json.dumps(about, indent=2), encoding="utf-8")
+        about = {"metadata": {"total_size": sum(map(_bytes, tensors.values()))}}
+        text = json.dumps(about | {"weight_map": index}, indent=2)
+        (folder / INDEX).write_text(text, encoding="utf-8")
 
 
-def _in_files(tensors: Mapping[str, torch.Tensor], most: int) -> list[list[str]]:
-    """Return names file by file; a file has at most ``most`` bytes, or one tensor."""
+def _write(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write a safetensors file tensor by tensor; the library's own writer needs all at once."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for name, tensor in tensors.items():
+        end = at + _bytes(tensor)
+        kind, shape = _DTYPES[tensor.dtype], list(tensor.shape)
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") if ranks.is_first() else nullcontext() as file:
+        if file is not None:
+            file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors.values():
+            whole = _whole(tensor)
+            if file is not None:
+                file.write(whole.contiguous().view(-1).view(torch.uint8).numpy().data)
+            del whole
+
+
+def _in_files(tensors: Mapping[str, torch.Tensor]) -> list[list[str]]:
+    """Return names file by file, each file at most ``_LARGE_FILE`` bytes or one tensor."""
     files: list[list[str]] = [[]]
     held = 0
     for name, tensor in tensors.items():
-        if files[-1] and held + _bytes(tensor) > most:
+        if files[-1] and held + _bytes(tensor) > _LARGE_FILE:
             files.append([])
             held = 0
         files[-1].append(name)
