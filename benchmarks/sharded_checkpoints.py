@@ -97,29 +97,25 @@ def save_llama(folder: Path, mb: int) -> int:
 def work(place: Path, weights: int, whole: bool) -> dict[str, dict[str, float]]:
     """Do it all on this rank; return what each phase took."""
     import torch
-    from accelerate.utils import fsdp2_prepare_model
     from transformers import AutoModelForCausalLM, TrainingArguments
 
-    from mathtune import ranks
-    from mathtune.config.schema import ModelConfig
+    from mathtune import config, ranks
     from mathtune.models.compute import Compute
-    from mathtune.models.sharded import build_without_weights, read_weights
+    from mathtune.models.sharded import build_without_weights
     from mathtune.training.accelerator import make_accelerator
     from mathtune.training.checkpointing import fsdp_state, sharded
 
     torch.set_num_threads(1)
     ranks.group()
-    accelerator = make_accelerator(TrainingArguments(str(place), use_cpu=True, report_to="none"))
+    arguments = TrainingArguments(str(place), use_cpu=True, report_to="none")
     compute = Compute("cpu", "CPU", torch.float32, False, "as asked")
     phases = Phases()
 
     def load(name: str) -> Any:
-        config = ModelConfig(name_or_path=str(place / name))
-        model = None if whole else build_without_weights(config, compute)
+        recipe = config.load("demo", [f"model={place / name}"])
+        model = None if whole else build_without_weights(recipe.model, compute)
         model = AutoModelForCausalLM.from_pretrained(place / name) if model is None else model
-        model = fsdp2_prepare_model(accelerator, model)
-        read_weights(model, config, accelerator.device)
-        return model
+        return make_accelerator(recipe, arguments, model)[1]
 
     def step(model: Any) -> torch.optim.Optimizer:
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

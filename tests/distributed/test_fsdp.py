@@ -150,7 +150,7 @@ def test_a_sharded_checkpoint_goes_on_with_the_same_examples(
 
 def test_lora_on_a_model_read_in_shares(place: Path) -> None:
     """The adapter begins with the same random numbers as on a model that is loaded whole."""
-    lora = ("adapter.r=4", "train.learning_rate=0.05")
+    lora = ("adapter.r=4",)
     alone = in_one_process(place, "lora-one", *lora)
     two, said = train(place, "lora-two", 2, FSDP, TWO, *lora)
     assert "loads the whole model" not in said[0]
@@ -202,13 +202,13 @@ def test_a_fault_is_reported_once_and_by_no_restart(place: Path) -> None:
             "TORCHELASTIC_MAX_RESTARTS": "1",
             "TORCHELASTIC_RESTART_COUNT": str(restart),
         }
-        overrides = ("train.overlong=error", "train.max_length=100", "--run-dir", "faulty")
+        overrides = ("train.overlong=error", "train.max_length=20", "--run-dir", "faulty")
         started = start_ranks(
             2, "train", "recipe.yaml", *overrides, cwd=place, port=store.port, **agent
         )
         texts = [process.communicate()[1] for process in started]
         assert [process.returncode for process in started] == [2, 2], texts
-        reports = sum(text.count("longer than train.max_length=100") for text in texts)
+        reports = sum(text.count("longer than train.max_length=20") for text in texts)
         assert reports == 1 - restart, texts
 
 

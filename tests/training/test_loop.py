@@ -18,6 +18,8 @@ from mathtune import config
 from mathtune.models.compute import Compute
 from mathtune.prompts import Renderer
 from mathtune.records import Example, Problem, content_id
+from mathtune.training.accelerator import make_accelerator
+from mathtune.training.arguments import training_arguments
 from mathtune.training.assembly import first_state, make_loop
 from mathtune.training.batching.micro_batches import Limits, collate
 from mathtune.training.callbacks import MetricsFile, TrainingProgress
@@ -138,8 +140,12 @@ def policy_loop(folder: Path, model: torch.nn.Module) -> TrainingLoop[Any]:
         ],
     )  # fmt: skip
     checkpoint, _ = newest_whole(folder / "checkpoints")
+    arguments = training_arguments(recipe, FLOAT32, folder)
+    accelerator, model = make_accelerator(recipe, arguments, model)
     return make_loop(
         recipe,
+        arguments,
+        accelerator,
         model=model,
         tokenizer=TOKENIZER,
         compute=FLOAT32,

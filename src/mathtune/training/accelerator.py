@@ -23,12 +23,39 @@ from mathtune.models.sharded import read_weights
 from mathtune.training.kernels import prepare_layers
 
 
-def make_accelerator(arguments: TrainingArguments) -> Accelerator:
-    """Return the accelerator of a training.
+def make_accelerator(
+    recipe: Recipe, arguments: TrainingArguments, model: Any
+) -> tuple[Accelerator, Any]:
+    """Return the accelerator of a training, and the model.
+
+    Where ``is_sharded_first``, this rank has its share of the model's weights on return.
 
     Args:
+        recipe: Names the files that weights on the meta device are read from.
         arguments: Of this training; creating them has bound the process to its device.
+        model: With its adapter, if any.
+
+    Raises:
+        ModelError: Weights are NaN or infinite.
     """
+    accelerator = _accelerator(arguments)
+    if not is_sharded_first(recipe):
+        return accelerator, model
+    prepare_layers(recipe, model)
+    sharded = fsdp2_prepare_model(accelerator, model)
+    read_weights(sharded, recipe.model, accelerator.device)
+    return accelerator, sharded
+
+
+def is_sharded_first(recipe: Recipe) -> bool:
+    """Return whether the model is sharded before anything else is done with it.
+
+    Then no rank needs all its weights. Other objectives measure with the whole model first.
+    """
+    return ranks.sharding() == "FSDP" and recipe.train.objective == "sft"
+
+
+def _accelerator(arguments: TrainingArguments) -> Accelerator:
     if ranks.sharding() == "FSDP" and arguments.device.type == "cpu":
         # FSDP works with gloo too, but accelerate reads its settings only where it sees GPUs.
         PartialState().distributed_type = DistributedType.MULTI_GPU
@@ -49,33 +76,6 @@ def make_accelerator(arguments: TrainingArguments) -> Accelerator:
         )
         plugin.deepspeed_config["gradient_clipping"] = arguments.max_grad_norm
     return accelerator
-
-
-def is_sharded_first(recipe: Recipe) -> bool:
-    """Return whether the model is sharded before anything else is done with it.
-
-    Then no rank needs all its weights. Other objectives measure with the whole model first.
-    """
-    return ranks.sharding() == "FSDP" and recipe.train.objective == "sft"
-
-
-def sharded_first(recipe: Recipe, accelerator: Accelerator, model: Any) -> Any:
-    """Return the model, where ``is_sharded_first`` with this rank's share of its weights only.
-
-    Args:
-        recipe: Names the files that weights on the meta device are read from.
-        accelerator: That of the training.
-        model: With its adapter, if any.
-
-    Raises:
-        ModelError: Weights are NaN or infinite.
-    """
-    if not is_sharded_first(recipe):
-        return model
-    prepare_layers(recipe, model)
-    sharded = fsdp2_prepare_model(accelerator, model)
-    read_weights(sharded, recipe.model, accelerator.device)
-    return sharded
 
 
 def reshard(model: Any) -> None:

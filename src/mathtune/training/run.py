@@ -21,7 +21,7 @@ from mathtune.run_paths import RunPaths
 from mathtune.storage import recover, saving, set_aside, sync_folder
 from mathtune.tracking.callbacks import Tracker, make_trackers
 from mathtune.tracking.setup import prepare_trackers
-from mathtune.training.accelerator import make_accelerator, parallelism, sharded_first
+from mathtune.training.accelerator import make_accelerator, parallelism
 from mathtune.training.arguments import training_arguments
 from mathtune.training.assembly import first_state, make_loop, what_is_learned
 from mathtune.training.batching.limits import limits_for
@@ -128,16 +128,14 @@ def train(
     """
     _check(recipe, compute)
     arguments = training_arguments(recipe, compute, run_dir)
-    accelerator = make_accelerator(arguments)
-    model = sharded_first(recipe, accelerator, model)
+    accelerator, model = make_accelerator(recipe, arguments, model)
     checkpoint = ranks.from_first(lambda: _newest_whole(RunPaths(run_dir).checkpoints))
     fit = _fitting_limits(recipe, model, compute, [*train_examples, *validation_examples], run_dir)
     per_batch = 1 if learning is None else learning.steps_per_batch
     state = first_state(recipe, len(train_examples), checkpoint, per_batch)
-    stop = StopOnSignal()
+    stop, progress = StopOnSignal(), TrainingProgress()
     trackers = make_trackers(prepare_trackers(recipe, run_dir), recipe, run_dir)
     metrics = MetricsFile(RunPaths(run_dir).metrics)
-    progress = TrainingProgress()
     with _closing(recipe, trackers, progress):
         objective, source = what_is_learned(
             recipe, train_examples, learning, Start(model, state, fit, run_dir)

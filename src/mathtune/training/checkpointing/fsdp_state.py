@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors import safe_open
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from mathtune import ranks
 from mathtune.models.checks.weight_files import INDEX
@@ -48,7 +49,7 @@ def whole_weights(model: Any) -> dict[str, torch.Tensor]:
 def write_whole_weights(model: Any, folder: Path) -> None:
     """Write unsharded weights as ``from_pretrained`` reads them; every rank must call it.
 
-    Each tensor is gathered, written and forgotten, so that no rank holds more than one.
+    Rank 0 is sent one rank's rows of one tensor at a time, and holds no more.
     """
     tensors = {name: value.detach() for name, value in each_once(model)}
     files = _in_files(tensors)
@@ -79,10 +80,41 @@ def _write(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
         if file is not None:
             file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors.values():
-            whole = _whole(tensor)
-            if file is not None:
-                file.write(whole.contiguous().view(-1).view(torch.uint8).numpy().data)
-            del whole
+            for rows in _in_order(tensor):
+                if file is not None:
+                    file.write(rows.numpy().data)
+
+
+def _in_order(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield a tensor's bytes in order, on rank 0, as they come from the ranks that hold them.
+
+    Every rank must iterate. With copies on several groups of ranks, the first sends.
+    """
+    kinds = tensor.placements if isinstance(tensor, DTensor) else ()
+    if not kinds or kinds[-1] != Shard(0) or not all(kind.is_replicate() for kind in kinds[:-1]):
+        yield _as_bytes(_whole(tensor))
+        return
+    holders = tensor.device_mesh.mesh.view(-1, tensor.device_mesh.size(-1))[0].tolist()
+    left, each = len(tensor), -(-len(tensor) // len(holders))
+    for holder in holders:
+        count = min(each, left)
+        left -= count
+        if not count:
+            return
+        if holder == ranks.rank():
+            own = _as_bytes(tensor.to_local())
+            if ranks.is_first():
+                yield own
+            else:
+                dist.send(own, 0, ranks.group())
+        elif ranks.is_first():
+            rows = torch.empty(_bytes(tensor) // len(tensor) * count, dtype=torch.uint8)
+            dist.recv(rows, holder, ranks.group())
+            yield rows
+
+
+def _as_bytes(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
 
 
 def _in_files(tensors: Mapping[str, torch.Tensor]) -> list[list[str]]:

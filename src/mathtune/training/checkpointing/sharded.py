@@ -70,7 +70,7 @@ def begin_saving(
     def complete() -> None:
         with saving(checkpoint.parent, needed=needed):
             try:
-                writing.result()  # type: ignore[union-attr]
+                writing.result()
             except CheckpointException as error:  # every rank's, the same on all
                 raise next(iter(error.failures.values()))[0] from error
             if ranks.is_first():
