@@ -76,6 +76,8 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
     # checks/weights.py refuses such an adapter.
     warnings.filterwarnings("ignore", message="Found missing adapter keys")
+    # accelerate takes the mesh of train.fsdp=hybrid_shard apart as PyTorch will not allow for ever.
+    warnings.filterwarnings("ignore", message="Slicing a flattened dim from root mesh")
     # training/arguments.py reports this in its own line.
     warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")
 
