@@ -224,6 +224,18 @@ def test_memory_of_a_rank_stays_near_its_share(monkeypatch: pytest.MonkeyPatch) 
         assert result["times_share"] < 1.3, (phase, result)
 
 
+def test_a_model_that_pytorch_cannot_divide_is_refused(place: Path) -> None:
+    """BERT's output layer shares its bias with a module that is divided on its own."""
+    saved_model(place / "bert", "bert")
+    started = start_ranks(
+        2, "train", "recipe.yaml", FSDP, "model=bert", "--run-dir", "bert-run", cwd=place
+    )
+    texts = [process.communicate()[1] for process in started]
+    assert [process.returncode for process in started] == [2, 2], texts
+    assert "mathtune: FSDP2 cannot divide this bert model: " in texts[0]
+    assert "Traceback" not in "".join(texts)
+
+
 @pytest.mark.parametrize(
     ("ranks", "overrides", "fault"),
     [
@@ -232,6 +244,7 @@ def test_memory_of_a_rank_stays_near_its_share(monkeypatch: pytest.MonkeyPatch) 
         (1, (FSDP, "train.dp_shard_size=2"), "train.dp_shard_size=2 without train.fsdp=hybrid"),
         (1, (FSDP, "train.exact_match_samples=3"), "train.exact_match_samples=3 under FSDP"),
         (1, (FSDP, "train.optim=adamw_8bit"), "train.optim=adamw_8bit under FSDP"),
+        (1, (FSDP, "train.optim=adafactor"), "train.optim=adafactor under FSDP"),
         (1, (FSDP, "adapter.r=4", "model.load_in_4bit=true"), "load_in_4bit=true under FSDP"),
         (1, (FSDP, "train.objective=grpo"), "train.objective=grpo under FSDP"),
     ],

@@ -105,6 +105,11 @@ def sharding_faults(recipe: Recipe) -> Iterator[str]:
             f"train.optim={optimizer} under {how}: bitsandbytes' optimisers work on whole weights; "
             "set train.optim=adamw_torch"
         )
+    if how == "FSDP" and optimizer == "adafactor":
+        yield (
+            "train.optim=adafactor under FSDP: its means over rows and columns need whole weights; "
+            "set train.optim=adamw_torch"
+        )
     if how == "DeepSpeed" and recipe.train.non_finite == "skip":
         yield (
             "train.non_finite=skip under DeepSpeed: its engine has changed the weights before the "

@@ -19,6 +19,7 @@ from transformers import TrainingArguments
 
 from mathtune import ranks
 from mathtune.config.schema import Recipe
+from mathtune.errors import ModelError
 from mathtune.models.sharded import read_weights
 from mathtune.training.kernels import prepare_layers
 
@@ -36,13 +37,19 @@ def make_accelerator(
         model: With its adapter, if any.
 
     Raises:
-        ModelError: Weights are NaN or infinite.
+        ModelError: PyTorch cannot shard the model, or weights are NaN or infinite.
     """
     accelerator = _accelerator(arguments)
     if not is_sharded_first(recipe):
         return accelerator, model
     prepare_layers(recipe, model)
-    sharded = fsdp2_prepare_model(accelerator, model)
+    try:
+        sharded = fsdp2_prepare_model(accelerator, model)
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"FSDP2 cannot divide this {model.config.model_type} model: {error}; train it without "
+            "FSDP, so that each process holds all of it (DDP)"
+        ) from error
     read_weights(sharded, recipe.model, accelerator.device)
     return accelerator, sharded
 
