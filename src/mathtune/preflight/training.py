@@ -10,7 +10,8 @@ from pathlib import Path
 
 from mathtune import ranks
 from mathtune.config.schema import Recipe
-from mathtune.errors import did_you_mean
+from mathtune.errors import MathtuneError, did_you_mean
+from mathtune.models.files import read_config
 
 
 def training_faults(recipe: Recipe) -> Iterator[str]:
@@ -52,6 +53,11 @@ def training_faults(recipe: Recipe) -> Iterator[str]:
         samples = getattr(recipe, train.objective).samples
         if samples is not None and not Path(samples).is_file():
             yield f"{train.objective}.samples={samples} does not exist; check the path"
+    if (teacher := recipe.gkd.teacher_model_name_or_path) is not None:
+        try:
+            read_config(teacher, recipe.gkd.teacher_revision, weights=True)
+        except MathtuneError as error:
+            yield from (f"gkd.teacher_model_name_or_path: {fault}" for fault in error.faults)
     if recipe.eval.engine != "hf":
         then = {
             "vllm": "mathtune eval RUN_DIR/model --engine vllm",
@@ -84,10 +90,10 @@ def sharding_faults(recipe: Recipe) -> Iterator[str]:
     if how is None:
         return
     samples, optimizer = recipe.train.exact_match_samples, recipe.train.optim
-    if recipe.train.objective == "grpo":
+    if recipe.train.objective in ("grpo", "gkd"):
         yield (
-            f"train.objective=grpo under {how}: to sample answers, each rank needs the whole "
-            "model; launch without it"
+            f"train.objective={recipe.train.objective} under {how}: to sample answers, each rank "
+            "needs the whole model; launch without it"
         )
     if samples:
         yield (
