@@ -53,11 +53,7 @@ def training_faults(recipe: Recipe) -> Iterator[str]:
         samples = getattr(recipe, train.objective).samples
         if samples is not None and not Path(samples).is_file():
             yield f"{train.objective}.samples={samples} does not exist; check the path"
-    if (teacher := recipe.gkd.teacher_model_name_or_path) is not None:
-        try:
-            read_config(teacher, recipe.gkd.teacher_revision, weights=True)
-        except MathtuneError as error:
-            yield from (f"gkd.teacher_model_name_or_path: {fault}" for fault in error.faults)
+    yield from _teacher_faults(recipe)
     if recipe.eval.engine != "hf":
         then = {
             "vllm": "mathtune eval RUN_DIR/model --engine vllm",
@@ -75,6 +71,14 @@ def training_faults(recipe: Recipe) -> Iterator[str]:
             "answers could be longer than anything trained on; raise train.max_length or lower "
             "eval.max_new_tokens"
         )
+
+
+def _teacher_faults(recipe: Recipe) -> Iterator[str]:
+    if (teacher := recipe.gkd.teacher_model_name_or_path) is not None:
+        try:
+            read_config(teacher, recipe.gkd.teacher_revision)
+        except MathtuneError as error:
+            yield from (f"gkd.teacher_model_name_or_path: {fault}" for fault in error.faults)
 
 
 def tracker_faults(recipe: Recipe) -> Iterator[str]:

@@ -233,13 +233,12 @@ class HFEngine:
             size = row_bytes(unwrap(self._model), longest - prefix, self._probe.bytes_per_token)
             rows = rows_that_fit(self._model, size, tasks, self._rows, self._budget)
         own = [prompt.ids[prefix:] for prompt in prompts]
-        share = worth_sharing([len(ids) for ids in own], decoding.samples)
+        lengths = [len(ids) for ids in own]
+        share = worth_sharing(lengths, decoding.samples)
         capacity = max(limits) if share else longest - prefix
         forward.reserve(rows, capacity, share_prompts=share)
         stats.rows, stats.shared_prefix_tokens = rows, prefix
-        scheduler = Scheduler(
-            [len(ids) for ids in own], decoding.samples, rows, self._prefill_tokens
-        )
+        scheduler = Scheduler(lengths, decoding.samples, rows, self._prefill_tokens)
         active: list[DecodeRow] = []
         logits = spare = torch.empty(0)
         while (active or scheduler) and not self._interrupted():

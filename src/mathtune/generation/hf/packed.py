@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 
 from mathtune.attention.onednn_linear import FastLinears
 from mathtune.generation.hf.interface import packed_attention
-from mathtune.generation.hf.kv import ContinuedPrompts, PackedKV, Step
+from mathtune.generation.hf.kv import PackedKV
+from mathtune.generation.hf.step import ContinuedPrompts, Step
 
 GROUP_ROWS = {"cpu": 16}
 """Decoding rows attended together, padded to the longest of them; all if not given."""
