@@ -53,7 +53,8 @@ def command(
         line = f"  {way.name:32} {way.rate:>8} ({way.interval})"
         if way.difference is not None:
             points, interval, p, adjusted = way.difference
-            line += f"  {points} points ({interval}) against the vote, p = {p}"
+            p = p if p.startswith("<") else f"= {p}"
+            line += f"  {points} points ({interval}) against the vote, p {p}"
             line += f" ({adjusted} adjusted for two tests)"
         echo(line)
     echo(f"scores: {output}")
