@@ -2,10 +2,11 @@
 
     python benchmarks/sample_vs_generate.py --problems 32 --samples 16 --rounds 3
 
-Prints one JSON line a measurement and a last one with the ratio. Both decode the toy base in the
-package, float32, at temperature 0.7, with the same limit on new tokens, in turn within each round.
-``generate`` gets the number of problems per batch that is fastest for it among those tried. Times
-are processor times with one thread, so that other work on the machine does not count.
+Prints one JSON line a measurement and a last one with the ratios. All decode the same model in
+float32 at temperature 0.7 with the same limit on new tokens, in turn within each round.
+``generate`` is called in two ways: as it is mostly written, one problem a call, and with the number
+of problems per call that is fastest for it among those tried. Times are processor times, so that
+other work on the machine does not count.
 """
 
 from __future__ import annotations
@@ -78,12 +79,14 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=0, help="solved examples in each prompt")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--new-tokens", type=int, default=160)
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--batches", type=int, nargs="+", default=[2, 4, 8], help="besides 1")
+    parser.add_argument("--model", default="tiny-base")
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     transformers_logging.set_verbosity_error()
-    torch.set_num_threads(1)
-    folder = resolve("tiny-base")
+    torch.set_num_threads(options.threads)
+    folder = resolve(options.model)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     shots = named_shots("word-problems", options.shots) if options.shots else ()
@@ -94,21 +97,23 @@ def main() -> None:
     engine = HFEngine(model, tokenizer)
     mean = statistics.mean(len(prompt.ids) for prompt in prompts)
     print(json.dumps({"problems": len(prompts), "mean_prompt_tokens": round(mean, 1)}))
-    few = prompts[: max(options.batches)]
-    tries = {
-        batch: measure(
-            "generate", partial(run_generate, model, tokenizer, few, decoding, batch), batch=batch
-        )
-        for batch in options.batches
-    }
-    best = max(tries, key=lambda batch: tries[batch])
-    ratios = []
+    batches = sorted({1, *options.batches})
+    few = prompts[: max(batches)]
+
+    def peer(prompts: Sequence[Prompt], batch: int, **fields: object) -> float:
+        run = partial(run_generate, model, tokenizer, prompts, decoding, batch)
+        return measure("generate", run, problems_per_call=batch, **fields)
+
+    best = max(batches, key=lambda batch: peer(few, batch))
+    ratios: dict[int, list[float]] = {1: [], best: []}
     for number in range(options.rounds):
-        peer = partial(run_generate, model, tokenizer, prompts, decoding, best)
-        theirs = measure("generate", peer, batch=best, round=number)
+        theirs = {batch: peer(prompts, batch, round=number) for batch in ratios}
         ours = measure("mathtune", partial(run_mathtune, engine, prompts, decoding), round=number)
-        ratios.append(ours / theirs)
-    print(json.dumps({"ratio_median": statistics.median(ratios), "ratio_min": min(ratios)}))
+        for batch, rate in theirs.items():
+            ratios[batch].append(ours / rate)
+    for batch, each in ratios.items():
+        found = {"ratio_median": statistics.median(each), "ratio_min": min(each)}
+        print(json.dumps({"problems_per_call": batch, "is_best": batch == best, **found}))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+VERIFIER_ENDING = ".verifier.json"
+"""Of the file next to a predictions file that says what a verifier chose."""
+
 
 @dataclass
 class RunPaths:
@@ -107,7 +110,8 @@ class RunPaths:
         folder = self.all_predictions
         others = sorted(folder.glob(f"{model}--*.jsonl*"))
         files = [*sorted(folder.glob(f"{model}.jsonl*")), *others]
-        return [path for path in files if path.suffix == ".jsonl" or ".rank-" in path.suffix]
+        # Files about a predictions file, as base.jsonl.verifier.jsonl, have its name in theirs.
+        return [path for path in files if path.suffixes == [".jsonl"] or ".rank-" in path.suffix]
 
     def headline_predictions(self, model: str) -> Path:
         """Return the predictions file of a model on the headline's set and calculator setting."""

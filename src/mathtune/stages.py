@@ -27,7 +27,7 @@ from mathtune.evaluation.measure import (
 from mathtune.evaluation.preview import Preview, preview_set
 from mathtune.evaluation.results import Results
 from mathtune.learning import rft
-from mathtune.learning.objectives import learning_of, pairs_in
+from mathtune.learning.objectives import check_teacher, learning_of, pairs_in
 from mathtune.models import files as model_files
 from mathtune.models.on_workers import RayModel
 from mathtune.models.remote import ServedModel, VLLMModel
@@ -160,6 +160,8 @@ def load_model(recipe: Recipe, label: str, splits: Splits, run: Run) -> Evaluabl
         return Session.load_tuned(recipe, run)
     session = Session.load(recipe, run=run)
     session.check(splits)  # find what would stop training before hours of measuring
+    if splits.train.problems:
+        check_teacher(recipe, session.tokenizer)
     return session
 
 

@@ -49,7 +49,9 @@ heavy = (
     "mathtune.planning.sampling",
     "mathtune.tracking.callbacks",
     "mathtune.learning.objectives",
+    "mathtune.learning.distillation",
     "mathtune.learning.policy_gradient",
+    "mathtune.learning.rollouts",
     "mathtune.learning.preference",
     "mathtune.learning.verifier.training",
 )

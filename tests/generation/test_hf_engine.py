@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 from mathtune.errors import ModelError
 from mathtune.generation import Decoding
 from mathtune.generation.hf import GenerationStats, HFEngine
+from mathtune.generation.hf import engine as engine_module
 from mathtune.records import Prompt, StopReason
 from models_for_tests import tiny_model
 from tokenizers_for_tests import bpe
@@ -128,6 +129,43 @@ def test_greedy_equals_generate_with_learned_positions_and_sliding_windows(confi
     prompts = prompts_of(len(tokenizer), shared=20)
     (stats,) = check_against_generate(model, tokenizer, prompts, [4])
     assert stats.plain_reason is None
+
+
+@pytest.mark.parametrize("shared", [0, 24])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("llama", {}), ("gemma2", {}), ("mistral", {"sliding_window": 9})],  # softcap; short window
+    ids=["llama", "gemma2", "mistral"],
+)
+def test_prompts_that_are_stored_once_for_all_their_samples(
+    name, options, shared, tokenizer, monkeypatch
+):
+    monkeypatch.setattr(engine_module, "worth_sharing", lambda lengths, samples: True)
+    made = []
+    inner = HFEngine._forward
+    monkeypatch.setattr(
+        HFEngine, "_forward", lambda self, *given: made.append(inner(self, *given)) or made[-1]
+    )
+    model = tiny_model(name, len(tokenizer), **options).eval()
+    prompts = prompts_of(len(tokenizer), shared=shared, count=6)
+    engine = HFEngine(model, tokenizer, rows=4)  # so that samples wait for a row
+    decoding = Decoding(max_new_tokens=NEW, samples=3, logprobs=True)
+    found = list(engine.generate(prompts, decoding))
+    assert engine.stats.plain_reason is None and len(found) == 18
+    assert engine.stats.prompt_tokens == sum(len(p.ids) - shared for p in prompts)
+    by_name = {prompt.problem_id: prompt for prompt in prompts}
+    for completion in found:
+        prompt = by_name[completion.problem_id]
+        assert_same_or_tied(model, prompt, completion.ids, plain(model, prompt))
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt.ids, *completion.ids]])).logits[0]
+        own = logits[len(prompt.ids) - 1 : -1].log_softmax(-1)
+        expected = own.gather(1, torch.tensor(completion.ids)[:, None])[:, 0]
+        assert torch.tensor(completion.logprobs) == pytest.approx(expected, abs=1e-4)
+    (forward,) = made
+    for layer in forward._cache._layers.values():
+        assert 1 <= len(layer.prompts) <= 5  # one per row and one that samples wait for
+        assert layer.rows[0].shape[1] == NEW  # a row has room for its answer only
 
 
 @pytest.mark.parametrize("kind", ["bloom", "mamba", "gpt_oss"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mathtune.generation.hf.schedule import Admission, Scheduler, Task
+from mathtune.generation.hf.schedule import Admission, Scheduler, Task, worth_sharing
 
 
 def test_longest_first_within_rows_and_prefill_budget():
@@ -37,3 +37,9 @@ def test_waiting_samples_are_copied_from_the_spare_row():
     assert scheduler.admit(1) == Admission((), ((Task(0, 2), 2),), keep=None)
     assert scheduler.admit(0) == Admission((), ((Task(0, 3), 2), (Task(0, 4), 2)), keep=None)
     assert not scheduler
+
+
+def test_a_prompt_is_stored_once_where_it_is_long_and_has_many_samples():
+    assert worth_sharing([10, 30], samples=4)
+    assert not worth_sharing([10, 30], samples=3)
+    assert not worth_sharing([10, 20], samples=16)

@@ -14,11 +14,12 @@ from mathtune.config.schema import GrpoConfig
 from mathtune.errors import DataError, TrainingStopped
 from mathtune.generation.engine import Decoding
 from mathtune.generation.scripted import ScriptedEngine
+from mathtune.learning import reward as rewards
 from mathtune.learning.figures import Figures
-from mathtune.learning.policy_gradient import reward as rewards
 from mathtune.learning.policy_gradient.loss import Answer
-from mathtune.learning.policy_gradient.reward import check_pass_rate, rewardable
-from mathtune.learning.policy_gradient.rollouts import SampledAnswers, Task, _answer
+from mathtune.learning.policy_gradient.rollouts import SampledAnswers, _answer
+from mathtune.learning.reward import check_pass_rate, rewardable
+from mathtune.learning.rollouts import Task
 from mathtune.records import Completion, Grade, Outcome, Problem, Prompt, StopReason
 
 RIGHT, WRONG, BARE = "It is 7. #### 7", "It is 8. #### 8", "7"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -156,8 +157,15 @@ def test_it_learns_to_choose_and_beats_a_vote_that_is_wrong(
     scores = [json.loads(line)["score"] for line in written]
     rows = list(read_rows(asked))
     assert min(s for s, row in zip(scores, rows, strict=True) if row["correct"]) > 0.5
-    said = call("rerank", "asked.jsonl", "--verifier", "run")
+    greedy = samples(tmp_path / "greedy.jsonl", range(100, 108), TOLD[1:2])
+    said = call("rerank", "asked.jsonl", "--verifier", "run", "--greedy", str(greedy))
     assert "best of 3 by the verifier" in said and "p = 0.0078 (0.0" in said
+    assert re.search(r"one greedy answer +0\.0", said)
+    noted = json.loads((tmp_path / "asked.jsonl.verifier.json").read_text("utf-8"))
+    assert (noted["rates"]["greedy"]["value"], noted["rates"]["best"]["value"]) == (0, 1)
+    with pytest.raises(DataError, match="to other problems than the samples"):
+        other = samples(tmp_path / "other.jsonl", [100], TOLD[:1])
+        rerank_file(asked, Path("run"), greedy=other)
 
     with pytest.raises(DataError, match=r"40 problems of samples\.jsonl are among those"):
         rerank_file(Path("samples.jsonl"), Path("run"))

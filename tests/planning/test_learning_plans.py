@@ -102,6 +102,11 @@ def test_pairs_are_counted_in_the_sample_file(tmp_path: Path) -> None:
     # Two pairs of the first problem; the second has no wrong answer.
     assert (plan["work"]["steps"], plan["work"]["examples"]) == (8, 2 * 2 * 4)
     assert plan["sampling"] is None
+    assert any(
+        "both answers of all 2 pairs were before training is computed once, which on one device "
+        "takes as long as 1 step" in each
+        for each in plan["assumptions"]
+    )
 
 
 def test_a_training_on_solutions_samples_nothing() -> None:

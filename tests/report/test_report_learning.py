@@ -11,8 +11,10 @@ import pytest
 from report_run_folder import build
 
 from mathtune.report import charts, curves, read
+from mathtune.report.choices import choices_of
 from mathtune.report.html import build_html
 from mathtune.report.rounds import rounds_of
+from mathtune.run_paths import RunPaths
 
 SAMPLED = {
     "reward": 0.25, "solved_problems": 0.5, "dead_groups": 0.4, "completion_length": 71.5,
@@ -94,6 +96,38 @@ def test_rounds_show_the_pass_rate_map_and_every_drop(tmp_path: Path) -> None:
     assert two.map is None and two.solved == ()
     page = build_html(run)
     assert "90 · 80 · 30" in page and "<b>text" not in page
+
+
+def test_what_a_verifier_chose_is_a_table_and_its_files_are_no_answers(tmp_path: Path) -> None:
+    folder = learning_folder(tmp_path)
+    before = read(folder)
+    assert choices_of(before) == [] and "Choosing among" not in build_html(before)
+    answers = folder / "predictions" / "base.jsonl"
+    (folder / "predictions" / "base.jsonl.verifier.jsonl").write_text('{"problem_id": "a"}\n')
+    rate = {"value": 0.5, "low": 0.4, "high": 0.6}
+    test = {
+        "difference": 0.04, "low": -0.01, "high": 0.09, "gained": 9, "lost": 5,
+        "mcnemar_p": 0.42, "holm_p": 0.84,
+    }  # fmt: skip
+    found = {
+        "n": 100, "samples": 8, "rates": {"any": rate, "majority": rate, "best": rate},
+        "against_majority": {"best": test}, "verifier": "runs/<b>v</b>",
+    }  # fmt: skip
+    (folder / "predictions" / "base.jsonl.verifier.json").write_text(json.dumps(found))
+    run = read(folder)
+    assert run.answers == before.answers
+    assert answers in RunPaths(folder).predictions_of("base")
+    assert all("verifier" not in path.name for path in RunPaths(folder).predictions_of("base"))
+    (made,) = choices_of(run)
+    assert (made.file, made.problems, made.samples) == ("base.jsonl", "100", "8")
+    assert [way.name for way in made.ways] == [
+        "majority vote (maj@8)", "best of 8 by the verifier", "any of 8 right (pass@8)",
+    ]  # fmt: skip
+    assert [way.difference is not None for way in made.ways] == [False, True, False]
+    assert made.ways[1].difference is not None and made.ways[1].difference[2:] == ("0.42", "0.84")
+    page = build_html(run)
+    assert "Choosing among 8 answers" in page and "best of 8 by the verifier" in page
+    assert "<b>v" not in page
 
 
 @pytest.mark.parametrize("counts", [(0, 0, 0), (0, 5, 0)])

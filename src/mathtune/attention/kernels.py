@@ -80,6 +80,35 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, *, scaling: floa
     )
 
 
+def visible_attention(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    bias: Tensor | None,
+    *,
+    scaling: float,
+    softcap: float | None,
+) -> tuple[Tensor, Tensor]:
+    """Return what ``attention`` does, for a part of the keys of which a query may see nothing.
+
+    Such a query's denominator is 0, so that merging takes nothing from this part.
+
+    Args:
+        query: ``[1, H, T, D]``.
+        keys: ``[1, G, P, D]``.
+        values: Of the same shape.
+        bias: ``[T, P]``, or None where all is seen.
+        scaling: Factor on the scores.
+        softcap: As in ``attention``.
+    """
+    if bias is None:
+        return attention(query, keys, values, scaling=scaling, softcap=softcap)
+    blind = (bias == -math.inf).all(-1)
+    bias = bias.masked_fill(blind[:, None], 0.0)
+    out, lse = attention(query, keys, values, scaling=scaling, softcap=softcap, bias=bias)
+    return out, lse.masked_fill(blind, -math.inf)
+
+
 class Prefix:
     """Keys and values ``[1, G, P, D]`` of one layer's shared prefix."""
 
@@ -109,15 +138,9 @@ class Prefix:
         """
         if bias is None and softcap is None and onednn_available(query):
             return self._merge_packed(query, own, own_lse, scaling)
-        blind = None
-        if bias is not None:
-            blind = (bias == -math.inf).all(-1)
-            bias = bias.masked_fill(blind[:, None], 0.0)
-        shared, lse = attention(
-            query, self.keys, self.values, scaling=scaling, softcap=softcap, bias=bias
+        shared, lse = visible_attention(
+            query, self.keys, self.values, bias, scaling=scaling, softcap=softcap
         )
-        if blind is not None:
-            lse = lse.masked_fill(blind, -math.inf)
         return torch.lerp(own, shared, torch.sigmoid(lse - own_lse).unsqueeze(-1).to(own.dtype))
 
     def _merge_packed(self, query: Tensor, own: Tensor, own_lse: Tensor, scaling: float) -> Tensor:

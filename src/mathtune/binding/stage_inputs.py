@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 from mathtune.binding.file_hashes import FileHashes
 from mathtune.binding.fingerprints import model_inputs, problem_fingerprint
-from mathtune.binding.inputs import Inputs, hidden
+from mathtune.binding.inputs import Inputs, digest, hidden
 from mathtune.config.identity import stage_knobs
 from mathtune.config.schema import Recipe
 from mathtune.grading import GRADER_VERSION
@@ -41,6 +42,8 @@ class CurrentInputs:
             knobs["eval.base_url"] = hidden(url)
         train = stage == "train"
         graded = not train or self.recipe.train.exact_match_samples
+        if train:
+            knobs |= self._learned_from
         return replace(
             self._model_of(stage),
             problems=self._train if train else self._test,
@@ -68,6 +71,19 @@ class CurrentInputs:
         if stage == "tuned" and trains:
             return self.model(str(self.run.model))
         return self.model(config.name_or_path, config.revision)
+
+    @cached_property
+    def _learned_from(self) -> dict[str, str]:
+        """What a training learns from besides problems, by content, as far as it is here."""
+        recipe, found = self.recipe, dict[str, str]()
+        teacher, revision = recipe.gkd.teacher_model_name_or_path, recipe.gkd.teacher_revision
+        if teacher is not None and (weights := self.model(teacher, revision).weights):
+            found["the content of gkd.teacher_model_name_or_path"] = hidden(digest(dict(weights)))
+        for name in ("dpo", "verifier"):
+            samples = getattr(recipe, name).samples
+            if samples is not None and Path(samples).is_file():
+                found[f"the content of {name}.samples"] = hidden(self.hashes(Path(samples)))
+        return found
 
     @cached_property
     def _train(self) -> dict[str, list[str]]:

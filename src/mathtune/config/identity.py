@@ -71,6 +71,7 @@ def stage_knobs(recipe: Recipe, stage: str) -> dict[str, Any]:
     free = keys_of_same_result()
     if recipe.eval.engine != "openai":  # only the name of a server's model is known
         free |= {"model.name_or_path", "model.revision"}
+        free |= {"gkd.teacher_model_name_or_path", "gkd.teacher_revision"}
     wanted: tuple[str, ...] = ("model.", "prompt.", "eval.")
     if stage == "train":
         wanted = ("seed", "model.", "adapter", "prompt.style", "prompt.system", "train.")

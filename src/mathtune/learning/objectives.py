@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mathtune.config.schema import Recipe
 from mathtune.records import Problem
@@ -26,9 +26,25 @@ def learning_of(
         from mathtune.learning.verifier.training import VerdictLearning
 
         return VerdictLearning(recipe, problems, validation)
+    if recipe.train.objective == "gkd":
+        from mathtune.learning.distillation.gkd import Distillation
+
+        return Distillation(recipe, problems)
     from mathtune.learning.policy_gradient.grpo import GroupRelative
 
     return GroupRelative(recipe, problems)
+
+
+def check_teacher(recipe: Recipe, tokenizer: Any) -> None:
+    """Check early that the teacher of a distillation, if there is one, has the model's tokenizer.
+
+    Raises:
+        ModelError: It has another one, or none.
+    """
+    if recipe.train.objective == "gkd":
+        from mathtune.learning.distillation.teacher import check_teacher as check
+
+        check(recipe, tokenizer)
 
 
 def pairs_in(recipe: Recipe, problems: Sequence[Problem]) -> int | None:

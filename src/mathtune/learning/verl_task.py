@@ -18,7 +18,7 @@ from typing import Any
 import mathtune
 from mathtune.config.schema import Recipe
 from mathtune.errors import ConfigError, DataError
-from mathtune.learning.policy_gradient.reward import MARKED, rewardable
+from mathtune.learning.reward import MARKED, rewardable
 from mathtune.models import files as model_files
 from mathtune.prompts import Renderer, TextRenderer
 from mathtune.prompts.styles import CHAT

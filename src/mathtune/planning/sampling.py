@@ -19,6 +19,7 @@ from mathtune.planning.gpu_specs import BUSY, START_SECONDS, Device
 from mathtune.planning.memory_trace import Use
 from mathtune.planning.remedies import Estimate
 from mathtune.planning.text_lengths import Lengths
+from mathtune.text.counts import counted
 
 DEAD_GROUPS = 0.4
 """Share of groups assumed to be all right or all wrong, and so replaced by others."""
@@ -144,8 +145,17 @@ def mean_tokens(recipe: Recipe, lengths: Lengths) -> tuple[float, float]:
 
 
 def assumed(recipe: Recipe, lengths: Lengths) -> list[str]:
-    """Return what was assumed about a recipe's sampling, one sentence each."""
+    """Return what was assumed about a recipe's sampling or pairs, one sentence each."""
     grpo, rounds = recipe.train.objective == "grpo", recipe.rft.rounds
+    if recipe.train.objective == "dpo":
+        # A forward pass with the logits of every token: measured half of what a step takes.
+        train = recipe.train
+        a_step = train.per_device_train_batch_size * train.gradient_accumulation_steps
+        return [
+            f"how likely both answers of all {counted(lengths.count, 'pair')} were before training "
+            "is computed once, which on one device takes as long as "
+            f"{counted(math.ceil(lengths.count / 2 / a_step), 'step')} and is not included"
+        ]
     if not (grpo or rounds):
         return []
     each, _ = mean_tokens(recipe, lengths)

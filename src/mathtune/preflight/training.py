@@ -10,7 +10,8 @@ from pathlib import Path
 
 from mathtune import ranks
 from mathtune.config.schema import Recipe, TrainConfig
-from mathtune.errors import did_you_mean
+from mathtune.errors import MathtuneError, did_you_mean
+from mathtune.models.files import read_config
 
 
 def training_faults(recipe: Recipe) -> Iterator[str]:
@@ -52,6 +53,7 @@ def training_faults(recipe: Recipe) -> Iterator[str]:
         samples = getattr(recipe, train.objective).samples
         if samples is not None and not Path(samples).is_file():
             yield f"{train.objective}.samples={samples} does not exist; check the path"
+    yield from _teacher_faults(recipe)
     if recipe.eval.engine != "hf":
         then = {
             "vllm": "mathtune eval RUN_DIR/model --engine vllm",
@@ -71,6 +73,14 @@ def training_faults(recipe: Recipe) -> Iterator[str]:
         )
 
 
+def _teacher_faults(recipe: Recipe) -> Iterator[str]:
+    if (teacher := recipe.gkd.teacher_model_name_or_path) is not None:
+        try:
+            read_config(teacher, recipe.gkd.teacher_revision)
+        except MathtuneError as error:
+            yield from (f"gkd.teacher_model_name_or_path: {fault}" for fault in error.faults)
+
+
 def tracker_faults(recipe: Recipe) -> Iterator[str]:
     """Check that the packages of the requested trackers are installed."""
     from mathtune.tracking.setup import missing_packages
@@ -85,10 +95,10 @@ def sharding_faults(recipe: Recipe) -> Iterator[str]:
         return
     yield from _fsdp_faults(recipe.train)
     samples, optimizer = recipe.train.exact_match_samples, recipe.train.optim
-    if recipe.train.objective == "grpo":
+    if recipe.train.objective in ("grpo", "gkd"):
         yield (
-            f"train.objective=grpo under {how}: to sample answers, each rank needs the whole "
-            "model; launch without it"
+            f"train.objective={recipe.train.objective} under {how}: to sample answers, each rank "
+            "needs the whole model; launch without it"
         )
     if samples:
         yield (

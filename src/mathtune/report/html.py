@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mathtune.report import curves, facts, panels, wording
 from mathtune.report.answers import answer_table
+from mathtune.report.choices import choices_of
 from mathtune.report.data import data_parts
 from mathtune.report.reading import RunFiles
 from mathtune.report.rounds import rounds_of
@@ -58,6 +59,7 @@ def sections(run: RunFiles) -> dict[str, Any]:
         "training": facts.training_facts(run),
         "data": data_parts(run),
         "rounds": rounds_of(run),
+        "choices": choices_of(run),
         "curves": curves.training_charts(run),
         "learning": curves.learning_charts(run),
         "validations": curves.validation_lines(run),

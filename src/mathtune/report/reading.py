@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from mathtune.errors import RunError
 from mathtune.records import PredictionRow
 from mathtune.report.wording import MODELS
-from mathtune.run_paths import RunPaths
+from mathtune.run_paths import VERIFIER_ENDING, RunPaths
 from mathtune.text.redaction import redacted_values
 from mathtune.text.visible import visible
 
@@ -29,6 +29,7 @@ class RunFiles:
         validation: Validation lines, likewise.
         results: ``results.json``, or empty.
         answers: Model (``base``, ``tuned``) → rows of its prediction files, headline file first.
+        reranked: Predictions file → what ``mathtune rerank`` found for it.
         notes: One sentence for each thing that is missing or could not be read.
         unread: Rows of a model's predictions that were left unread.
     """
@@ -42,6 +43,7 @@ class RunFiles:
     answers: Mapping[str, tuple[PredictionRow, ...]]
     notes: tuple[str, ...]
     unread: int = 0
+    reranked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def read(run_dir: Path, *, most_answers: int | None = None) -> RunFiles:
@@ -82,6 +84,10 @@ def read(run_dir: Path, *, most_answers: int | None = None) -> RunFiles:
         answers=answers,
         notes=(*missing, *notes),
         unread=max(_unread(run_dir, model, most_answers) for model in MODELS),
+        reranked={
+            visible(path.name.removesuffix(VERIFIER_ENDING)): shown(_read_json(path))
+            for path in sorted(paths.all_predictions.glob(f"*{VERIFIER_ENDING}"))
+        },
     )
 
 
@@ -194,8 +200,8 @@ def _read_lines(path: Path, notes: list[str], most: int | None = None) -> list[d
 
 def _answer_files(run_dir: Path, model: str) -> list[Path]:
     """Return a model's predictions files: the headline file, then the others by name."""
-    folder = RunPaths(run_dir).all_predictions
-    return [folder / f"{model}.jsonl", *sorted(folder.glob(f"{model}--*.jsonl"))]
+    found = RunPaths(run_dir).predictions_of(model)
+    return [path for path in found if path.suffix == ".jsonl"]
 
 
 def _unread(run_dir: Path, model: str, most: int | None) -> int:

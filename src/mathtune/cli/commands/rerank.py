@@ -8,14 +8,7 @@ from pathlib import Path
 import click
 
 from mathtune.cli.common import echo, print_json
-
-WAYS = {
-    "sample": "one sample, on average",
-    "majority": "majority vote (maj@{n})",
-    "best": "best of {n} by the verifier",
-    "weighted": "vote weighted by the verifier",
-    "any": "any of {n} right (pass@{n})",
-}
+from mathtune.run_paths import RunPaths
 
 
 @click.command("rerank")
@@ -27,31 +20,43 @@ WAYS = {
     help="Run folder of a training with train.objective=verifier.",
 )
 @click.option(
+    "--greedy",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Predictions file with one greedy answer to each of the same problems, for comparison.",
+)
+@click.option(
     "--confidence", default=0.95, type=click.FloatRange(0.5, 1, min_open=True, max_open=True)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
-def command(samples: Path, verifier: Path, confidence: float, as_json: bool) -> None:
+def command(
+    samples: Path, verifier: Path, greedy: Path | None, confidence: float, as_json: bool
+) -> None:
     """Choose among several answers per problem by a verifier, next to the majority's vote.
 
     SAMPLES is a predictions file with several samples per problem. Each answer's score is written
-    next to it.
+    next to it, and the figures into the report of its run.
     """
+    from mathtune import report
     from mathtune.learning.verifier.rerank import rerank_file
-    from mathtune.report import wording
+    from mathtune.report.choices import choices
 
-    found, output = rerank_file(samples, verifier, confidence)
+    found, output = rerank_file(samples, verifier, greedy=greedy, confidence=confidence)
+    run = RunPaths(samples.absolute().parent.parent)
+    in_run = run.manifest_file.is_file() and samples.absolute().parent == run.all_predictions
+    if in_run:
+        report.write(run.folder)
     if as_json:
         print_json({**asdict(found), "confidence": confidence, "scores": str(output)})
         return
     echo(f"{found.n:,} problems, {found.samples} answers each")
-    for way, name in WAYS.items():
-        rate = found.rates[way]
-        line = f"  {name.format(n=found.samples):32} {wording.percent(rate['value']):>8} "
-        line += f"({wording.rate_interval(rate)})"
-        if test := found.against_majority.get(way):
-            line += (
-                f"  {wording.signed_points(test['difference'])} points against the vote, p = "
-                f"{test['mcnemar_p']:.2g} ({test['holm_p']:.2g} adjusted for two tests)"
-            )
+    for way in choices(samples.name, asdict(found)).ways:
+        line = f"  {way.name:32} {way.rate:>8} ({way.interval})"
+        if way.difference is not None:
+            points, interval, p, adjusted = way.difference
+            p = p if p.startswith("<") else f"= {p}"
+            line += f"  {points} points ({interval}) against the vote, p {p}"
+            line += f" ({adjusted} adjusted for two tests)"
         echo(line)
     echo(f"scores: {output}")
+    if in_run:
+        echo(f"report: {run.report}")

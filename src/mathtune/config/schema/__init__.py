@@ -17,6 +17,7 @@ from mathtune.config.schema.data import (
 from mathtune.config.schema.evaluation import SEED_PROBLEM, EvalConfig
 from mathtune.config.schema.learning import (
     DpoConfig,
+    GkdConfig,
     GrpoConfig,
     RFTConfig,
     SelectConfig,
@@ -45,6 +46,7 @@ __all__ = [
     "DpoConfig",
     "EvalConfig",
     "Fraction01",
+    "GkdConfig",
     "GrpoConfig",
     "ModelConfig",
     "OptimizerName",

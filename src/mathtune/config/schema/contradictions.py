@@ -118,8 +118,8 @@ def _prompt_and_decoding(recipe: Recipe) -> Iterator[str]:
 
 def _objective(recipe: Recipe) -> Iterator[str]:
     objective = recipe.train.objective
-    sections = (("grpo", recipe.grpo), ("dpo", recipe.dpo), ("verifier", recipe.verifier))
-    for own, section in sections:
+    for own in ("grpo", "gkd", "dpo", "verifier"):
+        section = getattr(recipe, own)
         for name, field in type(section).model_fields.items():
             if own != objective and (value := getattr(section, name)) != field.default:
                 shown = str(value).lower() if isinstance(value, bool) else value
@@ -155,6 +155,16 @@ def _objective(recipe: Recipe) -> Iterator[str]:
             f"train.objective={objective} with {objective}.samples empty: give a file of "
             "graded samples, several per training problem, such as "
             "RUN_DIR/predictions/base.jsonl of an evaluation with eval.samples=16"
+        )
+    if objective == "gkd" and recipe.gkd.teacher_model_name_or_path is None:
+        yield (
+            "train.objective=gkd with gkd.teacher_model_name_or_path empty: name the model to "
+            "learn from, one with the same tokenizer"
+        )
+    if objective == "gkd" and recipe.model.from_config is not None:
+        yield (
+            "train.objective=gkd with model.from_config: random weights write nothing worth "
+            "correcting, and their new tokenizer is not the teacher's; name a saved model"
         )
     if recipe.grpo.beta and recipe.adapter is not None and recipe.adapter.is_pissa:
         yield (

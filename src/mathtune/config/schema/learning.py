@@ -1,4 +1,4 @@
-"""``grpo``, ``dpo``, ``select`` and ``rft``: learning from a model's own answers."""
+"""``grpo``, ``gkd``, ``dpo``, ``select`` and ``rft``: learning from a model's own answers."""
 
 from __future__ import annotations
 
@@ -44,6 +44,22 @@ class GrpoConfig(Section):
     pass_rate_problems: Annotated[int, Field(ge=0)] = 64
     """Training problems solved before the first step, to refuse where hardly any answer or nearly
     every answer is right; 0: no such check."""
+
+
+class GkdConfig(Section):
+    """On-policy distillation (``train.objective: gkd``); names as in ``trl.GKDConfig``, with its
+    ``lmbda`` and ``beta`` at 1: own answers only, reverse KL. Answers are as in ``eval``.
+    """
+
+    teacher_model_name_or_path: str | None = None
+    """The teacher, held next to the model: a name or folder as for the model, with the same
+    tokenizer."""
+    teacher_revision: str | None = None
+    """Its branch, tag or commit on the hub."""
+    num_generations: Positive = 1
+    """Answers sampled per problem."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Temperature of sampling; the divergence is that at temperature 1."""
 
 
 class DpoConfig(Section):

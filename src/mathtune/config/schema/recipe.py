@@ -11,6 +11,7 @@ from mathtune.config.schema.data import DataConfig
 from mathtune.config.schema.evaluation import EvalConfig
 from mathtune.config.schema.learning import (
     DpoConfig,
+    GkdConfig,
     GrpoConfig,
     RFTConfig,
     SelectConfig,
@@ -44,6 +45,7 @@ class Recipe(Section):
     prompt: PromptConfig = PromptConfig()
     train: TrainConfig = TrainConfig()
     grpo: GrpoConfig = GrpoConfig()
+    gkd: GkdConfig = GkdConfig()
     dpo: DpoConfig = DpoConfig()
     verifier: VerifierConfig = VerifierConfig()
     eval: EvalConfig = EvalConfig()

@@ -21,16 +21,17 @@ def _steps(value: int) -> int:
 class TrainConfig(Section):
     """How to train; names and meanings as in ``TrainingArguments`` and ``SFTConfig``."""
 
-    objective: Literal["sft", "grpo", "dpo", "verifier"] = "sft"
-    """``sft``: learn the solutions; ``grpo``: learn from the model's own graded answers; ``dpo``:
-    learn to prefer right to wrong answers of a sample file; ``verifier``: learn which are right."""
+    objective: Literal["sft", "grpo", "gkd", "dpo", "verifier"] = "sft"
+    """``sft``: learn the solutions; ``grpo``: learn from the model's own graded answers; ``gkd``:
+    learn from a teacher on own answers; ``dpo``: learn to prefer right to wrong answers of a sample
+    file; ``verifier``: learn which are right."""
     num_train_epochs: Annotated[float, Field(gt=0)] = 3
     """Epochs over the training problems, unless ``max_steps`` is given."""
     max_steps: Annotated[int, AfterValidator(_steps)] = -1
     """Optimiser steps; overrides ``num_train_epochs`` when above 0."""
     per_device_train_batch_size: Positive = 8
-    """At most this many problems in one micro-batch on each device; with ``grpo`` all answers of
-    each."""
+    """At most this many problems in one micro-batch on each device; with ``grpo`` and ``gkd``
+    all answers of each."""
     gradient_accumulation_steps: Positive = 1
     """An optimiser step sees batch × accumulation × devices problems, however they are split."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-5

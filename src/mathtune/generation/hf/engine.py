@@ -35,7 +35,7 @@ from mathtune.generation.hf.sampling import (
     log_probabilities,
     row_generator,
 )
-from mathtune.generation.hf.schedule import Scheduler, shared_prefix
+from mathtune.generation.hf.schedule import Scheduler, shared_prefix, worth_sharing
 from mathtune.generation.hf.streaming import WrittenText
 from mathtune.generation.stops import Detokenizer, RowText
 from mathtune.records import Completion, Prompt
@@ -232,12 +232,13 @@ class HFEngine:
             assert self._probe is not None
             size = row_bytes(unwrap(self._model), longest - prefix, self._probe.bytes_per_token)
             rows = rows_that_fit(self._model, size, tasks, self._rows, self._budget)
-        forward.reserve(rows, longest - prefix)
-        stats.rows, stats.shared_prefix_tokens = rows, prefix
         own = [prompt.ids[prefix:] for prompt in prompts]
-        scheduler = Scheduler(
-            [len(ids) for ids in own], decoding.samples, rows, self._prefill_tokens
-        )
+        lengths = [len(ids) for ids in own]
+        share = worth_sharing(lengths, decoding.samples)
+        capacity = max(limits) if share else longest - prefix
+        forward.reserve(rows, capacity, share_prompts=share)
+        stats.rows, stats.shared_prefix_tokens = rows, prefix
+        scheduler = Scheduler(lengths, decoding.samples, rows, self._prefill_tokens)
         active: list[DecodeRow] = []
         logits = spare = torch.empty(0)
         while (active or scheduler) and not self._interrupted():

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 from transformers.masking_utils import causal_mask_function
 
 from mathtune.attention.registration import attention_implementation, register
-from mathtune.generation.hf.kv import PackedKV, PackedMask
+from mathtune.generation.hf.kv import PackedKV
+from mathtune.generation.hf.step import PackedMask
 
 _NAME = "mathtune_packed"
 

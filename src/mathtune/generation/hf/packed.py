@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from itertools import count, groupby
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from transformers import PreTrainedModel
 
 from mathtune.attention.onednn_linear import FastLinears
 from mathtune.generation.hf.interface import packed_attention
-from mathtune.generation.hf.kv import PackedKV, Step
+from mathtune.generation.hf.kv import PackedKV
+from mathtune.generation.hf.step import ContinuedPrompts, Step
 
 GROUP_ROWS = {"cpu": 16}
 """Decoding rows attended together, padded to the longest of them; all if not given."""
@@ -28,7 +30,8 @@ class PackedForward:
 
     Rows ``0..n-1`` are in use, those with more tokens first as far as that is cheap; row ``rows``
     is a spare, in which the engine keeps the prompt of a problem whose samples have not all
-    started.
+    started. Where several samples of each prompt are made, a prompt is stored once, and its rows
+    hold only what they wrote themselves.
     """
 
     def __init__(self, model: Any, linears: FastLinears, prefix: Sequence[int]) -> None:
@@ -38,7 +41,10 @@ class PackedForward:
         self._device = next(model.parameters()).device
         self._keeps = "logits_to_keep" in inspect.signature(self._base.forward).parameters
         self._prefix = len(prefix)
-        self._lengths: list[int] = []  # own tokens of each row
+        self._lengths: list[int] = []  # tokens that each row stores
+        self._shares = False
+        self._prompts: list[tuple[int, int]] = []  # name and length of what each row continues
+        self._names = count(1)
         self._group = GROUP_ROWS.get(self._device.type)
         self._cache = PackedKV()
         if prefix:
@@ -50,10 +56,18 @@ class PackedForward:
         """Return the bytes that one token's keys and values take; 0 if there is no prefix."""
         return self._cache.bytes_per_token()
 
-    def reserve(self, rows: int, capacity: int) -> None:
-        """Set the number of rows and the most own tokens (prefix excluded) of one."""
+    def reserve(self, rows: int, capacity: int, *, share_prompts: bool = False) -> None:
+        """Set the number of rows and how many tokens one stores.
+
+        Args:
+            rows: Most rows at once.
+            capacity: Most tokens after the prefix, or after the prompt where prompts are shared.
+            share_prompts: Store a prompt once for the rows that are copied from its first one.
+        """
         self._cache.reserve(rows + 1, capacity)
         self._lengths = [0] * (rows + 1)
+        self._shares = share_prompts
+        self._prompts = [(0, 0)] * (rows + 1)
 
     def step(self, decode: Sequence[int], start: Sequence[Sequence[int]]) -> Tensor:
         """Feed one token to each row in use and a whole prompt to each row that starts.
@@ -66,35 +80,62 @@ class PackedForward:
             Logits ``[len(decode) + len(start), vocabulary]`` for the next tokens.
         """
         running, lengths = len(decode), self._lengths
-        tokens, rows, columns = list(decode), list(range(running)), lengths[:running]
+        rows, columns = list(range(running)), lengths[:running]
+        positions = [
+            self._prefix + self._prompts[row][1] + column
+            for row, column in zip(rows, columns, strict=True)
+        ]
         last = list(range(running))
         for row in range(running):
             lengths[row] += 1
+        continued = self._continued(running) if self._shares and running else None
+        tokens = list(decode)
         for row, ids in enumerate(start, running):
             tokens += ids
-            rows += [row] * len(ids)
-            columns += range(len(ids))
+            positions += range(self._prefix, self._prefix + len(ids))
             last.append(len(tokens) - 1)
-            lengths[row] = len(ids)
+            if self._shares:
+                self._prompts[row], lengths[row] = (next(self._names), len(ids)), 0
+            else:
+                rows += [row] * len(ids)
+                columns += range(len(ids))
+                lengths[row] = len(ids)
         size = self._group or max(running, 1)
         groups = [
             (first, end, max(lengths[first:end]))
             for first in range(0, running, size)
             for end in [min(first + size, running)]
         ]
-        columns_T = self._tensor(columns)
+        used = self._prompts[: running + len(start)]
+        if start and self._shares:
+            self._cache.keep_prompts({name for name, _ in (*used, self._prompts[-1])})
         step = Step(
-            positions_T=columns_T + self._prefix,
+            positions_T=self._tensor(positions),
             rows_T=self._tensor(rows),
-            columns_T=columns_T,
+            columns_T=self._tensor(columns),
             groups=groups,
             starts=[len(ids) for ids in start],
+            new_prompts=[name for name, _ in used[running:]] if self._shares else (),
+            continued=continued,
         )
         return self._forward(tokens, step, last)
+
+    def _continued(self, running: int) -> ContinuedPrompts:
+        """Return which of the first rows continue which prompt."""
+        order = sorted(range(running), key=self._prompts.__getitem__)
+        segments = []
+        first = 0
+        for (name, length), rows in groupby(order, self._prompts.__getitem__):
+            end = first + sum(1 for _ in rows)
+            segments.append((name, length, first, end))
+            first = end
+        order_R = self._tensor(order)
+        return ContinuedPrompts(order_R, order_R.argsort(), segments)
 
     def copy_row(self, source: int, target: int) -> None:
         """Make row ``target`` equal to row ``source``."""
         self._lengths[target] = self._lengths[source]
+        self._prompts[target] = self._prompts[source]
         self._cache.copy_row(source, target, self._lengths[source])
 
     def remove(self, row: int, used: int) -> list[tuple[int, int]]:

@@ -29,7 +29,7 @@ class PlainForward:
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
         self._rows: dict[int, Any] = {}
 
-    def reserve(self, rows: int, capacity: int) -> None:
+    def reserve(self, rows: int, capacity: int, *, share_prompts: bool = False) -> None:
         """Do nothing: caches grow as they are needed."""
 
     def step(self, decode: Sequence[int], start: Sequence[Sequence[int]]) -> Tensor:

@@ -12,6 +12,9 @@ from mathtune.records import Prompt
 MIN_SHARED = 16
 """Merging two attentions costs more than a prefix shorter than this saves."""
 
+MIN_SAMPLES = 4
+"""So many samples of a prompt make it worth storing once for all of them."""
+
 
 class Task(NamedTuple):
     """One completion to make: the index of its prompt, and its sample number."""
@@ -96,3 +99,13 @@ def shared_prefix(prompts: Sequence[Prompt]) -> int:
     # The lexicographically first and last prompts differ wherever any two do.
     shared = next((i for i in range(most) if low[i] != high[i]), most)
     return shared if shared >= MIN_SHARED else 0
+
+
+def worth_sharing(lengths: Sequence[int], samples: int) -> bool:
+    """Return whether to store each prompt once for all its samples.
+
+    Args:
+        lengths: Tokens of each prompt after the prefix of all.
+        samples: Completions per prompt.
+    """
+    return samples >= MIN_SAMPLES and sum(lengths) >= MIN_SHARED * len(lengths)

@@ -9,16 +9,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from mathtune import ranks
 from mathtune.config.schema import Recipe
-from mathtune.errors import DataError
-from mathtune.generation.engine import Decoding
-from mathtune.generation.hf import HFEngine
-from mathtune.generation.hf.memory import free_budget
 from mathtune.learning.figures import Figures
 from mathtune.learning.policy_gradient.loss import Answer, PolicyGradient
-from mathtune.learning.policy_gradient.reward import check_pass_rate, rewardable
-from mathtune.learning.policy_gradient.rollouts import SampledAnswers, Scores, Task
+from mathtune.learning.policy_gradient.rollouts import SampledAnswers, Scores
+from mathtune.learning.reward import check_pass_rate, rewardable
+from mathtune.learning.rollouts import (
+    Task,
+    decoding_of,
+    engine_for,
+    longest_text,
+    tasks_with_room,
+)
 from mathtune.prompts.render import Renderer
 from mathtune.records import Example, Problem
 from mathtune.training.loss.supervised import token_logprobs
@@ -26,9 +28,6 @@ from mathtune.training.memory.out_of_memory import FittingLimits
 from mathtune.training.objective import Start
 
 log = logging.getLogger(__name__)
-
-_SHARE_FOR_SAMPLING = 0.5
-"""Of the memory that rows may take in evaluation: gradients and optimiser need the rest."""
 
 
 @dataclass
@@ -57,26 +56,9 @@ class GroupRelative:
         Raises:
             DataError: If no problem rewards its own solution, or none leaves room for an answer.
         """
-        train, longest = self.recipe.train, self.recipe.eval.max_new_tokens
-        problems = rewardable(self.problems)
-        tasks = [Task(p, renderer.prompt(p.question, p.id)) for p in problems]
         self._renderer = renderer
-        self._tasks = [t for t in tasks if len(t.prompt.ids) + longest <= train.max_length]
-        dropped = len(tasks) - len(self._tasks)
-        if not self._tasks or (dropped and train.overlong == "error"):
-            most = max(len(task.prompt.ids) for task in tasks)
-            raise DataError(
-                f"{dropped:,} of {len(tasks):,} training problems have no room for an answer of "
-                f"eval.max_new_tokens={longest} tokens within train.max_length={train.max_length} "
-                f"(the longest question has {most}); raise train.max_length to {most + longest} "
-                "or lower eval.max_new_tokens"
-            )
-        if dropped:
-            log.info(
-                f"{dropped:,} training problems without room for {longest} tokens of an answer "
-                "left out"
-            )
-        return [self._longest_text(task, renderer.tokenizer.eos_token_id) for task in self._tasks]
+        self._tasks = tasks_with_room(self.recipe, rewardable(self.problems), renderer)
+        return [longest_text(task, self.recipe, renderer) for task in self._tasks]
 
     def validation(self, renderer: Renderer) -> None:
         """Validation loss is measured on solutions."""
@@ -90,21 +72,12 @@ class GroupRelative:
         recipe, model, renderer = self.recipe, start.model, self._renderer
         assert renderer is not None  # prepare was called
         config, settings = recipe.grpo, recipe.eval
-        # The number of rows changes rounding, so it must not follow the memory free at each step.
-        saved = start.state.source.get("memory_budget")
-        budget = saved or ranks.from_first(lambda: int(free_budget(model) * _SHARE_FOR_SAMPLING))
-        engine = HFEngine(
-            model, renderer.tokenizer, rows=settings.batch_size, memory_budget_bytes=budget
-        )
+        engine, budget = engine_for(recipe, start, renderer.tokenizer)
         figures = Figures()
         source = SampledAnswers(
             self._tasks,
             engine,
-            Decoding(
-                max_new_tokens=settings.max_new_tokens,
-                stop=renderer.stop if settings.stop is None else tuple(settings.stop),
-                calculator=settings.calculator,
-            ),
+            decoding_of(recipe, renderer),
             config,
             problems_per_step=start.state.examples_per_step,
             seed=recipe.seed,
@@ -117,12 +90,6 @@ class GroupRelative:
             rewards = source.sample_rewards(config.pass_rate_problems)
             check_pass_rate(rewards, settings.max_new_tokens)
         return PolicyGradient(config, settings.max_new_tokens, figures), source
-
-    def _longest_text(self, task: Task, eos: int) -> Example:
-        answer = (eos,) * self.recipe.eval.max_new_tokens
-        prompt = task.prompt.ids
-        supervised = (False,) * len(prompt) + (True,) * len(answer)
-        return Example(task.problem.id, "", prompt + answer, supervised, (), len(prompt))
 
 
 Model = Callable[[], Any]

@@ -6,7 +6,7 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from mathtune.evaluation.statistics import holm, mcnemar_exact, paired_score_int
 from mathtune.evaluation.summary import WITH_ANSWER, Rate, rate, vote, voted, whole_evaluation
 from mathtune.learning.verifier.texts import with_verdict
 from mathtune.records import PredictionRow, Problem
-from mathtune.run_paths import RunPaths
-from mathtune.storage import read_json, replace_file
+from mathtune.run_paths import VERIFIER_ENDING, RunPaths
+from mathtune.storage import read_json, replace_file, write_json
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Reranked:
         samples: Answers per problem.
         rates: Way → rate with its Wilson interval. ``sample`` is the mean over all answers,
             ``majority`` the vote, ``best`` the answer with the highest score, ``weighted`` the vote
-            weighted by scores, ``any`` whether one is right.
+            weighted by scores, ``any`` whether one is right; ``greedy`` a greedy answer, if given.
         against_majority: ``best`` and ``weighted`` → gained, lost, difference with its interval,
             McNemar's p and the same adjusted for the two tests (Holm).
     """
@@ -114,12 +114,23 @@ def _against(before: list[bool], after: list[bool], confidence: float) -> dict[s
     }
 
 
-def rerank_file(path: Path, verifier: Path, confidence: float = 0.95) -> tuple[Reranked, Path]:
+def rerank_file(
+    path: Path, verifier: Path, *, greedy: Path | None = None, confidence: float = 0.95
+) -> tuple[Reranked, Path]:
     """Score a file's answers with a verifier's run; return figures and the file of the scores.
+
+    The figures are also written next to the file, where the report of its run finds them.
+
+    Args:
+        path: A predictions file with several answers per problem.
+        verifier: The run folder.
+        greedy: Predictions with one answer to each of the same problems, to compare with.
+        confidence: Of the intervals.
 
     Raises:
         RunError: The run folder is not one of a trained verifier.
-        DataError: The answers are of problems that the verifier was trained on.
+        DataError: The answers are of problems that the verifier was trained on, or ``greedy`` is
+            of other problems.
     """
     import json
 
@@ -131,6 +142,7 @@ def rerank_file(path: Path, verifier: Path, confidence: float = 0.95) -> tuple[R
             f"{seen:,} problems of {path} are among those that the verifier in {verifier} was "
             "trained on, so its choice among their answers proves nothing; give samples of others"
         )
+    one_each = None if greedy is None else _greedy_rate(greedy, rows, confidence)
     scores = score(rows, recipe)
     output = path.with_name(f"{path.name}.verifier.jsonl")
     lines = [
@@ -138,7 +150,26 @@ def rerank_file(path: Path, verifier: Path, confidence: float = 0.95) -> tuple[R
         for r, s in zip(rows, scores, strict=True)
     ]
     replace_file(output, [line.encode() for line in lines])
-    return rerank(rows, scores, confidence), output
+    found = rerank(rows, scores, confidence)
+    if one_each is not None:
+        found.rates["greedy"] = one_each
+    figures = {**asdict(found), "verifier": str(verifier), "confidence": confidence}
+    write_json(path.with_name(path.name + VERIFIER_ENDING), figures)
+    return found, output
+
+
+def _greedy_rate(path: Path, rows: Sequence[PredictionRow], confidence: float) -> Rate:
+    groups, samples = whole_evaluation(list(read_rows(path)))
+    if samples > 1:
+        raise DataError(f"{path} has {samples} answers per problem; give a file of greedy answers")
+    if set(groups) != {row["problem_id"] for row in rows}:
+        raise DataError(
+            f"{path} has answers to other problems than the samples; measure the same problems "
+            "greedily (mathtune eval without --samples)"
+        )
+    return rate(
+        sum(bool(group[0]["correct"]) for group in groups.values()), len(groups), confidence
+    )
 
 
 def _recipe_of(verifier: Path) -> Recipe:

@@ -40,7 +40,8 @@ def limits(recipe: Recipe, model: Any) -> Limits:
 def limits_on(recipe: Recipe, hf_config: Any, device: str) -> Limits:
     """Return the limits of a micro-batch on a kind of device, from the model's configuration."""
     vocabulary = int(hf_config.get_text_config().vocab_size)
-    answers = recipe.grpo.num_generations if recipe.train.objective == "grpo" else 1
+    sampled = {"grpo": recipe.grpo.num_generations, "gkd": recipe.gkd.num_generations}
+    answers = sampled.get(recipe.train.objective, 1)
     return Limits(
         max_examples=recipe.train.per_device_train_batch_size * answers,
         max_tokens=recipe.train.micro_batch_tokens or MICRO_BATCH_TOKENS[device],
