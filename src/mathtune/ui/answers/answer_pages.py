@@ -184,9 +184,7 @@ def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
         "reason": _text(row.get("reason")),
         "tokens": row.get("tokens"),
         "inserted": row.get("inserted_tokens"),
-        "stop": wording.STOP_REASONS.get(
-            _text(row.get("stop_reason")), _text(row.get("stop_reason"))
-        ),
+        "ending": wording.ending(_text(row.get("stop_reason"))),
         "graders": [
             [wording.GRADERS.get(str(name), (str(name), ""))[0], bool(verdict)]
             for name, verdict in verdicts.items()
