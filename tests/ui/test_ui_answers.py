@@ -76,6 +76,27 @@ def test_search_finds_texts_and_not_the_names_of_fields(root: Path) -> None:
     assert named["total"] == sum("Tomás" in each["question"] for each in rows_of(root / FILES[0]))
 
 
+def test_turning_pages_of_a_search_reads_the_files_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[str] = []
+    search = PredictionIndex.search
+    monkeypatch.setattr(
+        PredictionIndex,
+        "search",
+        lambda self, *a: searched.append(self.path.name) or search(self, *a),
+    )
+    found = table(root)
+    pages = [found.page(number, query="how") for number in range(3)]
+    assert searched == ["base.jsonl", "tuned.jsonl"]
+    shown = [row["question"] for page in pages for row in page["rows"]]
+    assert len(shown) == min(75, pages[0]["total"]) > 25
+    assert found.page(query="how", show="gained")["total"] == pages[0]["counts"]["gained"]
+    for other in range(20):  # what is kept does not grow without end
+        found.page(query=f"other {other}")
+    assert found.page(1, query="how")["rows"] == pages[1]["rows"]
+
+
 def test_what_a_model_wrote_is_text_without_tricks(root: Path) -> None:
     with client(root) as page:
         found = page.get("/api/answers", params={"file": FILES}).json()

@@ -30,7 +30,7 @@ class RunFiles:
         results: ``results.json``, or empty.
         answers: Model (``base``, ``tuned``) → rows of its prediction files, headline file first.
         notes: One sentence for each thing that is missing or could not be read.
-        unread: Rows of a model's predictions that were left unread.
+        unread: Rows of a model's predictions that were left unread, where they were counted.
     """
 
     name: str
@@ -81,7 +81,6 @@ def read(run_dir: Path, *, most_answers: int | None = None) -> RunFiles:
         results=results,
         answers=answers,
         notes=(*missing, *notes),
-        unread=max(_unread(run_dir, model, most_answers) for model in MODELS),
     )
 
 
@@ -198,10 +197,15 @@ def _answer_files(run_dir: Path, model: str) -> list[Path]:
     return [folder / f"{model}.jsonl", *sorted(folder.glob(f"{model}--*.jsonl"))]
 
 
-def _unread(run_dir: Path, model: str, most: int | None) -> int:
-    """Return how many rows of a model's predictions files were not read."""
-    if most is None:
-        return 0
+def unread_rows(run_dir: Path, most: int) -> int:
+    """Return how many rows ``read`` leaves out with ``most_answers``: the larger of both models.
+
+    It reads all predictions files to their ends.
+    """
+    return max(_unread(run_dir, model, most) for model in MODELS)
+
+
+def _unread(run_dir: Path, model: str, most: int) -> int:
     unread = 0
     for path in _answer_files(run_dir, model):
         if path.is_file():
