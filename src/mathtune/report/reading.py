@@ -16,6 +16,9 @@ from mathtune.run_paths import RunPaths
 from mathtune.text.redaction import redacted_values
 from mathtune.text.visible import visible
 
+RECIPE_SECTIONS = ("model", "adapter", "data", "prompt", "train", "eval", "tracking")
+MANIFEST_SECTIONS = ("training", "stages", "data", "parameters", "versions")
+
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:
@@ -60,8 +63,11 @@ def read(run_dir: Path, *, most_answers: int | None = None) -> RunFiles:
     notes: list[str] = []
     paths = RunPaths(run_dir)
     recipe = shown(redacted_values(_read_yaml(paths.recipe)))
+    _check_sections(recipe, RECIPE_SECTIONS, paths.recipe)
     manifest = shown(redacted_values(_read_json(paths.manifest_file)))
+    _check_sections(manifest, MANIFEST_SECTIONS, paths.manifest_file)
     results = shown(_read_json(paths.results))
+    _check_results(results, paths.results)
     lines = _read_lines(paths.metrics, notes)
     validation = _by_step(line for line in lines if any(key.startswith("eval_") for key in line))
     training = _by_step(line for line in lines if "loss" in line)
@@ -158,7 +164,23 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     return _mapping(value, path)
 
 
-def _mapping(value: Any, path: Path) -> Mapping[str, Any]:
+def _check_sections(values: Mapping[str, Any], names: Sequence[str], path: Path) -> None:
+    for name in names:
+        _mapping(values.get(name), f"{path}: {name}")
+
+
+def _check_results(results: Mapping[str, Any], path: Path) -> None:
+    example = _mapping(results.get("example"), f"{path}: example")
+    lists = {name: results.get(name) for name in ("evaluations", "comparisons")}
+    for name, values in {**lists, "example.answers": example.get("answers")}.items():
+        if not isinstance(values or [], list):
+            raise RunError(f"{path}: {name} must hold a list; restore or delete the file")
+        for value in values or ():
+            if not isinstance(value, dict):
+                raise RunError(f"{path}: {name} must hold mappings; restore or delete the file")
+
+
+def _mapping(value: Any, path: Path | str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):

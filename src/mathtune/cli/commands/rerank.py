@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mathtune.cli.common import echo, print_json
+from mathtune.cli.common import confidence_option, echo, print_json
 
 WAYS = {
     "sample": "one sample, on average",
@@ -26,9 +26,7 @@ WAYS = {
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Run folder of a training with train.objective=verifier.",
 )
-@click.option(
-    "--confidence", default=0.95, type=click.FloatRange(0.5, 1, min_open=True, max_open=True)
-)
+@confidence_option
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
 def command(samples: Path, verifier: Path, confidence: float, as_json: bool) -> None:
     """Choose among several answers per problem by a verifier, next to the majority's vote.
