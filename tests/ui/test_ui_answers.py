@@ -76,6 +76,19 @@ def test_search_finds_texts_and_not_the_names_of_fields(root: Path) -> None:
     assert named["total"] == sum("Tomás" in each["question"] for each in rows_of(root / FILES[0]))
 
 
+def test_what_is_no_number_or_no_name_is_no_error_of_the_server(tmp_path: Path) -> None:
+    run = build(tmp_path / "one", rows=20)
+    file = run / "predictions" / "base.jsonl"
+    with file.open("a") as lines:
+        lines.write('{"problem_id": "x", "sample": 1e999}\n')
+    with client(tmp_path) as page:
+        found = page.get("/api/answers", params={"file": "one/predictions/base.jsonl"}).json()
+        assert found["total"] == 20 and found["unreadable"] == 1
+        for long in ("x" * 5_000, "x/" * 5_000):
+            assert page.get("/api/run", params={"run": long}).status_code == 400
+            assert page.get("/api/answers", params={"file": f"{long}.jsonl"}).status_code == 400
+
+
 def test_turning_pages_of_a_search_reads_the_files_once(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

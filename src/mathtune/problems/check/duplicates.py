@@ -87,4 +87,5 @@ def _repeated(values: Hashes) -> NDArray[np.bool_]:
     del ordered
     at = np.searchsorted(twice, values)
     at[at == len(twice)] = 0
-    return twice[at] == values
+    found: NDArray[np.bool_] = twice[at] == values
+    return found
