@@ -27,10 +27,10 @@ def answer(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
             ``most`` (new tokens), ``question`` and ``gold``, which may be empty.
     """
     sides, models = request["sides"], []
-    state = _state(RunPaths(Path(request["run"])))
+    weights = _state(RunPaths(Path(request["run"])))
     for side in sides:
         yield {"event": "loading", "side": side}
-        model = _model(request["run"], BASE in sides, int(request["most"]), side, state)
+        model = _model(request["run"], BASE in sides, int(request["most"]), side, weights)
         model.calculator = bool(request["calculator"])
         model.reset()  # each question is independent
         models.append(model)
