@@ -80,6 +80,11 @@ def write_text(path: Path, text: str) -> None:
 
 def cannot_write(path: Path, error: OSError) -> DiskError:
     """Return the error for a file that could not be written."""
+    if isinstance(error, FileNotFoundError) and not path.parent.exists():
+        return DiskError(
+            f"{path} could not be written: the folder {path.parent} does not exist; make it, or "
+            "give another path"
+        )
     return DiskError(
         f"{path} could not be written ({error.strerror or error}); what was saved before is "
         "intact: free some space or fix the permissions, and give the same command again"

@@ -90,6 +90,13 @@ def test_check_exits_with_1_where_something_was_found(tmp_path: Path) -> None:
     assert len((tmp_path / "pairs.jsonl").read_text().splitlines()) >= 5
 
 
+def test_rows_in_prose_are_named_briefly_with_the_remedy(tmp_path: Path) -> None:
+    jsonl(tmp_path / "a.jsonl", [{"question": f"{n}?", "answer": "That is 4."} for n in range(2)])
+    done = mathtune("data", "check", "a.jsonl", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "(first: line 1, line 2); give prose: true to use likely ones" in done.stdout
+
+
 def test_check_takes_settings_of_a_source(tmp_path: Path) -> None:
     jsonl(tmp_path / "a.jsonl", [{"q": "Two and two?", "a": "That makes 4."}])
     settings = "{path: a.jsonl, prose: true, fields: {question: q, answer: a}}"
@@ -111,6 +118,37 @@ def test_a_source_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     done = mathtune("data", "check", "ok.jsonl", "--against", "gsm9k:test", cwd=tmp_path)
     (fault,) = faults_of(done)
     assert "no set is called 'gsm9k'" in fault and "gsm8k" in fault
+
+
+def test_the_file_of_pairs_replaces_nothing_unasked(tmp_path: Path) -> None:
+    rows = jsonl(tmp_path / "a.jsonl", [solved(1)])
+    before = rows.read_bytes()
+    check = ("data", "check", "a.jsonl", "--against", "a.jsonl", "--output")
+    for more in ((), ("--overwrite",)):
+        (fault,) = faults_of(mathtune(*check, "./a.jsonl", *more, cwd=tmp_path))
+        assert "the output would replace a.jsonl itself" in fault
+    assert rows.read_bytes() == before
+    (tmp_path / "pairs.jsonl").write_text("mine")
+    (fault,) = faults_of(mathtune(*check, "pairs.jsonl", cwd=tmp_path))
+    assert "pairs.jsonl already exists; give --overwrite, or another --output" in fault
+    assert (tmp_path / "pairs.jsonl").read_text() == "mine"
+    assert mathtune(*check, "pairs.jsonl", "--overwrite", cwd=tmp_path).returncode == 1
+    assert "same question" in (tmp_path / "pairs.jsonl").read_text()
+    (fault,) = faults_of(mathtune(*check, "no/pairs.jsonl", cwd=tmp_path))
+    assert "the folder no does not exist; make it, or give another path" in fault
+
+
+def test_what_is_here_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    jsonl(tmp_path / "rows", [solved(1)])
+    (tmp_path / "link.jsonl").symlink_to("gone.jsonl")
+    for name, words in {
+        "rows": "rows has no ending; problems are read from .jsonl",
+        "folder": "folder is a folder; give it as path, as in '{path: folder}'",
+        "link.jsonl": "link.jsonl is a link to gone.jsonl, which does not exist",
+    }.items():
+        (fault,) = faults_of(mathtune("data", "check", name, cwd=tmp_path))
+        assert fault.startswith(words), fault
 
 
 def test_generate_writes_the_same_bytes_and_how_they_were_made(tmp_path: Path) -> None:

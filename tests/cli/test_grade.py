@@ -29,6 +29,7 @@ from typing import Any
 
 import pytest
 
+from command_for_tests import faults_of, jsonl, mathtune
 from mathtune.cli.main import main
 from mathtune.evaluation.compare import compare_files
 from mathtune.evaluation.predictions.rows import read_rows, write_rows
@@ -398,6 +399,12 @@ def test_people_see_each_grader_with_its_interval(
     assert any(row.startswith("mathtune 60.0 % 31.3–83.2 % exact numbers") for row in rows)
     assert any(row.startswith("lm_eval_strict 30.0 %") for row in rows)
     assert "strict-match: 30.0 %" in printed and "lm_eval_strict agrees on 10 of 10" in printed
+
+
+def test_a_confidence_that_is_no_number_is_one_sentence(tmp_path: Path) -> None:
+    jsonl(tmp_path / "x.jsonl", [{"completion": "#### 4", "gold": "4"}])
+    (fault,) = faults_of(mathtune("grade", "x.jsonl", "--confidence", "nan", cwd=tmp_path))
+    assert "nan is not a finite number" in fault
 
 
 def test_it_works_without_torch(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from command_for_tests import faults_of, mathtune, start, wait_for
 from log_for_tests import logged
 from mathtune.cli.commands.export import TARGETS, TYPES, command
 from mathtune.errors import DiskError, ModelError, RunError
-from mathtune.exporting import gguf_file, ollama, runtime, source, targets
+from mathtune.exporting import ollama, runtime, source, targets
+from mathtune.exporting.gguf_format import weight_types
 from mathtune.locks import lock
 from mathtune.models.loading import load_tokenizer
 from mathtune.prompts import Renderer
@@ -135,7 +136,7 @@ def test_wrong_use_is_told_in_a_sentence(run: Path, tmp_path: Path) -> None:
     shutil.copy(run / "recipe.yaml", tmp_path / "run")
     for arguments, words in {
         ("run", "--to", "ggfu"): "--to ggfu does not exist; did you mean 'gguf'? Known: merged",
-        ("run", "--to", "gguf", "--type", "q4_k_m"): "type q4_k_m is written by llama.cpp alone",
+        ("run", "--to", "gguf", "--type", "q3_k_m"): "type q3_k_m is written by llama.cpp alone",
         ("run", "--to", "gguf", "--type", "int3"): "type 'int3' does not exist; give one of f16",
         ("run", "--to", "hub"): "--to hub needs --repo OWNER/NAME",
         ("run", "--to", "gguf", "--repo", "a/b"): "--repo is for --to hub, not for --to gguf",
@@ -145,7 +146,7 @@ def test_wrong_use_is_told_in_a_sentence(run: Path, tmp_path: Path) -> None:
     }.items():
         (fault,) = faults_of(mathtune("export", *arguments, cwd=tmp_path))
         assert fault.startswith(words), fault
-    assert (TARGETS, TYPES) == (targets.TARGETS, gguf_file.TYPES)
+    assert (TARGETS, TYPES) == (targets.TARGETS, weight_types.TYPES)
 
 
 def test_a_run_that_is_in_use_or_not_finished_is_not_exported(run: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from tokenizers import normalizers, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from log_for_tests import logged
-from mathtune.errors import ModelError
-from mathtune.exporting import architecture, gguf_file, vocabulary
+from mathtune.errors import MissingPackage, ModelError
+from mathtune.exporting.gguf_format import architecture, gguf_file, vocabulary, weight_types
 from mathtune.models.gguf import converted
 from tokenizers_for_tests import bpe, byte, sentencepiece, sentencepiece_like
 
@@ -46,12 +47,13 @@ def test_a_file_read_back_has_the_models_logits_and_tokens(
 def test_types_take_the_place_that_they_should(tmp_path: Path) -> None:
     folder, tokenizer = saved(tmp_path / "model", "llama")
     sizes = {}
-    for kind in gguf_file.TYPES:
+    kinds = [kind for kind in weight_types.TYPES if kind not in weight_types.K_QUANTS]
+    for kind in kinds:
         file = written(folder, tmp_path / f"{kind}.gguf", tokenizer, kind)
         sizes[kind] = {t.name: t.tensor_type.name for t in gguf.GGUFReader(file).tensors}
         assert sizes[kind]["output_norm.weight"] == "F32"
     weights = "blk.0.ffn_up.weight"
-    assert [sizes[kind][weights] for kind in gguf_file.TYPES] == [
+    assert [sizes[kind][weights] for kind in kinds] == [
         "F16", "BF16", "F32", "Q8_0", "Q4_0"
     ]  # fmt: skip
     assert sizes["q4_0"]["token_embd.weight"] == sizes["q4_0"]["output.weight"] == "Q8_0"
@@ -73,6 +75,50 @@ def test_weights_are_rounded_no_further_than_the_type_does(
         wanted = weights[f"model.layers.1.{source}.weight"].numpy()
         rms = float(np.sqrt(np.mean((found - wanted) ** 2)) / wanted.std())
         assert error / 10 <= rms <= error
+
+
+def test_k_quants_get_their_bits_where_llama_cpp_puts_them() -> None:
+    """The table is that of a file of Gemma 3 270M that llama.cpp made (18 layers, tied)."""
+    rows = {"attn_k": 640, "attn_output": 1024, "attn_q": 640, "ffn_gate": 640, "ffn_up": 640}
+    more = (0, 1, 4, 7, 10, 13, 15, 16, 17)
+
+    def held(name: str, row: int, kind: str = "q4_k_m", *, tied: bool = True) -> str:
+        found = weight_types.type_of(f"{name}.weight", (8, row), kind, layers=18, tied=tied)
+        return str(found.name)
+
+    for layer in range(18):
+        for name, row in rows.items():
+            assert held(f"blk.{layer}.{name}", row) == ("Q4_K" if row == 1024 else "Q5_0")
+        assert held(f"blk.{layer}.attn_v", 640) == ("Q8_0" if layer in more else "Q5_0")
+        assert held(f"blk.{layer}.ffn_down", 2048) == ("Q6_K" if layer in more else "Q4_K")
+    assert held("token_embd", 640) == "Q8_0"
+    assert held("token_embd", 1024) == held("output", 1024, tied=False) == "Q6_K"
+    assert held("token_embd", 1024, tied=False) == "Q4_K"
+    assert held("blk.2.ffn_up", 512, "q5_k_m") == "Q5_K"
+    assert held("blk.2.ffn_up", 512, "q6_k") == "Q6_K"
+    assert held("blk.2.ffn_up", 72, "q6_k") == "F16"
+
+
+def test_k_quants_need_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "libgguf", None)
+    with pytest.raises(MissingPackage, match=r"pip install libgguf, or export f16 and run"):
+        weight_types.check_packages("q4_k_m")
+    weight_types.check_packages("q8_0")
+
+
+@pytest.mark.parametrize(("kind", "error"), [("q6_k", 0.03), ("q5_k_m", 0.05), ("q4_k_m", 0.1)])
+def test_k_quants_are_read_back_by_another_package(kind: str, error: float, tmp_path: Path) -> None:
+    pytest.importorskip("libgguf", reason="libgguf is not installed (pip install libgguf)")
+    folder, tokenizer = saved(tmp_path / "model", "qwen2", hidden_size=256, intermediate_size=512)
+    file = written(folder, tmp_path / "tiny.gguf", tokenizer, kind)
+    held = {tensor.name: tensor for tensor in gguf.GGUFReader(file).tensors}
+    tensor = held["blk.1.attn_q.weight"]
+    assert tensor.tensor_type.name == weight_types.K_QUANTS[kind]
+    found = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+    weights = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    wanted = weights["model.layers.1.self_attn.q_proj.weight"].numpy()
+    rms = float(np.sqrt(np.mean((found - wanted) ** 2)) / wanted.std())
+    assert error / 10 <= rms <= error
 
 
 def test_rows_that_blocks_do_not_divide_stay_in_16_bits(tmp_path: Path) -> None:

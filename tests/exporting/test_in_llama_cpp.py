@@ -12,7 +12,8 @@ from tiny_exports import MODELS, saved, written
 from transformers import AutoModelForCausalLM
 
 from mathtune.errors import ModelError
-from mathtune.exporting import runtime, same_answers, vocabulary
+from mathtune.exporting import runtime, same_answers
+from mathtune.exporting.gguf_format import vocabulary
 from mathtune.prompts import Renderer
 from mathtune.prompts.render import Prompt
 
@@ -37,6 +38,18 @@ def test_twenty_of_twenty_answers_are_the_models(name: str, tmp_path: Path) -> N
     found = same_answers.check(file, "f32", tokenizer, answers)
     assert found.problems == 20 and found.same >= 18
     assert found.largest_gap < 1e-3  # the order of additions decides
+
+
+@pytest.mark.parametrize(("kind", "gap"), [("q6_k", 0.3), ("q4_k_m", 1.5)])
+def test_k_quants_answer_as_the_model_within_their_rounding(
+    kind: str, gap: float, tmp_path: Path
+) -> None:
+    pytest.importorskip("libgguf", reason="libgguf is not installed (pip install libgguf)")
+    folder, tokenizer = saved(tmp_path / "model", "qwen2", hidden_size=256, intermediate_size=512)
+    answers = same_answers.model_answers(folder, tokenizer, prompts(tokenizer, 6))
+    file = written(folder, tmp_path / "tiny.gguf", tokenizer, kind)
+    found = same_answers.check(file, kind, tokenizer, answers)
+    assert found.problems == 6 and found.largest_gap < gap, found
 
 
 def test_a_model_that_differs_does_not_pass(tmp_path: Path) -> None:

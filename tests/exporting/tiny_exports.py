@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from mathtune.exporting import gguf_file
+from mathtune.exporting.gguf_format import gguf_file
 from mathtune.models.loading import load_tokenizer
 from models_for_tests import tiny_model
 from tokenizers_for_tests import bpe, sentencepiece

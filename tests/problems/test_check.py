@@ -132,9 +132,11 @@ def test_a_failed_check_leaves_the_old_output_and_no_temporary(
     output = tmp_path / "pairs.jsonl"
     output.write_text("old")
     with pytest.raises(mt.MathtuneError, match="does not exist"):
-        mt.data_check(tmp_path / "none.jsonl", against=jsonl("t.jsonl", [TEST]), output=output)
+        mt.data_check(
+            tmp_path / "none.jsonl", against=jsonl("t.jsonl", [TEST]), output=output, overwrite=True
+        )
     assert output.read_text() == "old"
-    assert [path.name for path in tmp_path.glob("pairs*")] == ["pairs.jsonl"]
+    assert [path.name for path in tmp_path.glob("*pairs*")] == ["pairs.jsonl"]
 
 
 def test_faults_of_the_source_and_of_a_test_set_come_together(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_lines_before_an_unreadable_one_are_streamed(tmp_path: Path) -> None:
         (
             "notes.txt",
             b"question",
-            "ends in '.txt'; problems are read from .jsonl, .json, .csv, .parquet, .jsonl.gz",
+            "has the ending '.txt'; problems are read from .jsonl, .json, .csv, .parquet,",
         ),
     ],
 )

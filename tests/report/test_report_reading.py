@@ -33,6 +33,29 @@ def test_what_is_missing_is_said(tmp_path, parts, missing):
         assert any(text in note for note in notes), notes
 
 
+@pytest.mark.parametrize("section", ["model", "train", "eval"])
+def test_a_section_of_another_type_is_one_sentence(section, tmp_path):
+    (build(tmp_path, parts=("manifest",)) / "recipe.yaml").write_text(f"name: x\n{section}: [1]\n")
+    with pytest.raises(RunError, match=f"recipe.yaml: {section} must hold a mapping, not list"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "words"),
+    [
+        ("manifest.json", {"training": "x"}, "training must hold a mapping, not str"),
+        ("results.json", {"evaluations": "x"}, "evaluations must hold a list"),
+        ("results.json", {"comparisons": [1]}, "comparisons must hold mappings"),
+        ("results.json", {"example": {"answers": {"a": 1}}}, "example.answers must hold a list"),
+        ("results.json", {"example": [1]}, "example must hold a mapping, not list"),
+    ],
+)
+def test_values_of_another_type_are_one_sentence(file, values, words, tmp_path):
+    (build(tmp_path, parts=("recipe",)) / file).write_text(json.dumps(values))
+    with pytest.raises(RunError, match=f"{file}: {words}"):
+        read(tmp_path)
+
+
 def test_a_torn_line_is_left_out_and_noted(tmp_path):
     build(tmp_path)
     with (tmp_path / "metrics.jsonl").open("a") as file:

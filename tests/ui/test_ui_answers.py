@@ -76,6 +76,40 @@ def test_search_finds_texts_and_not_the_names_of_fields(root: Path) -> None:
     assert named["total"] == sum("Tomás" in each["question"] for each in rows_of(root / FILES[0]))
 
 
+def test_what_is_no_number_or_no_name_is_no_error_of_the_server(tmp_path: Path) -> None:
+    run = build(tmp_path / "one", rows=20)
+    file = run / "predictions" / "base.jsonl"
+    with file.open("a") as lines:
+        lines.write('{"problem_id": "x", "sample": 1e999}\n')
+    with client(tmp_path) as page:
+        found = page.get("/api/answers", params={"file": "one/predictions/base.jsonl"}).json()
+        assert found["total"] == 20 and found["unreadable"] == 1
+        for long in ("x" * 5_000, "x/" * 5_000):
+            assert page.get("/api/run", params={"run": long}).status_code == 400
+            assert page.get("/api/answers", params={"file": f"{long}.jsonl"}).status_code == 400
+
+
+def test_turning_pages_of_a_search_reads_the_files_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[str] = []
+    search = PredictionIndex.search
+    monkeypatch.setattr(
+        PredictionIndex,
+        "search",
+        lambda self, *a: searched.append(self.path.name) or search(self, *a),
+    )
+    found = table(root)
+    pages = [found.page(number, query="how") for number in range(3)]
+    assert searched == ["base.jsonl", "tuned.jsonl"]
+    shown = [row["question"] for page in pages for row in page["rows"]]
+    assert len(shown) == min(75, pages[0]["total"]) > 25
+    assert found.page(query="how", show="gained")["total"] == pages[0]["counts"]["gained"]
+    for other in range(20):  # what is kept does not grow without end
+        found.page(query=f"other {other}")
+    assert found.page(1, query="how")["rows"] == pages[1]["rows"]
+
+
 def test_what_a_model_wrote_is_text_without_tricks(root: Path) -> None:
     with client(root) as page:
         found = page.get("/api/answers", params={"file": FILES}).json()

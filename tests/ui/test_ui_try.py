@@ -64,6 +64,17 @@ def test_a_question_is_asked_alone_and_no_model_is_loaded_twice(root: Root) -> N
     assert ask._model.cache_info().misses == misses
 
 
+def test_a_run_that_is_trained_again_answers_with_its_new_weights(root: Root) -> None:
+    before = events(root)
+    assert ask._model.cache_info().currsize == 2
+    saved_model(root.folder / "one" / "model", "llama", num_hidden_layers=3)
+    after = events(root)
+    answers = [{e["side"]: text_of(e) for e in found if e["event"] == "answer"}
+               for found in (before, after)]  # fmt: skip
+    assert answers[0]["tuned"] != answers[1]["tuned"]
+    assert answers[0]["base"] == answers[1]["base"]
+
+
 def test_random_weights_have_no_base_to_ask(root: Root) -> None:
     recipe = root.folder / "one" / "recipe.yaml"
     before = recipe.read_text()

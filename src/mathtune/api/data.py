@@ -54,6 +54,7 @@ def data_check(
     *,
     against: SourceName | Iterable[SourceName] = (),
     output: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
 ) -> DataCheck:
     """Check a source: unreadable answers, duplicates, false steps, and test questions in it.
 
@@ -64,10 +65,11 @@ def data_check(
             (``{"path": "mine.jsonl", "prose": True}``).
         against: Test sets to compare with, for example ``"gsm8k:test"``.
         output: File for every row that resembles a test question, next to that, as JSON lines.
+        overwrite: Whether an output that exists may be replaced; a source never is.
 
     Raises:
         DataError: The source or a test set cannot be found or read.
-        ConfigError: A source is not written correctly.
+        ConfigError: A source is not written correctly, or the output exists.
         DiskError: The output cannot be written.
     """
     show_by_default()
@@ -78,9 +80,11 @@ def data_check(
     recipe = config.load("gsm8k-eval", config.overrides_from_python(given, {}))
     with ExitStack() as stack:
         wanted = "the file for the pairs as a string or a Path"
-        pairs = None if output is None else _Pairs(Path(path_text("output", output, wanted)))
-        if pairs is not None:
-            stack.enter_context(pairs)
+        pairs = None
+        if output is not None:
+            file = Path(path_text("output", output, wanted))
+            _check_output(file, recipe, overwrite=overwrite)
+            pairs = stack.enter_context(_Pairs(file))
         return check_source(
             recipe.data.train[0],
             recipe.data if sets else None,
@@ -88,12 +92,24 @@ def data_check(
         )
 
 
+def _check_output(output: Path, recipe: Recipe, *, overwrite: bool) -> None:
+    """Raise ConfigError if an output would replace what may not be replaced."""
+    if not output.exists():
+        return
+    tests = [source for test in recipe.data.test for source in test.sources]
+    read = [source.path for source in (*recipe.data.train, *tests) if source.path]
+    if any(Path(path).resolve() == output.resolve() for path in read):
+        raise ConfigError(f"the output would replace {output} itself; give --output another name")
+    if not overwrite:
+        raise ConfigError(f"{output} already exists; give --overwrite, or another --output")
+
+
 class _Pairs:
     """A file of pairs, which gets its name only when it is complete."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._temporary = path.with_name(path.name + ".tmp")
+        self._temporary = path.with_name(f".{path.name}.part")
 
     def __enter__(self) -> _Pairs:
         try:

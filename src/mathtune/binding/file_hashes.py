@@ -53,7 +53,7 @@ class FileHashes:
             ) from error
 
     def _hash(self, file: Path) -> str:
-        key, state, start = str(file.absolute()), _state(file), time.time()
+        key, state, start = str(file.absolute()), file_state(file), time.time()
         known = self._known.get(key)
         if isinstance(known, dict) and known.get("state") == state and known.get("sha256"):
             return str(known["sha256"])
@@ -64,7 +64,7 @@ class FileHashes:
             while block := content.read(1 << 22):
                 digest.update(block)
         changed = max(state[1], state[2]) / 1e9
-        if _state(file) == state and start - changed > _SETTLED_SECONDS:
+        if file_state(file) == state and start - changed > _SETTLED_SECONDS:
             self._known[key] = {"state": state, "sha256": digest.hexdigest()}
             if self._save:
                 self._write()
@@ -78,7 +78,7 @@ class FileHashes:
             self._save = False
 
 
-def _state(file: Path) -> list[int]:
+def file_state(file: Path) -> list[int]:
     """Return size, times and inode: ``cp -p`` keeps the first two, and no copy keeps all."""
     stat = file.stat()
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]

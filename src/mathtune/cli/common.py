@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +39,28 @@ def json_option(
 ) -> Callable[[F], F]:
     """Return ``--json``, which every command has that prints a result (``docs/terminal.md``)."""
     return click.option("--json", "as_json", is_flag=True, help=text)
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers without NaN, which is neither below nor above any limit."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read a number."""
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return found
+
+
+def confidence_option(function: F) -> F:
+    """Add ``--confidence``."""
+    return click.option(
+        "--confidence",
+        default=0.95,
+        show_default=True,
+        type=FiniteRange(0.5, 1, min_open=True, max_open=True),
+        help="Of the intervals.",
+    )(function)
 
 
 def run_options(function: F) -> F:

@@ -51,7 +51,8 @@ COMMANDS = {
 
 EXIT_CODES = {
     "0": "done",
-    "1": "an error that should not happen, or a lost rank; finished work is saved",
+    "1": "an error that should not happen, or a lost rank (finished work is saved); "
+    "data check found something",
     "2": "wrong use, or a fault that the message explains",
     "130": "stopped by Ctrl-C (SIGINT)",
     "143": "stopped by SIGTERM; as after 130, the same command continues",

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from mathtune.config.schema import Recipe
 from mathtune.errors import DiskError
-from mathtune.exporting import gguf_file, merged, runtime, same_answers
+from mathtune.exporting import merged, runtime, same_answers
+from mathtune.exporting.gguf_format import gguf_file, weight_types
 from mathtune.exporting.same_answers import SameAnswers
 from mathtune.exporting.source import Source, check_prompts
 from mathtune.storage import saving, staged, sync_folder
@@ -63,7 +64,7 @@ def export(source: Source, recipe: Recipe, output: Path, kind: str) -> Written:
         source: The model; an adapter is merged first.
         recipe: How it is prompted, and the problems that it is checked on.
         output: The file.
-        kind: Type of the weights, of ``gguf_file.TYPES``.
+        kind: Type of the weights, of ``weight_types.TYPES``.
 
     Raises:
         ModelError: The model cannot be written as GGUF, or the file answers differently.
@@ -82,8 +83,8 @@ def write(source: Source, recipe: Recipe, folder: Path, name: str, kind: str) ->
     """Write a checked GGUF file into an existing folder; return its name with it."""
     from mathtune.models.loading import load_tokenizer
 
-    gguf_file.check_type(kind)
-    gguf_file.check_package()
+    weight_types.check_type(kind)
+    weight_types.check_packages(kind)
     model = source.folder
     if source.is_adapter:
         model = folder / "merged"

@@ -15,13 +15,13 @@ from mathtune.errors import ConfigError, DiskError, did_you_mean
 from mathtune.exporting import (
     adapter,
     gguf,
-    gguf_file,
     hub_repository,
     merged,
     ollama,
     same_answers,
 )
 from mathtune.exporting.gguf import Written
+from mathtune.exporting.gguf_format import weight_types
 from mathtune.exporting.source import ANSWER_TOKENS, Source, find, find_adapter, recipe_for
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Options:
 
     Attributes:
         output: File (``gguf``) or folder; default: in the run folder, or next to the model.
-        type: Type of the weights in a GGUF file, of ``gguf_file.TYPES``.
+        type: Type of the weights in a GGUF file, of ``weight_types.TYPES``.
         dtype: Dtype of merged weights.
         repo: Repository on the hub, as ``owner/name``.
         public: Whether a new repository may be seen by everybody.
@@ -109,8 +109,8 @@ def export(given: Path, to: str, options: Options) -> Export:
             else f"--repo is for --to hub, not for --to {to}; leave it out or give --to hub"
         )
     if to in ("gguf", "ollama"):
-        gguf_file.check_type(options.type)
-        gguf_file.check_package()
+        weight_types.check_type(options.type)
+        weight_types.check_packages(options.type)
     source = find_adapter(given) if to == "merged" else find(given)
     with source.held(), _ended_by_sigterm():
         if to == "merged":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mathtune.errors import DataError, did_you_mean
+from mathtune.problems.files.find import check_is_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +215,8 @@ def find_known(name: str, subset: str | None = None) -> KnownSet | None:
             no such subset.
     """
     named = KNOWN_SETS.get(name)
+    if named is None:
+        _check_not_local(name)
     if named is None and "/" not in name:
         raise DataError(
             f"no set is called {name!r}{did_you_mean(name, KNOWN_SETS) or '.'} Known sets: "
@@ -230,3 +233,12 @@ def find_known(name: str, subset: str | None = None) -> KnownSet | None:
             f"Set subset to one of: {', '.join(by_subset)}"
         )
     return by_subset.get(subset)
+
+
+def _check_not_local(name: str) -> None:
+    """Raise DataError if a name is a file, or a folder that no hub id can mean."""
+    place = Path(name)
+    if name and place.is_file():
+        check_is_file(place)  # its ending is none of ours
+    if name and place.is_dir() and name.count("/") != 1:
+        raise DataError(f"{name} is a folder; give it as path, as in '{{path: {name}}}'")

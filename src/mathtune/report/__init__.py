@@ -7,12 +7,13 @@ only to keep its secrets out. Everything a model wrote is escaped.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from mathtune.report.answers import MOST_ROWS
 from mathtune.report.html import build_html
 from mathtune.report.model_card import build_card
-from mathtune.report.reading import RunFiles, read
+from mathtune.report.reading import RunFiles, read, unread_rows
 from mathtune.run_paths import RunPaths
 from mathtune.storage import write_text
 
@@ -32,6 +33,7 @@ def write(run_dir: Path) -> None:
         DiskError: If a file cannot be written.
     """
     run = read(run_dir, most_answers=MOST_ROWS)
+    run = replace(run, unread=unread_rows(run_dir, MOST_ROWS))
     log.info(f"writing report.html and README.md into {run_dir}")
     paths = RunPaths(run_dir)
     for path, text in ((paths.report, build_html(run)), (paths.card, build_card(run))):

@@ -25,8 +25,8 @@ class AnswerTable:
     """Rows ready for the page.
 
     Attributes:
-        data: ``sets``, ``models``, ``graders``, ``problems`` and ``rows`` as plain JSON values.
-            Each problem's texts appear once, however many settings it was answered in.
+        data: ``sets``, ``models``, ``graders``, ``endings``, ``problems`` and ``rows`` as plain
+            JSON values. Each problem's texts appear once, however many settings it was answered in.
         left_out: Rows over ``MOST_ROWS``.
     """
 
@@ -82,6 +82,7 @@ def answer_table(run: RunFiles) -> AnswerTable | None:
     )
     names = {name: wording.GRADERS.get(name, (name, ""))[0] for name in graders}
     data = {"sets": sets, "models": models, "graders": names, "problems": texts, "rows": rows}
+    data["endings"] = dict(wording.ENDINGS)
     return AnswerTable(data, len(order) - len(shown) + run.unread)
 
 

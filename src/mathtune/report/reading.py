@@ -16,6 +16,9 @@ from mathtune.run_paths import VERIFIER_ENDING, RunPaths
 from mathtune.text.redaction import redacted_values
 from mathtune.text.visible import visible
 
+RECIPE_SECTIONS = ("model", "adapter", "data", "prompt", "train", "eval", "tracking")
+MANIFEST_SECTIONS = ("training", "stages", "data", "parameters", "versions")
+
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:
@@ -31,7 +34,7 @@ class RunFiles:
         answers: Model (``base``, ``tuned``) → rows of its prediction files, headline file first.
         reranked: Predictions file → what ``mathtune rerank`` found for it.
         notes: One sentence for each thing that is missing or could not be read.
-        unread: Rows of a model's predictions that were left unread.
+        unread: Rows of a model's predictions that were left unread, where they were counted.
     """
 
     name: str
@@ -62,8 +65,11 @@ def read(run_dir: Path, *, most_answers: int | None = None) -> RunFiles:
     notes: list[str] = []
     paths = RunPaths(run_dir)
     recipe = shown(redacted_values(_read_yaml(paths.recipe)))
+    _check_sections(recipe, RECIPE_SECTIONS, paths.recipe)
     manifest = shown(redacted_values(_read_json(paths.manifest_file)))
+    _check_sections(manifest, MANIFEST_SECTIONS, paths.manifest_file)
     results = shown(_read_json(paths.results))
+    _check_results(results, paths.results)
     lines = _read_lines(paths.metrics, notes)
     validation = _by_step(line for line in lines if any(key.startswith("eval_") for key in line))
     training = _by_step(line for line in lines if "loss" in line)
@@ -83,7 +89,6 @@ def read(run_dir: Path, *, most_answers: int | None = None) -> RunFiles:
         results=results,
         answers=answers,
         notes=(*missing, *notes),
-        unread=max(_unread(run_dir, model, most_answers) for model in MODELS),
         reranked={
             visible(path.name.removesuffix(VERIFIER_ENDING)): shown(_read_json(path))
             for path in sorted(paths.all_predictions.glob(f"*{VERIFIER_ENDING}"))
@@ -165,7 +170,23 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     return _mapping(value, path)
 
 
-def _mapping(value: Any, path: Path) -> Mapping[str, Any]:
+def _check_sections(values: Mapping[str, Any], names: Sequence[str], path: Path) -> None:
+    for name in names:
+        _mapping(values.get(name), f"{path}: {name}")
+
+
+def _check_results(results: Mapping[str, Any], path: Path) -> None:
+    example = _mapping(results.get("example"), f"{path}: example")
+    lists = {name: results.get(name) for name in ("evaluations", "comparisons")}
+    for name, values in {**lists, "example.answers": example.get("answers")}.items():
+        if not isinstance(values or [], list):
+            raise RunError(f"{path}: {name} must hold a list; restore or delete the file")
+        for value in values or ():
+            if not isinstance(value, dict):
+                raise RunError(f"{path}: {name} must hold mappings; restore or delete the file")
+
+
+def _mapping(value: Any, path: Path | str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -204,10 +225,15 @@ def _answer_files(run_dir: Path, model: str) -> list[Path]:
     return [path for path in found if path.suffix == ".jsonl"]
 
 
-def _unread(run_dir: Path, model: str, most: int | None) -> int:
-    """Return how many rows of a model's predictions files were not read."""
-    if most is None:
-        return 0
+def unread_rows(run_dir: Path, most: int) -> int:
+    """Return how many rows ``read`` leaves out with ``most_answers``: the larger of both models.
+
+    It reads all predictions files to their ends.
+    """
+    return max(_unread(run_dir, model, most) for model in MODELS)
+
+
+def _unread(run_dir: Path, model: str, most: int) -> int:
     unread = 0
     for path in _answer_files(run_dir, model):
         if path.is_file():

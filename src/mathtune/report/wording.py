@@ -56,8 +56,23 @@ STOP_REASONS: Mapping[str, str] = {
     "eos": "end of text",
     "stop_string": "stop string",
     "length": "token limit",
+    "repetition": "repetition",
+}
+"""Why texts ended, as the labels of a count."""
+
+ENDINGS: Mapping[str, str] = {
+    "eos": "ended on its own",
+    "stop_string": "ended at a stop string",
+    "length": "cut off at the token limit",
     "repetition": "stopped, as it repeated itself",
 }
+"""The same about one text."""
+
+
+def ending(stop_reason: object) -> str:
+    """Return how one text ended; an unknown reason as it is, and nothing for none."""
+    reason = "" if stop_reason is None else str(stop_reason)
+    return ENDINGS.get(reason, reason and f"ended: {reason}")
 
 
 def is_number(value: Any) -> TypeGuard[float]:

@@ -50,7 +50,7 @@ class Root:
             RunError: There is none below the root.
         """
         folder = self._inside(name)
-        if not (folder.is_dir() and is_run(folder)):
+        if not (os.path.isdir(folder) and is_run(folder)):  # false also where a name is too long
             raise RunError(f"there is no run folder {unquote(name)!r} below {self.folder}")
         return RunPaths(folder)
 
@@ -61,7 +61,7 @@ class Root:
             RunError: There is none below the root.
         """
         path = self._inside(name)
-        if path.suffix != ".jsonl" or not path.is_file():
+        if path.suffix != ".jsonl" or not os.path.isfile(path):
             raise RunError(f"there is no predictions file {unquote(name)!r} below {self.folder}")
         return path
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mathtune.cli.common import echo, json_option, model_argument, overrides_argument
+from mathtune.cli.common import FiniteRange, echo, json_option, model_argument, overrides_argument
 from mathtune.cli.knob_options import KnobOptions
 
 KNOBS = KnobOptions("prompt.style", "eval.max_new_tokens")
@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 @click.option(
     "--temperature",
     default=0.0,
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     help="0 is greedy; above, answers are sampled.  [default: 0]",
 )
-@json_option("Print one JSON object a question, with the answers and their checks.")
+@json_option("Print one JSON object per question, with the answers and their checks.")
 def command(
     model: str,
     overrides: tuple[str, ...],

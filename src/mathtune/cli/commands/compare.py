@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mathtune.cli.common import echo, json_option, print_json
+from mathtune.cli.common import confidence_option, echo, json_option, print_json
 
 if TYPE_CHECKING:
     from mathtune.evaluation.difference import Comparison
@@ -24,9 +24,7 @@ MOST = 4_000
     multiple=True,
     help="Compare although these differ: problems, prompts, decoding.",
 )
-@click.option(
-    "--confidence", default=0.95, type=click.FloatRange(0.5, 1, min_open=True, max_open=True)
-)
+@confidence_option
 @click.option(
     "--examples",
     default=0,

@@ -50,8 +50,11 @@ def preview(recipe: str, overrides: tuple[str, ...], show: int, as_json: bool) -
     type=click.Path(path_type=Path, dir_okay=False),
     help="File (JSON lines) for every row that resembles a test question, next to that.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
-def check(source: str, against: tuple[str, ...], output: Path | None, as_json: bool) -> None:
+def check(
+    source: str, against: tuple[str, ...], output: Path | None, overwrite: bool, as_json: bool
+) -> None:
     """Check SOURCE: a file, NAME:SPLIT of a known set, a hub id, or settings in {…}.
 
     Counts final answers by how they were found, rows that cannot be used, duplicates, solutions
@@ -63,7 +66,8 @@ def check(source: str, against: tuple[str, ...], output: Path | None, as_json: b
     """
     from mathtune.api.data import data_check
 
-    found = data_check(_source(source), against=list(map(_source, against)), output=output)
+    tests = list(map(_source, against))
+    found = data_check(_source(source), against=tests, output=output, overwrite=overwrite)
     if as_json:
         print_json(found.as_dict())
     else:

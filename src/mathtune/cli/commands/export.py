@@ -9,7 +9,7 @@ import click
 from mathtune.cli.common import echo, print_json
 
 TARGETS = ("merged", "gguf", "ollama", "hub", "adapter")
-TYPES = ("f16", "bf16", "f32", "q8_0", "q4_0")
+TYPES = ("f16", "bf16", "f32", "q8_0", "q4_0", "q6_k", "q5_k_m", "q4_k_m")
 
 
 @click.command("export")

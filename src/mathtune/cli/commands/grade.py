@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mathtune.cli.common import echo, json_option, print_json
+from mathtune.cli.common import confidence_option, echo, json_option, print_json
 from mathtune.cli.tables import plain_table, print_table
 from mathtune.text.counts import counted
 
@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 @click.option("--strict", is_flag=True, help="Fail at the end if any line is broken.")
-@click.option(
-    "--confidence", default=0.95, type=click.FloatRange(0.5, 1, min_open=True, max_open=True)
-)
+@confidence_option
 @json_option()
 def command(
     file: Path,

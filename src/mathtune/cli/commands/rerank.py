@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mathtune.cli.common import echo, print_json
+from mathtune.cli.common import confidence_option, echo, print_json
 from mathtune.run_paths import RunPaths
 
 
@@ -24,9 +24,7 @@ from mathtune.run_paths import RunPaths
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Predictions file with one greedy answer to each of the same problems, for comparison.",
 )
-@click.option(
-    "--confidence", default=0.95, type=click.FloatRange(0.5, 1, min_open=True, max_open=True)
-)
+@confidence_option
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
 def command(
     samples: Path, verifier: Path, greedy: Path | None, confidence: float, as_json: bool

@@ -6,12 +6,15 @@ from array import array
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mathtune.problems.splits import question_key
 from mathtune.records import Problem
 
 SHOWN = 3
 _MASK = 2**64 - 1
+
+Hashes = NDArray[np.uint64]
 
 
 class Repeats(NamedTuple):
@@ -53,7 +56,9 @@ class RepeatFinder:
         if not self._rows:
             return Repeats(0, 0, 0, ())
         keys = (self._rows, self._questions, self._answers, self._golds)
-        rows, questions, answers, golds = (np.frombuffer(key, dtype=np.uint64) for key in keys)
+        arrays = [np.frombuffer(key, dtype=np.uint64) for key in keys]
+        repeated = _repeated(arrays[1])  # the arrays below are ten times as large as these
+        rows, questions, answers, golds = (values[repeated] for values in arrays)
         # The first row of each question, and the first of each question with its solution.
         _, first, which = np.unique(questions, return_index=True, return_inverse=True)
         first = first[which]
@@ -71,3 +76,16 @@ class RepeatFinder:
             int((repeated & ~conflict).sum()),
             tuple((int(rows[earlier[i]]), int(rows[i])) for i in shown),
         )
+
+
+def _repeated(values: Hashes) -> NDArray[np.bool_]:
+    """Return which values occur more than once."""
+    ordered = np.sort(values)
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not len(twice):
+        return np.zeros(len(values), dtype=bool)
+    del ordered
+    at = np.searchsorted(twice, values)
+    at[at == len(twice)] = 0
+    found: NDArray[np.bool_] = twice[at] == values
+    return found

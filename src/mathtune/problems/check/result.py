@@ -9,6 +9,7 @@ from typing import Any
 from mathtune.problems.check.duplicates import Repeats
 from mathtune.problems.check.golds import FOUND
 from mathtune.problems.check.overlaps import MEASURES, REWORDED, SAME, WINDOWS, Pair
+from mathtune.problems.reading import PROSE_ONLY
 from mathtune.text.counts import counted
 
 SHOWN = 5
@@ -85,8 +86,9 @@ class DataCheck:
         yield f"{counted(self.rows, 'row')}, {counted(self.problems, 'usable problem')}"
         yield from self._gold_lines()
         for reason, count in self.unusable.items():
-            where = ", ".join(self.places[reason])
-            yield f"cannot be used: {reason}: {count:,} (first: {where})"
+            where = ", ".join(p.removeprefix(f"{self.source}, ") for p in self.places[reason])
+            remedy = "; give prose: true to use likely ones" if reason == PROSE_ONLY else ""
+            yield f"cannot be used: {reason}: {count:,} (first: {where}){remedy}"
         yield from self._repeat_lines()
         yield f"solutions with a false equation: {self.false_steps:,}"
         for step in self.false_step_examples:

@@ -42,7 +42,7 @@ def data_files(path: Path, split: str | None, default: str) -> list[Path]:
             if not found:
                 raise DataError(f"no file matches {path}; check the pattern{_neighbours(path)}")
             return found
-        _check_is_file(path)
+        check_is_file(path)
     except (OSError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -105,15 +105,20 @@ def _of_split(folder: Path, found: list[Path], split: str | None, default: str) 
     return splits[wanted]
 
 
-def _check_is_file(path: Path) -> None:
+def check_is_file(path: Path) -> None:
+    """Raise DataError unless a path is a file that problems can be read from."""
+    if path.is_symlink() and not path.exists():
+        raise DataError(
+            f"{path} is a link to {path.readlink()}, which does not exist; fix the link"
+        )
     if not path.exists():
         raise DataError(f"{path} does not exist; check the path{_neighbours(path)}")
     if not path.is_file():
         raise DataError(f"{path} is a device or a pipe; give a file, which can be read again")
     if not ending_of(path):
         raise DataError(
-            f"{path} ends in {path.suffix or 'nothing'!r}; problems are read from "
-            f"{', '.join(ENDINGS)}, so convert or rename it"
+            f"{path} has {f'the ending {path.suffix!r}' if path.suffix else 'no ending'}; problems "
+            f"are read from {', '.join(ENDINGS)}, so convert or rename it"
         )
 
 

@@ -193,7 +193,7 @@
       return [
         answer.reason,
         answer.tokens === undefined ? "" : `${answer.tokens} tokens${made}`,
-        answer.stop_reason ? `stopped at ${{ eos: "end of text", stop_string: "stop string", length: "token limit" }[answer.stop_reason] || answer.stop_reason}` : "",
+        data.endings[answer.stop_reason] || answer.stop_reason,
         graders.join(", "),
       ].filter(Boolean).join(" · ");
     }

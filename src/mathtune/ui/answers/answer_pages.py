@@ -12,6 +12,9 @@ from mathtune.report import wording
 from mathtune.ui.answers.prediction_index import Key, PredictionIndex
 
 PER_PAGE = 25
+MOST_SCOPES = 8
+"""Most results of filters and searches that are kept for turning pages."""
+
 LONGEST = 20_000
 """Most characters of a text on the page; what is left out is counted there."""
 
@@ -40,6 +43,7 @@ class AnswerTable:
                 rows.setdefault(key, [ABSENT] * len(sides))[number] = row
         self.rows: list[Row] = [tuple(row) for row in rows.values()]
         self.samples = any(key[1] > 0 for key in rows)
+        self._scopes: dict[tuple[str, str, bool, str], tuple[list[Row], dict[str, int]]] = {}
         self.rates = [_pass_rates(side) if self.samples else {} for side in sides]
 
     def page(
@@ -65,17 +69,11 @@ class AnswerTable:
             query: A text in question, type, gold answer or a completion.
             sort: ``pass_rate`` for the least often solved problems first.
         """
-        tests = [_field_test(outcome, self._outcome), _field_test(error, self._error)]
-        if disagree:
-            tests.append(lambda row: any(s.disagree[r] for s, r in self._present(row)))
-        scope = [row for row in self.rows if all(test(row) for test in tests if test)]
-        if query.strip():
-            scope = self._holding(query.strip(), scope)
-        counts = {name: sum(map(test, scope)) for name, test in self._choices().items()}
+        scope, counts = self._scope(outcome, error, disagree, query.strip())
         chosen = self._choices().get(show, _anything)
-        found = [row for row in scope if chosen(row)]
+        found = scope if chosen is _anything else [row for row in scope if chosen(row)]
         if sort == "pass_rate" and self.samples:
-            found.sort(key=self._pass_rate)
+            found = sorted(found, key=self._pass_rate)
         pages = max(1, -(-len(found) // PER_PAGE))
         number = min(max(0, number), pages - 1)
         part = found[number * PER_PAGE : (number + 1) * PER_PAGE]
@@ -92,6 +90,29 @@ class AnswerTable:
             "unreadable": sum(side.unreadable for side in self.sides),
             "rows": [self._line(row) for row in part],
         }
+
+    def _scope(
+        self, outcome: str, error: str, disagree: bool, query: str
+    ) -> tuple[list[Row], dict[str, int]]:
+        """Return the rows that pass all filters but ``show``, and how many each ``show`` would.
+
+        The last ones are kept, so that only the first page of a search reads the files.
+        """
+        asked = (outcome, error, disagree, query)
+        if asked in self._scopes:
+            return self._scopes[asked]
+        tests = [_field_test(outcome, self._outcome), _field_test(error, self._error)]
+        if disagree:
+            tests.append(lambda row: any(s.disagree[r] for s, r in self._present(row)))
+        needed = [test for test in tests if test]
+        scope = [row for row in self.rows if all(test(row) for test in needed)]
+        if query:
+            scope = self._holding(query, scope)
+        counts = {name: sum(map(test, scope)) for name, test in self._choices().items()}
+        if len(self._scopes) >= MOST_SCOPES:
+            self._scopes = {}
+        self._scopes[asked] = scope, counts
+        return scope, counts
 
     def _choices(self) -> dict[str, Callable[[Row], bool]]:
         first, last = self.sides[0], self.sides[-1]
@@ -184,9 +205,7 @@ def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
         "reason": _text(row.get("reason")),
         "tokens": row.get("tokens"),
         "inserted": row.get("inserted_tokens"),
-        "stop": wording.STOP_REASONS.get(
-            _text(row.get("stop_reason")), _text(row.get("stop_reason"))
-        ),
+        "ending": wording.ending(_text(row.get("stop_reason"))),
         "graders": [
             [wording.GRADERS.get(str(name), (str(name), ""))[0], bool(verdict)]
             for name, verdict in verdicts.items()

@@ -141,7 +141,7 @@ class PredictionIndex:
         try:
             row = json.loads(line)
             key = str(row["problem_id"]), int(row.get("sample") or 0)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             self.unreadable += bool(line.strip())
             return
         right, published = row.get("correct") is True, row.get("published")

@@ -96,7 +96,7 @@ export function answers(roles) {
 
   function why(answer) {
     const made = answer.inserted ? `, ${answer.inserted} by the calculator` : "";
-    return [answer.reason, answer.tokens === null || answer.tokens === undefined ? "" : `${answer.tokens} tokens${made}`, answer.stop ? `stopped at ${answer.stop}` : "",
+    return [answer.reason, answer.tokens === null || answer.tokens === undefined ? "" : `${answer.tokens} tokens${made}`, answer.ending,
       answer.graders.map(([name, ok]) => `${name} ${ok ? "✓" : "✗"}`).join(", ")].filter(Boolean).join(" · ");
   }
 

@@ -20,7 +20,7 @@ const shows = {
     put(side, solution(event.text));
     const wrong = event.text.filter(([kind]) => kind === "false").length;
     const steps = wrong ? `${wrong} false equation${wrong === 1 ? "" : "s"}` : "no false equation found";
-    place(side, ".why").textContent = [event.reason, steps, `${count(event.tokens)} tokens`, `ended by ${event.stop.replaceAll("_", " ")}`].filter(Boolean).join(" · ");
+    place(side, ".why").textContent = [event.reason, steps, `${count(event.tokens)} tokens`, event.ending].filter(Boolean).join(" · ");
     const word = place(side, ".verdict-word");
     word.textContent = event.correct === undefined ? "" : event.correct ? "✓ right" : `✗ ${event.outcome.replaceAll("_", " ")}`;
     word.className = `verdict-word ${event.correct ? "is-right" : "is-wrong"}`;

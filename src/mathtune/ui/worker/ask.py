@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import mathtune as mt
+from mathtune.binding.file_hashes import file_state
 from mathtune.config import as_override
 from mathtune.conversation import BASE, ChatModel, find, side_by_side
 from mathtune.records import CUT_OFF, Completion
+from mathtune.report import wording
+from mathtune.run_paths import RunPaths
 from mathtune.ui.answers.answer_pages import LONGEST, marked
+
+State = tuple[tuple[str | int, ...], ...]
 
 
 def answer(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -21,9 +27,10 @@ def answer(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
             ``most`` (new tokens), ``question`` and ``gold``, which may be empty.
     """
     sides, models = request["sides"], []
+    weights = _state(RunPaths(Path(request["run"])))
     for side in sides:
         yield {"event": "loading", "side": side}
-        model = _model(request["run"], BASE in sides, int(request["most"]), side)
+        model = _model(request["run"], BASE in sides, int(request["most"]), side, weights)
         model.calculator = bool(request["calculator"])
         model.reset()  # each question is independent
         models.append(model)
@@ -43,16 +50,27 @@ def answer(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def checked(completion: Completion, gold: str) -> dict[str, Any]:
     """Return an answer with its false equations marked, graded if the gold answer is known."""
     text, stop = completion.text.strip(), completion.stop_reason.value
-    event = {"event": "answer", "text": marked(text), "tokens": len(completion.ids), "stop": stop}
+    event = {"event": "answer", "text": marked(text), "tokens": len(completion.ids)}
+    event |= {"ending": wording.ending(stop)}
     if gold:
         grade = mt.grade(text, gold, finished=stop not in CUT_OFF)
         event |= {"correct": grade.correct, "outcome": grade.outcome.value, "reason": grade.reason}
     return event
 
 
+def _state(run: RunPaths) -> State:
+    """Return what changes when a run is trained again in the same folder."""
+    files = [run.recipe, *sorted(run.model.iterdir())]
+    return tuple((file.name, *file_state(file)) for file in files)
+
+
 @lru_cache(maxsize=2)
-def _model(run: str, against_base: bool, most: int, side: str) -> ChatModel:
-    """Load one side; base and tuned are prompted alike, as the run was."""
+def _model(run: str, against_base: bool, most: int, side: str, state: State) -> ChatModel:
+    """Load one side; base and tuned are prompted alike, as the run was.
+
+    With another ``state`` it is loaded again.
+    """
+    del state
     tuned, *base = find(
         run, BASE if against_base else None, [as_override("eval.max_new_tokens", most)]
     )

@@ -2,8 +2,7 @@
 
 The names of tensors come from the ``gguf`` package, which has those of every architecture. Tensors
 of one dimension stay in 32 bits, as in llama.cpp's own files: they are small and norms are
-sensitive. With Q4_0 embeddings and output layer have 8 bits, since an error there moves every
-logit.
+sensitive.
 """
 
 from __future__ import annotations
@@ -19,17 +18,11 @@ from typing import Any
 import numpy as np
 
 from mathtune import progress
-from mathtune.errors import MissingPackage, ModelError
-from mathtune.exporting import architecture, vocabulary
-from mathtune.exporting.architecture import Architecture, Array
+from mathtune.errors import ModelError
+from mathtune.exporting.gguf_format import architecture, vocabulary, weight_types
+from mathtune.exporting.gguf_format.architecture import Architecture, Array
 
 log = logging.getLogger(__name__)
-
-TYPES = ("f16", "bf16", "f32", "q8_0", "q4_0")
-"""Types of weights that can be written."""
-
-K_QUANTS = ("q2_k", "q3_k_s", "q3_k_m", "q3_k_l", "q4_k_s", "q4_k_m", "q5_k_s", "q5_k_m", "q6_k")
-"""Types that only llama.cpp's own tool writes."""
 
 _LARGEST_F16 = 65504.0
 _BUFFERS = ("rotary_emb.inv_freq", ".masked_bias", ".attn.bias")
@@ -81,35 +74,12 @@ class Contents:
         return sum(math.prod(tensor.shape) for tensor in self.tensors if tensor.source)
 
 
-def check_type(kind: str) -> None:
-    """Raise ModelError unless weights can be written in a type."""
-    if kind in TYPES:
-        return
-    if kind in K_QUANTS:
-        raise ModelError(
-            f"type {kind} is written by llama.cpp alone; export f16 here and run llama.cpp's "
-            f"llama-quantize FILE-f16.gguf FILE-{kind}.gguf {kind.upper()}"
-        )
-    raise ModelError(f"type {kind!r} does not exist; give one of {', '.join(TYPES)}")
-
-
-def check_package() -> None:
-    """Raise MissingPackage if the package that writes the format is not installed."""
-    try:
-        import gguf  # noqa: F401
-    except ImportError as error:
-        raise MissingPackage(
-            "writing GGUF needs the package gguf, which is not installed; run "
-            "pip install 'mathtune[export]'"
-        ) from error
-
-
 def read(folder: Path, kind: str) -> Contents:
     """Return what the GGUF file of a model folder will hold.
 
     Args:
         folder: The model, as safetensors.
-        kind: One of ``TYPES``.
+        kind: One of ``weight_types.TYPES``.
 
     Raises:
         ModelError: The model has tensors or settings that llama.cpp has no place for.
@@ -117,7 +87,7 @@ def read(folder: Path, kind: str) -> Contents:
     import gguf
     from transformers import AutoConfig
 
-    check_type(kind)
+    weight_types.check_type(kind)
     try:
         config = AutoConfig.from_pretrained(folder).to_dict()
     except (OSError, ValueError, KeyError) as error:
@@ -127,8 +97,16 @@ def read(folder: Path, kind: str) -> Contents:
         next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == to.name),
         config["num_hidden_layers"],
     )
-    tensors, unknown = [], []
+    tensors: list[Tensor] = []
+    unknown = []
     tied = config.get("tie_word_embeddings", False)
+
+    def add(name: str, source: str, file: Path, shape: tuple[int, ...]) -> None:
+        layers = config["num_hidden_layers"]
+        held = weight_types.type_of(name, shape, kind, layers=layers, tied=tied)
+        size = weight_types.nbytes(shape, held)
+        tensors.append(Tensor(name, source, file, shape, held, size))
+
     for source, (file, shape) in sorted(_stored(folder).items(), key=_in_order):
         if source.endswith(_BUFFERS) or (tied and source == "lm_head.weight"):
             continue
@@ -136,7 +114,7 @@ def read(folder: Path, kind: str) -> Contents:
         if name is None:
             unknown.append(source)
         else:
-            tensors.append(_tensor(name, source, file, shape, kind))
+            add(name, source, file, shape)
     if unknown:
         shown = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
         raise ModelError(
@@ -145,7 +123,7 @@ def read(folder: Path, kind: str) -> Contents:
         )
     if architecture.rope_factors(config) is not None:
         size = architecture.head_dim(config) // 2
-        tensors.append(_tensor("rope_freqs.weight", "", folder, (size,), kind))
+        add("rope_freqs.weight", "", folder, (size,))
     if wide := sum(t.kind.name == "F16" for t in tensors if kind.startswith("q")):
         log.info(f"{wide} tensors have rows that blocks of 32 do not divide; they stay in 16 bits")
     return Contents(to, config, tuple(tensors))
@@ -171,8 +149,7 @@ def write(contents: Contents, tokenizer: Any, path: Path, *, kind: str, name: st
     writer = gguf.GGUFWriter(path, contents.to.name)
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(name)
-    label = "ALL_F32" if kind == "f32" else f"MOSTLY_{kind.upper()}"
-    writer.add_file_type(gguf.LlamaFileType[label])
+    writer.add_file_type(gguf.LlamaFileType[weight_types.label(kind)])
     if kind.startswith("q"):
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     architecture.describe(writer, contents.to, contents.config)
@@ -190,7 +167,7 @@ def write(contents: Contents, tokenizer: Any, path: Path, *, kind: str, name: st
         done = 0
         with progress.bar(f"writing {path.name}", contents.nbytes) as bar:
             for tensor, weights in _values(contents):
-                data = gguf.quants.quantize(weights, tensor.kind)
+                data = weight_types.packed(weights, tensor.kind)
                 writer.write_padding(out, out.tell())
                 out.write(np.ascontiguousarray(data).data)  # its own tofile hides a full disk
                 done += tensor.nbytes
@@ -222,22 +199,6 @@ def _values(contents: Contents) -> Iterator[tuple[Tensor, Array]]:
                 "--type bf16 or f32"
             )
         yield tensor, weights
-
-
-def _tensor(name: str, source: str, file: Path, shape: tuple[int, ...], kind: str) -> Tensor:
-    import gguf
-
-    types = gguf.GGMLQuantizationType
-    held = types[kind.upper()]
-    if len(shape) == 1:
-        held = types.F32
-    elif kind == "q4_0" and name.startswith(("token_embd.", "output.")):
-        held = types.Q8_0
-    block, size = gguf.GGML_QUANT_SIZES[held]
-    if shape[-1] % block:
-        held = types.F16
-        block, size = gguf.GGML_QUANT_SIZES[held]
-    return Tensor(name, source, file, shape, held, math.prod(shape) // block * size)
 
 
 def _stored(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
