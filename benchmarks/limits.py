@@ -29,7 +29,8 @@ from typing import Any
 
 from mathtune.evaluation.compare import compare_files
 from mathtune.evaluation.evaluate import evaluate
-from mathtune.evaluation.predictions.rows import iter_rows, read_rows
+from mathtune.evaluation.predictions.light_rows import read_light_rows
+from mathtune.evaluation.predictions.rows import iter_rows
 from mathtune.evaluation.request import EvaluationRequest
 from mathtune.evaluation.summary import summarise
 from mathtune.generation.engine import Decoding
@@ -123,7 +124,7 @@ def stream(folder: Path, n: int) -> dict[str, Any]:
 def figures(folder: Path, n: int) -> dict[str, Any]:
     """Read a whole file, and compute all figures of ``results.json``."""
     path = predictions(folder, "base", n)
-    found = summarise(read_rows(path), model="base", predictions=str(path))
+    found = summarise(read_light_rows(path), model="base", predictions=str(path))
     return {"n": found["n"]}
 
 
@@ -161,7 +162,7 @@ def report(folder: Path, n: int) -> dict[str, Any]:
     run = folder / f"run-{n}"
     if not (run / "results.json").exists():
         evaluations = [
-            summarise(iter_rows(predictions(folder, side, n)), model=side, predictions=side)
+            summarise(read_light_rows(predictions(folder, side, n)), model=side, predictions=side)
             for side in ("base", "tuned")
         ]
         headline = {"set": "shop", "calculator": False}
