@@ -6,6 +6,7 @@ solved give no right answer to learn, those always solved nothing new.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypedDict
@@ -39,14 +40,13 @@ def pass_rates(rows: Iterable[PredictionRow], confidence: float = 0.95) -> list[
         confidence: Confidence of the intervals.
     """
     first: dict[str, tuple[str, str | None]] = {}
-    counts: dict[str, list[int]] = {}
+    n, correct = Counter[str](), Counter[str]()
     for row in rows:
         id_ = row["problem_id"]
         first.setdefault(id_, (row["question"], row["type"]))
-        count = counts.setdefault(id_, [0, 0])
-        count[0] += 1
-        count[1] += row["correct"]
-    return [_pass_rate(id_, *first[id_], *counts[id_], confidence) for id_ in first]
+        n[id_] += 1
+        correct[id_] += row["correct"]
+    return [_pass_rate(id_, *first[id_], n[id_], correct[id_], confidence) for id_ in first]
 
 
 def _pass_rate(

@@ -38,11 +38,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import cast
+from typing import TypeVar, cast
 
 from mathtune.errors import DataError
 from mathtune.records import Outcome, PredictionRow
 from mathtune.storage import cannot_write, replace_file
+
+T = TypeVar("T")
 
 FIELDS: dict[str, tuple[type, ...]] = {
     "problem_id": (str,),
@@ -187,7 +189,7 @@ class Sharing:
             values[name] = self.equal(name, values[name])
         return cast(PredictionRow, values)
 
-    def equal(self, name: str, value: object) -> object:
+    def equal(self, name: str, value: T) -> T:
         """Return an equal value of this field that came before, if there is one."""
         seen = self._seen[name]
         for known in seen:
