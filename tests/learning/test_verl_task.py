@@ -100,9 +100,9 @@ def test_the_reward_is_the_graders_and_needs_no_torch(task):
 def test_the_recipes_settings_have_verls_names(task):
     found = settings(task)
     assert found["algorithm.adv_estimator"] == "grpo"
-    assert found["actor_rollout_ref.rollout.n"] == "16"
+    assert found["actor_rollout_ref.rollout.n"] == "8"
     assert found["data.max_response_length"] == "96"
-    assert found["data.train_batch_size"] == "16"
+    assert found["data.train_batch_size"] == "32"
     assert found["actor_rollout_ref.actor.loss_agg_mode"] == "token-mean"
     assert found["data.train_files"] == f"'{task}/train.parquet'"  # quoted: it holds a space
     assert found["trainer.nnodes"] == "3"  # what is given at the start wins
