@@ -49,7 +49,7 @@ class Command:
         threading.Thread(target=self._sample, daemon=True).start()
 
     def _sample(self) -> None:
-        while True:
+        while self.process.poll() is None:
             for pid in self.relatives():
                 try:
                     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -60,11 +60,11 @@ class Command:
 
     def relatives(self) -> Iterator[int]:
         """Yield the process and all that it started."""
-        for path in Path("/proc").glob("[0-9]*/environ"):
+        for name in filter(str.isdecimal, os.listdir("/proc")):
             try:
-                if f"{MARK}={self.mark}".encode() in path.read_bytes():
-                    yield int(path.parent.name)
-            except OSError:
+                if f"{MARK}={self.mark}".encode() in Path(f"/proc/{name}/environ").read_bytes():
+                    yield int(name)
+            except OSError:  # it has ended, or is another user's
                 continue
 
     def workers(self) -> list[int]:
