@@ -29,7 +29,8 @@ from typing import Any
 
 from mathtune.evaluation.compare import compare_files
 from mathtune.evaluation.evaluate import evaluate
-from mathtune.evaluation.predictions.rows import iter_rows, read_rows
+from mathtune.evaluation.predictions.light_rows import read_light_rows
+from mathtune.evaluation.predictions.rows import iter_rows
 from mathtune.evaluation.request import EvaluationRequest
 from mathtune.evaluation.summary import summarise
 from mathtune.generation.engine import Decoding
@@ -104,7 +105,7 @@ def predictions(folder: Path, side: str, n: int) -> Path:
 
 
 def make(folder: Path, n: int) -> dict[str, Any]:
-    """Write a run folder with both sides' predictions."""
+    """Write a run folder with both sides' predictions and their figures."""
     for side in ("base", "tuned"):
         path = predictions(folder, side, n)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +113,35 @@ def make(folder: Path, n: int) -> dict[str, Any]:
             with path.with_suffix(".part").open("w", encoding="utf-8") as file:
                 file.writelines(prediction_lines(side, n))
             path.with_suffix(".part").rename(path)
+    results = folder / f"run-{n}" / "results.json"
+    if not results.exists():
+        evaluations = [
+            summarise(
+                read_light_rows(predictions(folder, side, n)),
+                model=side,
+                predictions=f"predictions/{side}.jsonl",
+            )
+            for side in ("base", "tuned")
+        ]
+        headline = {"set": "shop", "calculator": False}
+        found = {"headline": headline, "evaluations": evaluations, "comparisons": []}
+        results.write_text(json.dumps(found | {"example": {"answers": []}}))
     return {"file_mb": round(path.stat().st_size / 1e6)}
+
+
+def opened(folder: Path, n: int) -> dict[str, Any]:
+    """List the run, and check its rows against its figures, as starting it again does."""
+    from mathtune.binding.side_files import foreign_predictions
+    from mathtune.run_list.summary import summary_of
+
+    run = folder / f"run-{n}"
+    start = time.process_time()
+    summary_of(run, folder)
+    listed = time.process_time() - start
+    figures = json.loads((run / "results.json").read_text())["evaluations"]
+    paths = [predictions(folder, side, n) for side in ("base", "tuned")]
+    different = list(foreign_predictions(paths, None, figures))
+    return {"listed_in_seconds": round(listed, 3), "different": len(different)}
 
 
 def stream(folder: Path, n: int) -> dict[str, Any]:
@@ -123,7 +152,7 @@ def stream(folder: Path, n: int) -> dict[str, Any]:
 def figures(folder: Path, n: int) -> dict[str, Any]:
     """Read a whole file, and compute all figures of ``results.json``."""
     path = predictions(folder, "base", n)
-    found = summarise(read_rows(path), model="base", predictions=str(path))
+    found = summarise(read_light_rows(path), model="base", predictions=str(path))
     return {"n": found["n"]}
 
 
@@ -159,14 +188,6 @@ def report(folder: Path, n: int) -> dict[str, Any]:
     from mathtune import report as page
 
     run = folder / f"run-{n}"
-    if not (run / "results.json").exists():
-        evaluations = [
-            summarise(iter_rows(predictions(folder, side, n)), model=side, predictions=side)
-            for side in ("base", "tuned")
-        ]
-        headline = {"set": "shop", "calculator": False}
-        found = {"headline": headline, "evaluations": evaluations, "comparisons": []}
-        (run / "results.json").write_text(json.dumps(found | {"example": {"answers": []}}))
     page.write(run)
     return {"page_mb": round((run / "report.html").stat().st_size / 1e6, 1)}
 
@@ -206,7 +227,26 @@ def contamination(folder: Path, n: int) -> dict[str, Any]:
 
     tests = [replace(problem(10**9 + number), id=f"test {number}") for number in range(1, 1_310)]
     tests += [replace(problem(number), id=f"hidden {number}") for number in range(10)]
-    return {"found": len(overlap(_without_answer(folder, n), tests))}
+    return {"found": sum(1 for _ in overlap(_without_answer(folder, n), tests))}
+
+
+def template(folder: Path, n: int) -> dict[str, Any]:
+    """Do the check that a recipe does where every row is of a test question's template."""
+    from collections import Counter
+
+    from mathtune.problems.pool import Pool
+
+    def one_of_template(number: int) -> Problem:
+        question = f"Ann has {number} pens, {STORY}. How many does she have?"
+        return Problem(f"{number}", question, "", "")
+
+    test = Pool("test", (), Counter(), tuple(map(one_of_template, range(1_319))), frozenset())
+    problems = tuple(map(one_of_template, range(n)))
+    pool = Pool("train", problems, Counter(), problems, frozenset())
+    start = time.process_time()
+    pool.check_contamination([test], "drop")
+    seconds = time.process_time() - start
+    return {"dropped": n - len(pool.problems), "cpu_seconds": round(seconds, 1)}
 
 
 def _without_answer(folder: Path, n: int) -> Iterator[Problem]:
@@ -277,12 +317,12 @@ def drive(folder: Path, n: int) -> dict[str, Any]:
 
 
 OF_ROWS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
-    "make": make, "stream": stream, "figures": figures, "resume": resume, "compare": compare,
-    "report": report, "drive": drive,
+    "make": make, "open": opened, "stream": stream, "figures": figures, "resume": resume,
+    "compare": compare, "report": report, "drive": drive,
 }  # fmt: skip
 OF_PROBLEMS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "make-problems": make_problems, "index": index, "shuffle": shuffle,
-    "contamination": contamination,
+    "contamination": contamination, "template": template,
 }  # fmt: skip
 
 

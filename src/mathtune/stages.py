@@ -253,13 +253,16 @@ def plan(
     device: str | None,
     memory: int | None,
     devices: int,
+    nodes: int = 1,
+    network: float | None = None,
     changed: Callable[[Sequence[str]], Recipe],
     trace: bool = False,
 ) -> TrainingPlan:
     """Return what training a recipe will take, from configurations and the data here."""
     measured = " and measuring this machine" if device is None and memory is None else ""
     log.info("loading PyTorch%s", measured)
-    from mathtune.planning.plan import find_device, make_plan
+    from mathtune.planning.devices import find_device
+    from mathtune.planning.plan import make_plan
 
     found = find_device(device, memory)
     here, elsewhere = problems.local_training(recipe.data, seed=recipe.seed)
@@ -270,6 +273,8 @@ def plan(
         found,
         memory or found.memory,
         devices=devices,
+        nodes=nodes,
+        network=network,
         changed=changed,
         say=log.info,
         trace=trace,

@@ -45,6 +45,8 @@ heavy = (
     "mathtune.planning.layer_extrapolation",
     "mathtune.planning.remedies",
     "mathtune.planning.workload",
+    "mathtune.planning.devices",
+    "mathtune.planning.cluster.spread",
     "mathtune.planning.learning_work",
     "mathtune.planning.sampling",
     "mathtune.tracking.callbacks",

@@ -81,7 +81,11 @@ def test_llama_2_7b_trains_every_parameter_and_shards() -> None:
     assert tensors[Use.WEIGHTS] == pytest.approx(4 * 6_738_415_616, rel=0.001)
     assert tensors[Use.OPTIMIZER] >= 8 * 6_738_415_616
     assert found.estimate.buckets == 4 * 6_738_415_616
-    assert found.fits and found.estimate.sharded_peak < found.estimate.peak / 4
+    assert found.fits and found.spread
+    ways = {each.name: each for each in found.spread.layouts}
+    assert list(ways) == ["DDP", "FSDP2", "ZeRO-3"]
+    assert ways["DDP"].peak == found.estimate.peak
+    assert ways["FSDP2"].peak < found.estimate.peak / 3
 
 
 def test_what_is_here_is_counted_and_each_remedy_helps(problems: Path) -> None:
@@ -158,3 +162,32 @@ def test_a_folder_with_a_configuration_and_nothing_else_is_planned(
     per_layer = 4 * 64 * 64 + 3 * 64 * 128 + 2 * 64
     assert found.estimate.memory.parameters.total == 2 * 99 * 64 + 2 * per_layer + 64
     assert any("tokenizer is not on this machine" in text for text in found.assumptions)
+
+
+def test_several_machines_have_a_row_for_each_way_to_train(problems: Path) -> None:
+    given = [f"data.train={problems}"]
+    found = plan("demo", *given, device="A100 80GB", devices=16, nodes=2)
+    said = text_of(found)
+    assert "2 machines with 8 devices each" in said and "HSDP" in said
+    assert "machines send each other 1,600 Gbit/s" in said
+    ways = {each["name"]: each for each in facts_of(found)["cluster"]["layouts"]}
+    assert ways["DDP"]["bytes_a_step"] == pytest.approx(
+        2 * 15 / 16 * found.estimate.memory.by_use[Use.GRADIENTS], abs=1
+    )
+    slow = plan("demo", *given, device="A100 80GB", devices=16, nodes=2, network=1e9)
+    assert slow.spread and found.spread
+    assert slow.spread.layouts[0].seconds[1] > found.spread.layouts[0].seconds[1]  # type: ignore[index]
+    card = plan("demo", *given, device="RTX 4090", devices=4, nodes=2)
+    assert "machines send each other 100 Gbit/s" in text_of(card)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--devices", "8", "--nodes", "2"], "--devices is for one machine"),
+        (["--network", "100"], "--network is between machines"),
+    ],
+)
+def test_options_of_several_machines_that_contradict(options: list[str], message: str) -> None:
+    done = mathtune("plan", "demo", *options)
+    assert done.returncode == 2 and message in done.stderr

@@ -153,7 +153,7 @@ def test_an_answer_stopped_in_a_loop_counts_as_cut_off(tmp_path: Path) -> None:
     assert (unmarked["outcome"], unmarked["stop_reason"]) == ("truncated", "repetition")
     assert unmarked["reason"] == "stopped repeating itself before an answer was given"
     assert marked["outcome"] == "correct"
-    assert regrade(found.rows) == list(found.rows)
+    assert list(regrade(found.rows)) == list(found.rows)
     summary = found.summary()
     assert summary["rates"]["repetition"]["correct"] == summary["stop_reasons"]["repetition"] == 2
     # The setting is part of what was asked: rows made without it are not continued.
@@ -456,4 +456,4 @@ def test_summary_of_an_evaluation(tmp_path: Path) -> None:
 def test_regrading_needs_no_model(tmp_path: Path) -> None:
     rows = [dict(row) for row in run(tmp_path / "rows.jsonl").rows]
     blank = {"correct": False, "outcome": "wrong", "extracted": "?", "published": {}, "error": "x"}
-    assert regrade({**row, **blank} for row in rows) == rows
+    assert list(regrade({**row, **blank} for row in rows)) == rows

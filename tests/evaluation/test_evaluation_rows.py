@@ -11,10 +11,11 @@ from mathtune.errors import DataError, DiskError
 from mathtune.evaluation.predictions.rows import (
     FIELDS,
     RowWriter,
+    complete_rows,
+    cut_torn_line,
     iter_rows,
     prompt_hash,
     read_rows,
-    recover_rows,
     write_rows,
 )
 
@@ -104,7 +105,7 @@ def test_a_verdict_that_contradicts_itself_is_named(
     path.write_text(
         "".join(json.dumps(row) + "\n" for row in (make_row("a"), make_row("b") | fields))
     )
-    for read in (read_rows, recover_rows):
+    for read in (read_rows, lambda path: list(complete_rows(path))):
         with pytest.raises(DataError, match=says) as caught:
             read(path)
         assert f"{path}:2 (problem 'b')" in str(caught.value)
@@ -126,19 +127,22 @@ def test_a_torn_last_line_is_cut_off_wherever_it_was_torn(
     first = content.index(b"\n") + 1
     for end in range(first, len(content) + 1):  # every byte of the second line, also within 三
         path.write_bytes(content[:end])
-        recovered = recover_rows(path)
         whole = end == len(content)
-        assert [row["problem_id"] for row in recovered.rows] == (["a", "b"] if whole else ["a"])
-        assert recovered.torn_bytes == (0 if whole else end - first)
+        there = ["a", "b"] if whole else ["a"]
+        assert [row["problem_id"] for row in complete_rows(path)] == there
+        assert path.read_bytes() == content[:end]
+        assert cut_torn_line(path) == (first < end < len(content))
         assert path.read_bytes() == (content if whole else content[:first])
 
 
 def test_recovery_of_nothing_and_of_a_broken_middle(tmp_path: Path, make_row: MakeRow) -> None:
     path = tmp_path / "rows.jsonl"
-    assert recover_rows(path).rows == ()
+    assert not list(complete_rows(path)) and not cut_torn_line(path)
+    path.write_bytes(b"x" * 200_000)  # a torn line alone, longer than what is read at once
+    assert not list(complete_rows(path)) and cut_torn_line(path) and not path.read_bytes()
     path.write_text('{"torn\n' + json.dumps(make_row("a")) + "\n")
     with pytest.raises(DataError, match=r"rows\.jsonl:1 is not JSON"):
-        recover_rows(path)
+        list(complete_rows(path))
 
 
 def test_a_failed_write_leaves_the_file_that_was_there(tmp_path: Path, make_row: MakeRow) -> None:

@@ -257,10 +257,10 @@ def test_no_template_is_a_gsm8k_test_question_in_disguise(
     test = [Problem(str(i), question, "", "") for i, question in enumerate(questions)]
     assert len(test) == 1319
     ours = [problem for problems in samples.values() for problem in problems]
-    assert overlap(ours, test, n=13) == []
+    assert not list(overlap(ours, test, n=13))
     # The gate does see a disguised question: other numbers, same text.
     disguised = re.sub(r"\d+", "77", questions[0])
-    assert overlap([Problem("x", disguised, "", "")], test, n=13)
+    assert list(overlap([Problem("x", disguised, "", "")], test, n=13))
 
 
 def _without_names(problems: list[Problem]) -> list[Problem]:

@@ -49,7 +49,7 @@ def gsm8k(data_dir: Path, split: str) -> list[Problem]:
 def test_paraphrases_that_share_no_13_words_are_found() -> None:
     index = RewordingIndex(problem(row["question"], row["question"]) for row in ROWS)
     tests = [problem(row["question"], row["question"]) for row in ROWS]
-    assert overlap([problem("r", row["reworded"]) for row in ROWS], tests) == []
+    assert not list(overlap([problem("r", row["reworded"]) for row in ROWS], tests))
     assert found(of("tuning"), index) >= 42
     assert found(of("held_out"), index) >= 17
 
@@ -122,7 +122,7 @@ def test_lookalike_letters_and_invisible_characters_hide_nothing() -> None:
     assert disguised != text
     assert plain(disguised) == plain(text)
     assert RewordingIndex([problem("t", text)]).find(disguised)
-    assert overlap([problem("d", disguised)], [problem("t", text)])
+    assert list(overlap([problem("d", disguised)], [problem("t", text)]))
 
 
 def test_other_scripts_are_left_as_they_are() -> None:

@@ -6,7 +6,8 @@ checked against it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from mathtune.binding.fingerprints import cores, row_fingerprint
 from mathtune.binding.inputs import Difference, Inputs, digest, short_differences
 from mathtune.binding.stage_inputs import test_set_name
 from mathtune.errors import DataError, RunError
-from mathtune.evaluation.predictions.rows import whole_rows
-from mathtune.records import PredictionRow
+from mathtune.evaluation.predictions.rows import complete_rows
 from mathtune.storage import read_json, write_json
 from mathtune.text.counts import counted
 
@@ -52,40 +52,69 @@ def foreign_predictions(
         name = predictions_name(path)
         figure = shown.get(name)
         try:
-            rows = whole_rows(path).rows
+            found = _counted(path, known if then else None)
         except (DataError, OSError) as error:
             if not figure:  # unfinished: nothing to show yet
                 raise
             yield Difference(name, "", str(error).partition(";")[0], "predictions")
             continue
-        others = [
-            row
-            for row in rows
-            if then and row_fingerprint(row) not in known.get(test_set_name(row["set"]), ())
-        ]
-        if others:
-            what = f"{len(others):,} of its {len(rows):,} rows answer different problems"
-            first = others[0]["question"][:60]
-            yield Difference(name, "", f"{what}, first: {first!r}", "predictions")
+        if found.foreign:
+            what = f"{found.foreign:,} of its {found.rows:,} rows answer different problems"
+            detail = f"{what}, first: {found.first_foreign[:60]!r}"
+            yield Difference(name, "", detail, "predictions")
             continue
-        if then and rows and side_path(path).is_file():
-            noted, ours = read_json(side_path(path)), _in_short(then, rows[0]["set"])
+        if then and found.rows and side_path(path).is_file():
+            noted, ours = read_json(side_path(path)), _in_short(then, found.set)
             if different := [key for key in ours if noted.get(key) != ours[key]]:
                 detail = f"it was made with different {', '.join(different)}"
                 yield Difference(name, "", detail, "predictions")
                 continue
-        if figure and (detail := _miscounted(rows, figure)):
+        if figure and (detail := _miscounted(found, figure)):
             yield Difference(name, "", detail, "predictions")
 
 
-def _miscounted(rows: Sequence[PredictionRow], figure: Mapping[str, Any]) -> str:
+@dataclass
+class _Counted:
+    """What the rows of a file add up to.
+
+    Attributes:
+        rows: How many there are.
+        right: How many are right.
+        set: Label of the first row's test set.
+        foreign: How many answer a problem that is not known.
+        first_foreign: The question of the first of those.
+    """
+
+    rows: int = 0
+    right: int = 0
+    set: str = ""
+    foreign: int = 0
+    first_foreign: str = ""
+
+
+def _counted(path: Path, known: Mapping[str, Container[str]] | None) -> _Counted:
+    """Read a file row by row; with ``known`` its problems are looked up there."""
+    found = _Counted()
+    for row in complete_rows(path):
+        found.set = found.set or row["set"]
+        found.rows += 1
+        found.right += row["correct"]
+        if known is not None and row_fingerprint(row) not in known.get(
+            test_set_name(row["set"]), ()
+        ):
+            found.first_foreign = found.first_foreign or row["question"]
+            found.foreign += 1
+    return found
+
+
+def _miscounted(found: _Counted, figure: Mapping[str, Any]) -> str:
     """Return how the rows of a finished file contradict its figure, or nothing."""
     samples = figure.get("samples", 1)
-    if len(rows) != figure["n"] * samples:
-        return f"{counted(len(rows), 'row')} in it, {figure['n'] * samples:,} in results.json"
-    right, correct = sum(row["correct"] for row in rows), figure["exact_match"].get("correct")
-    if samples == 1 and correct != right:
-        return f"{right:,} right in it, {correct} in results.json"
+    if found.rows != figure["n"] * samples:
+        return f"{counted(found.rows, 'row')} in it, {figure['n'] * samples:,} in results.json"
+    correct = figure["exact_match"].get("correct")
+    if samples == 1 and correct != found.right:
+        return f"{found.right:,} right in it, {correct} in results.json"
     return ""
 
 
@@ -103,10 +132,10 @@ def differences_from_sides(paths: Sequence[Path], now: Inputs) -> list[str] | No
 
 def _label_in(path: Path) -> str:
     try:
-        rows = whole_rows(path).rows
+        first = next(complete_rows(path), None)
     except (DataError, OSError):
         return ""
-    return rows[0]["set"] if rows else ""
+    return first["set"] if first else ""
 
 
 def check_sides(paths: Sequence[Path]) -> None:
@@ -120,7 +149,7 @@ def check_sides(paths: Sequence[Path]) -> None:
         if not side_path(path).is_file():
             continue
         noted = read_json(side_path(path))
-        found = {row_fingerprint(row) for row in whole_rows(path).rows}
+        found = {row_fingerprint(row) for row in complete_rows(path)}
         whole = len(found) >= int(noted.get("n") or 0)  # otherwise it is not finished yet
         if whole and noted.get("problems") != _digest_of(found):
             raise RunError(

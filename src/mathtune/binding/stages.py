@@ -35,7 +35,7 @@ from mathtune.config.schema import Recipe
 from mathtune.errors import RunError
 from mathtune.evaluation.evaluate import regrade
 from mathtune.evaluation.measure import prediction_files
-from mathtune.evaluation.predictions.rows import whole_rows, write_rows
+from mathtune.evaluation.predictions.rows import complete_rows, write_rows
 from mathtune.evaluation.results import Results
 from mathtune.records import Problem, Splits
 from mathtune.runs import Run
@@ -300,7 +300,7 @@ class Binding:
         self.results.drop(stage)
         if keep_answers:
             for path in self.run.predictions_of(stage):
-                write_rows(path, regrade(whole_rows(path).rows))
+                write_rows(path, regrade(complete_rows(path)))
             return
         folder = self.run.all_predictions
         for path in (*folder.glob(f"{stage}.jsonl*"), *folder.glob(f"{stage}--*")):

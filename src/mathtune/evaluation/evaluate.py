@@ -9,7 +9,7 @@ share the problems and end with the same file (``predictions/rank_files.py``).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,8 +17,10 @@ from typing import Any, cast
 from mathtune import ranks
 from mathtune.errors import RunError
 from mathtune.evaluation.perplexity import Perplexity
+from mathtune.evaluation.predictions.light_rows import read_light_rows
 from mathtune.evaluation.predictions.rank_files import join_parts, own_part
-from mathtune.evaluation.predictions.rows import RowWriter, recover_rows, write_rows
+from mathtune.evaluation.predictions.rows import RowWriter
+from mathtune.evaluation.predictions.saved_rows import RowPlaces, SavedRows
 from mathtune.evaluation.predictions.timing import Stopwatch, Timing, read_timing
 from mathtune.evaluation.request import EvaluationRequest, Key, verdict_fields
 from mathtune.evaluation.summary import summarise
@@ -26,6 +28,9 @@ from mathtune.generation.engine import Decoding, Engine
 from mathtune.records import PredictionRow, Problem, ProblemSet, Prompt
 
 log = logging.getLogger(__name__)
+
+PROMPTS_AT_ONCE = 50_000
+"""Problems that an engine is asked at a time, since their prompts are in memory meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,8 @@ class Evaluation:
         set: The problem set's label.
         decoding: How the completions were decoded.
         path: The predictions file.
-        rows: Its rows; see ``mathtune.evaluation.predictions.rows``.
+        rows: Its rows; see ``mathtune.evaluation.predictions.rows``. They stay in the file, and are
+            read from it each time.
         counts: Where they came from.
         timing: Speed of generation over all restarts.
     """
@@ -63,7 +69,7 @@ class Evaluation:
     set: str
     decoding: Decoding
     path: Path
-    rows: tuple[PredictionRow, ...]
+    rows: SavedRows
     counts: Counts
     timing: Timing
 
@@ -87,7 +93,7 @@ class Evaluation:
             confidence: Confidence of all intervals.
         """
         return summarise(
-            self.rows,
+            read_light_rows(self.path),
             model=self.model,
             predictions=predictions or str(self.path),
             timing=self.timing,
@@ -131,56 +137,61 @@ def evaluate(
         DiskError: If a row could not be written; the rows before it are saved.
     """
     path = Path(path)
-    plan = EvaluationRequest(problems, prompts, decoding, style)
-    reusable = _reusable(plan, reuse, model)
-    torn = ranks.from_first(lambda: join_parts(path))
-    saved = recover_rows(path).rows
-    rows = plan.accept(saved, path)
-    resumed = reused = len(rows)
-    for row in rows.values():
-        on_row(row)
-    if resumed:
-        log.info(f"{resumed:,} answers are saved already, {len(plan.keys) - resumed:,} are missing")
-    if len(rows) < len(plan.keys):
-        reused = _add_missing(engine, plan, rows, reusable, on_row, own_part(path))
-        if ranks.world_size() > 1:
-            ranks.wait()
-            ranks.from_first(lambda: join_parts(path))
-            saved = recover_rows(path).rows
-            rows = plan.accept(saved, path)
-
-    ordered = tuple(rows[key] for key in plan.keys)
-    if ordered != saved and ranks.is_first():
-        write_rows(path, ordered)
-    counts = Counts(len(rows) - reused, resumed, reused - resumed, torn)
-    return Evaluation(
-        model, problems.label, decoding, path, ordered, counts, timing=read_timing(path)
-    )
-
-
-def _reusable(
-    plan: EvaluationRequest, reuse: Evaluation | None, model: str
-) -> dict[Key, PredictionRow]:
-    """Return the rows of another evaluation that are the same in this one.
-
-    Raises:
-        RunError: It is of another model, or does not fit.
-    """
-    if reuse is None:
-        return {}
-    if reuse.model != model:
+    request = EvaluationRequest(problems, prompts, decoding, style)
+    if reuse is not None and reuse.model != model:
         raise RunError(
             f"evaluation of model {reuse.model!r} cannot be reused for model {model!r}; "
             "leave out reuse"
         )
-    return plan.reusable(reuse.rows)
+    torn = ranks.from_first(lambda: join_parts(path))
+    places = _saved(request, path, on_row)
+    resumed = reused = len(places)
+    if resumed:
+        log.info(f"{resumed:,} answers are saved already, {len(request) - resumed:,} are missing")
+    if len(places) < len(request):
+        reused = _add_missing(engine, request, places, reuse, on_row, own_part(path))
+        if ranks.world_size() > 1:
+            ranks.wait()
+            ranks.from_first(lambda: join_parts(path))
+            places = _saved(request, path)
+    ranks.wait()  # all have read the file, which changes now
+    if ranks.is_first():
+        places.put_in_order()
+    ranks.wait()
+    counts = Counts(len(places) - reused, resumed, reused - resumed, torn)
+    rows, timing = SavedRows(path, len(places)), read_timing(path)
+    return Evaluation(model, problems.label, decoding, path, rows, counts, timing)
+
+
+def _saved(
+    request: EvaluationRequest,
+    path: Path,
+    on_row: Callable[[PredictionRow], None] = lambda row: None,
+) -> RowPlaces:
+    """Return where the rows of a file begin, having checked that they answer what is asked.
+
+    Raises:
+        RunError: One does not, or two for one answer differ.
+    """
+    places = RowPlaces(path, len(request))
+    for number, at, row in request.accept(path):
+        if number not in places:
+            on_row(row)
+        elif places.row(number) != row:
+            raise RunError(
+                f"{path} holds two different rows for problem {row['problem_id']!r} sample "
+                f"{row['sample']}; two evaluations wrote to it at once. Delete the file to "
+                "evaluate again"
+            )
+        places.add(number, at)
+    return places
 
 
 def _add_missing(
     engine: Engine,
-    plan: EvaluationRequest,
-    rows: dict[Key, PredictionRow],
-    reusable: Mapping[Key, PredictionRow],
+    request: EvaluationRequest,
+    places: RowPlaces,
+    reuse: Evaluation | None,
     on_row: Callable[[PredictionRow], None],
     part: Path,
 ) -> int:
@@ -188,72 +199,78 @@ def _add_missing(
 
     Args:
         engine: What continues the prompts.
-        plan: What is asked.
-        rows: The rows that are there; those of this rank are added.
-        reusable: Rows to take from another evaluation.
+        request: What is asked.
+        places: The rows that are there; those of this rank are added.
+        reuse: An evaluation from which to take rows.
         on_row: Called with every added row.
         part: The file that this rank writes.
     """
-    if reusable:
-        log.info(
-            f"{len(reusable):,} answers are the same with the calculator "
-            f"{'on' if plan.decoding.calculator else 'off'} and are reused; the others are asked"
-        )
     with RowWriter(part) as writer:
 
-        def add(key: Key, row: PredictionRow) -> None:
-            writer.write(row)
-            rows[key] = row
+        def add(number: int, row: PredictionRow) -> None:
+            places.add(number, writer.write(row))
             on_row(row)
 
-        for key, row in reusable.items():
-            if key not in rows:
-                add(key, row)
-        before = len(rows)
-        _generate(engine, plan, rows, add, part)
+        saved = len(places)
+        for number, row in request.reusable(reuse.rows if reuse else ()):
+            if number not in places:
+                add(number, row)
+        before = len(places)
+        if before > saved:
+            log.info(
+                f"{before - saved:,} answers are the same with the calculator "
+                f"{'on' if request.decoding.calculator else 'off'} and are reused; the others are "
+                "asked"
+            )
+        _generate(engine, request, places, add, part)
     return before
 
 
 def _generate(
     engine: Engine,
-    plan: EvaluationRequest,
-    rows: Mapping[Key, PredictionRow],
-    add: Callable[[Key, PredictionRow], None],
+    request: EvaluationRequest,
+    places: RowPlaces,
+    add: Callable[[int, PredictionRow], None],
     path: Path,
 ) -> None:
     """Have the engine make this rank's share of missing rows, adding each row as it comes."""
-    prompts = ranks.share(plan.missing(rows))
-    if not prompts:
+    missing = ranks.share(request.missing(places))
+    if not missing:
         return
-    came: set[Key] = set()
     stopwatch = Stopwatch(path)
     try:
-        for completion in engine.generate(prompts, plan.decoding):
-            stopwatch.lap(len(completion.ids))
-            key = (completion.problem_id, completion.sample)
-            if key in came or key not in plan.keys:
-                raise RunError(
-                    f"engine {engine.name!r} returned problem {key[0]!r} sample {key[1]}, which "
-                    "was not asked for or came twice; the rows before it are saved"
-                )
-            came.add(key)
-            # Of a problem with some samples saved the engine makes all again: keep the saved ones.
-            if key not in rows:
-                add(key, plan.row(completion))
+        for start in range(0, len(missing), PROMPTS_AT_ONCE):
+            came: set[Key] = set()
+            prompts = [request.prompt(each) for each in missing[start : start + PROMPTS_AT_ONCE]]
+            asked = {prompt.problem_id for prompt in prompts}
+            for completion in engine.generate(prompts, request.decoding):
+                stopwatch.lap(len(completion.ids))
+                key = (completion.problem_id, completion.sample)
+                number = request.number(key)
+                if number is None or key in came or key[0] not in asked:
+                    raise RunError(
+                        f"engine {engine.name!r} returned problem {key[0]!r} sample {key[1]}, "
+                        "which was not asked for or came twice; the rows before it are saved"
+                    )
+                came.add(key)
+                # Of a problem with some samples saved the engine makes all again: keep the saved.
+                if number not in places:
+                    add(number, request.row(completion))
     finally:
         stopwatch.save()
-    asked = [(p.problem_id, sample) for p in prompts for sample in range(plan.decoding.samples)]
-    absent = sum(key not in rows for key in asked)
+    samples = range(request.decoding.samples)
+    answers = (request.number((problem.id, sample)) for problem in missing for sample in samples)
+    absent = sum(number not in places for number in answers if number is not None)
     if absent:
         raise RunError(
-            f"engine {engine.name!r} ended with {absent} of {len(plan.keys)} completions missing; "
+            f"engine {engine.name!r} ended with {absent} of {len(request)} completions missing; "
             f"the others are saved in {path}: start again to ask for the missing ones"
         )
 
 
-def regrade(rows: Iterable[PredictionRow]) -> list[PredictionRow]:
+def regrade(rows: Iterable[PredictionRow]) -> Iterator[PredictionRow]:
     """Grade completions again, with no model: the same rows with the verdicts of today's grader."""
-    return [_graded_again(row) for row in rows]
+    return map(_graded_again, rows)
 
 
 def _graded_again(row: PredictionRow) -> PredictionRow:

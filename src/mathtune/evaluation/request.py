@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from mathtune.errors import DataError, RunError
-from mathtune.evaluation.predictions.rows import prompt_hash
+from mathtune.evaluation.predictions.rows import complete_lines_of, prompt_hash
+from mathtune.evaluation.predictions.saved_rows import RowPlaces
 from mathtune.generation.engine import Decoding
 from mathtune.grading import grade, published_grades
 from mathtune.grading.steps import ErrorKind, classify
@@ -52,7 +53,10 @@ def decoding_fields(decoding: Decoding) -> dict[str, Any]:
 
 
 class EvaluationRequest:
-    """What is asked: every problem with its prompt, and the fields all its rows share."""
+    """What is asked: every problem with its prompt, and the fields all its rows share.
+
+    Answers are numbered in the order of the final file: by problem, then by sample.
+    """
 
     def __init__(
         self,
@@ -63,44 +67,55 @@ class EvaluationRequest:
     ) -> None:
         if not problems.problems:
             raise DataError(f"set {problems.label!r} has no problems; there is nothing to evaluate")
-        made = [prompts(p) for p in problems.problems] if callable(prompts) else list(prompts)
-        if [prompt.problem_id for prompt in made] != [p.id for p in problems.problems]:
-            raise DataError(
-                f"set {problems.label!r} has {len(problems)} problems and {len(made)} prompts, "
-                "whose problem ids do not agree; give one prompt per problem in the same order"
-            )
-        self._prompts = {prompt.problem_id: prompt for prompt in made}
-        if len(self._prompts) < len(made):
+        self._problems = problems
+        self._numbers = {problem.id: number for number, problem in enumerate(problems.problems)}
+        self._prompts = prompts
+        if not callable(prompts) and [prompt.problem_id for prompt in prompts] != [
+            problem.id for problem in problems.problems
+        ]:
+            raise self._do_not_fit(f"{len(prompts)} prompts")
+        if len(self._numbers) < len(problems):
             raise DataError(
                 f"set {problems.label!r} repeats "
-                f"{counted(len(made) - len(self._prompts), 'problem')}; drop the copies, which "
+                f"{counted(len(problems) - len(self._numbers), 'problem')}; drop the copies, which "
                 "would be counted twice"
             )
         self.decoding = decoding
-        self._shared: dict[str, dict[str, Any]] = {
-            problem.id: {
-                "problem_id": problem.id,
-                "sample": 0,
-                "set": problems.label,
-                "question": problem.question,
-                "answer": problem.answer,
-                "gold": problem.gold,
-                "type": problem.type,
-                "steps": problem.steps,
-                "prompt_hash": prompt_hash(self._prompts[problem.id].text),
-                "style": style,
-                "decoding": decoding_fields(decoding),
-            }
-            for problem in problems.problems
-        }
-        # The keys of a dict: the order of the final file, and a fast test of membership.
-        self.keys: Mapping[Key, None] = dict.fromkeys(
-            (id_, sample) for id_ in self._shared for sample in range(decoding.samples)
+        self._style = style
+        self._decoding = decoding_fields(decoding)
+        self._hashes: list[str | None] = [None] * len(problems)
+
+    def __len__(self) -> int:
+        """How many answers are asked for."""
+        return len(self._numbers) * self.decoding.samples
+
+    def number(self, key: Key) -> int | None:
+        """Return the number of an answer; None where it is not asked for."""
+        number, samples = self._numbers.get(key[0]), self.decoding.samples
+        return None if number is None or not 0 <= key[1] < samples else number * samples + key[1]
+
+    def prompt(self, problem: Problem) -> Prompt:
+        """Return a problem's prompt; not kept, since a million of them take gigabytes.
+
+        Raises:
+            DataError: It is the prompt of another problem.
+        """
+        made, number = self._prompts, self._numbers[problem.id]
+        prompt = made(problem) if callable(made) else made[number]
+        if prompt.problem_id != problem.id:
+            raise self._do_not_fit(f"prompts such as that of {prompt.problem_id!r}")
+        self._hashes[number] = prompt_hash(prompt.text)
+        return prompt
+
+    def _do_not_fit(self, what: str) -> DataError:
+        return DataError(
+            f"set {self._problems.label!r} has {len(self._problems)} problems and {what}, "
+            "whose problem ids do not agree; give one prompt per problem in the same order"
         )
 
     def row(self, completion: Completion) -> PredictionRow:
         """Return the graded row of a completion."""
-        shared = self._shared[completion.problem_id]
+        shared = self.shared(completion.problem_id)
         stop_reason = completion.stop_reason.value
         row: dict[str, Any] = {
             **shared,
@@ -121,45 +136,53 @@ class EvaluationRequest:
             row["logprobs"] = [round(each, 6) for each in completion.logprobs]
         return cast(PredictionRow, row)
 
-    def shared(self, problem_id: str) -> Mapping[str, Any]:
-        """Return the fields that all rows of a problem have in common, ``sample`` aside."""
-        return self._shared[problem_id]
+    def shared(self, problem_id: str) -> dict[str, Any]:
+        """Return the fields that all rows of a problem have in common, with a sample of 0."""
+        number = self._numbers[problem_id]
+        problem = self._problems.problems[number]
+        if self._hashes[number] is None:
+            self.prompt(problem)
+        return {
+            "problem_id": problem.id,
+            "sample": 0,
+            "set": self._problems.label,
+            "question": problem.question,
+            "answer": problem.answer,
+            "gold": problem.gold,
+            "type": problem.type,
+            "steps": problem.steps,
+            "prompt_hash": self._hashes[number],
+            "style": self._style,
+            "decoding": self._decoding,
+        }
 
-    def accept(self, saved: Sequence[PredictionRow], path: Path) -> dict[Key, PredictionRow]:
-        """Return saved rows by key.
+    def accept(self, path: Path) -> Iterator[tuple[int, int, PredictionRow]]:
+        """Yield the number, the place and the content of each saved row.
 
         Raises:
             RunError: If a row answers anything that is not asked.
         """
-        rows: dict[Key, PredictionRow] = {}
-        for row in saved:
+        for at, row in complete_lines_of(path):
             key = (row["problem_id"], row["sample"])
-            if key not in self.keys:
+            number = self.number(key)
+            if number is None:
                 raise RunError(
                     f"{path} holds problem {key[0]!r} sample {key[1]}, which is not among the "
-                    f"{len(self._shared)} problems and {self.decoding.samples} samples asked for; "
-                    "delete the file to evaluate again, or name another one"
+                    f"{len(self._numbers)} problems and {self.decoding.samples} samples asked "
+                    "for; delete the file to evaluate again, or name another one"
                 )
             differing = self._differing(row)
             if differing:
                 name, there = differing[0], dict[str, object](row)
                 raise RunError(
                     f"{path} holds rows with {', '.join(differing)} that differ from the request "
-                    f"({name}: {there[name]!r} there, {self._shared[key[0]][name]!r} now); delete "
+                    f"({name}: {there[name]!r} there, {self.shared(key[0])[name]!r} now); delete "
                     "the file to evaluate again, or restore the former settings"
                 )
-            for name, value in self._shared[key[0]].items():
-                if name != "sample":  # equal, and held once for all: saves half the memory
-                    row[name] = value  # type: ignore[literal-required]
-            if rows.setdefault(key, row) != row:
-                raise RunError(
-                    f"{path} holds two different rows for problem {key[0]!r} sample {key[1]}; two "
-                    "evaluations wrote to it at once. Delete the file to evaluate again"
-                )
-        return rows
+            yield number, at, row
 
-    def reusable(self, others: Sequence[PredictionRow]) -> dict[Key, PredictionRow]:
-        """Return the rows of the other calculator setting that would be the same under this one.
+    def reusable(self, others: Iterable[PredictionRow]) -> Iterator[tuple[int, PredictionRow]]:
+        """Yield the rows of the other calculator setting that would be the same under this one.
 
         Without a ``<<`` the calculator, switched on, never starts; where it inserted nothing, or
         only what the model would have written itself, switching it off changes nothing. Either
@@ -168,8 +191,7 @@ class EvaluationRequest:
         Raises:
             RunError: If a row was decoded differently (except for the calculator), or not greedily.
         """
-        wanted = decoding_fields(self.decoding)
-        rows: dict[Key, PredictionRow] = {}
+        wanted = self._decoding
         for row in others:
             calculator = row["decoding"]["calculator"]
             flipped = {**row["decoding"], "calculator": not calculator}
@@ -178,22 +200,25 @@ class EvaluationRequest:
                     f"rows decoded with {row['decoding']} cannot be reused for {wanted}: only "
                     "greedy ones that differ in the calculator alone; leave out reuse"
                 )
-            key = (row["problem_id"], row["sample"])
+            number = self.number((row["problem_id"], row["sample"]))
             corrected = row.get("corrected_tokens", row["inserted_tokens"])
             same = corrected == 0 if calculator else "<<" not in row["completion"]
             copy: PredictionRow = {**row, "decoding": wanted, "inserted_tokens": 0}
             copy.pop("corrected_tokens", None)
-            if same and key in self.keys and not self._differing(copy):
-                rows[key] = copy
-        return rows
+            if same and number is not None and not self._differing(copy):
+                yield number, copy
 
-    def missing(self, rows: Mapping[Key, PredictionRow]) -> list[Prompt]:
-        """Return the prompts of all problems with a missing sample, in problem order."""
-        ids = dict.fromkeys(key[0] for key in self.keys if key not in rows)
-        return [self._prompts[id_] for id_ in ids]
+    def missing(self, there: RowPlaces) -> list[Problem]:
+        """Return the problems of which a sample is missing, in order."""
+        samples = range(self.decoding.samples)
+        return [
+            problem
+            for number, problem in enumerate(self._problems.problems)
+            if any(number * len(samples) + sample not in there for sample in samples)
+        ]
 
     def _differing(self, row: PredictionRow) -> list[str]:
-        shared, values = self._shared[row["problem_id"]], dict[str, object](row)
+        shared, values = self.shared(row["problem_id"]), dict[str, object](row)
         return [name for name in shared if name != "sample" and values[name] != shared[name]]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mathtune.planning.cluster.spread import Spread
     from mathtune.planning.plan import TrainingPlan
     from mathtune.planning.sampling import Sampling
 
@@ -63,6 +64,7 @@ def facts_of(plan: TrainingPlan) -> dict[str, Any]:
         "rate_measured": plan.device.measured,
         "seconds": _named(plan.seconds),
         "sampling": plan.sampling and _sampling(plan.sampling),
+        "cluster": plan.spread and _cluster(plan.spread, plan.budget),
         "assumptions": list(plan.assumptions),
     }
 
@@ -76,6 +78,28 @@ def _sampling(found: Sampling) -> dict[str, Any]:
         "cache_bytes": found.cache,
         "decode_steps": _named(found.steps),
         "seconds": _named(found.seconds),
+    }
+
+
+def _cluster(found: Spread, budget: int | None) -> dict[str, Any]:
+    cluster, steps = found.cluster, found.training.steps
+    return {
+        "nodes": cluster.nodes,
+        "gpus": cluster.gpus,
+        "link": cluster.link,
+        "network": cluster.network,
+        "layouts": [
+            {
+                "name": each.name,
+                "peak": each.peak,
+                "fits": None if budget is None else each.peak <= budget,
+                "bytes_a_step": round(each.sent / steps),
+                "bytes_a_step_between_nodes": round(each.sent_between_nodes / steps),
+                "communicating": _named(each.communicating),
+                "seconds": _named(each.seconds),
+            }
+            for each in found.layouts
+        ],
     }
 
 

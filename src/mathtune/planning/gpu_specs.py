@@ -22,6 +22,9 @@ class Device:
         fp32: The same in float32 without TF32, which PyTorch leaves off by default.
         native_bf16: Whether training uses bf16.
         measured: Whether the rates were measured here, not published.
+        link: Bytes per second that it sends to other GPUs of its machine; None where unknown.
+        network: Bytes per second and GPU that machines built for it send each other; None where
+            there is no such machine.
     """
 
     name: str
@@ -32,6 +35,8 @@ class Device:
     fp32: float | None = None
     native_bf16: bool = True
     measured: bool = False
+    link: float | None = None
+    network: float | None = None
 
 
 BUSY = {"cuda": (0.25, 0.40, 0.55), "cpu": (0.50, 0.70, 0.85)}
@@ -42,13 +47,29 @@ START_SECONDS = {"cuda": (20e-6, 10e-6, 6e-6), "cpu": (0.0, 0.0, 0.0)}
 """Seconds PyTorch takes to launch a kernel on a GPU, at worst, usually and at best. Small
 micro-batches cannot go faster than this, however fast the card is."""
 
-_MIB, _TERA = 2**20, 1e12
+_MIB, _GIGA, _TERA = 2**20, 1e9, 1e12
 
 
-def _gpu(name: str, mib: int, bf16: float | None, fp16: float, fp32: float) -> tuple[str, Device]:
-    native = bf16 is not None
-    rates = {"bf16": bf16 * _TERA if bf16 else None, "fp16": fp16 * _TERA, "fp32": fp32 * _TERA}
-    return _plain(name), Device(name, "cuda", mib * _MIB, **rates, native_bf16=native)  # type: ignore[arg-type]
+def _gpu(
+    name: str,
+    mib: int,
+    bf16: float | None,
+    fp16: float,
+    fp32: float,
+    link: float,
+    network: float | None = None,
+) -> tuple[str, Device]:
+    return _plain(name), Device(
+        name,
+        "cuda",
+        mib * _MIB,
+        bf16=None if bf16 is None else bf16 * _TERA,
+        fp16=fp16 * _TERA,
+        fp32=fp32 * _TERA,
+        native_bf16=bf16 is not None,
+        link=link * _GIGA,
+        network=None if network is None else network * _GIGA / 8,
+    )
 
 
 def _plain(name: str) -> str:
@@ -57,28 +78,31 @@ def _plain(name: str) -> str:
 
 
 # Memory in MiB as the driver shows it, with ECC where it is on by default; TFLOP/s of bf16, float16
-# and float32. GeForce cards accumulate 16-bit products in float32 at half the advertised rate.
+# and float32. GeForce cards accumulate 16-bit products in float32 at half the advertised rate. Then
+# GB/s to other GPUs of a machine, in one direction: NVLink or Infinity Fabric of the SXM and OAM
+# modules, else PCIe with 16 lanes; and Gbit/s and GPU between the vendors' own machines (DGX A100:
+# 8 × 200, DGX H100: 8 × 400; the same for MI300X).
 GPUS = dict(
     (
-        _gpu("T4", 15_360, None, 65, 8.1),
-        _gpu("V100 16GB", 16_384, None, 125, 15.7),
-        _gpu("V100 32GB", 32_768, None, 125, 15.7),
-        _gpu("RTX 2080 Ti", 11_264, None, 53.8, 13.4),
-        _gpu("RTX 3060", 12_288, 25.3, 25.3, 12.7),
-        _gpu("RTX 3090", 24_576, 71, 71, 35.6),
-        _gpu("RTX 4070", 12_282, 58.3, 58.3, 29.1),
-        _gpu("RTX 4090", 24_564, 165.2, 165.2, 82.6),
-        _gpu("RTX 5090", 32_607, 209.5, 209.5, 104.8),
-        _gpu("RTX A6000", 49_140, 154.8, 154.8, 38.7),
-        _gpu("A10", 23_028, 125, 125, 31.2),
-        _gpu("L4", 23_034, 121, 121, 30.3),
-        _gpu("L40S", 46_068, 362, 362, 91.6),
-        _gpu("A100 40GB", 40_960, 312, 312, 19.5),
-        _gpu("A100 80GB", 81_920, 312, 312, 19.5),
-        _gpu("H100 PCIe", 81_559, 756, 756, 51),
-        _gpu("H100 SXM", 81_559, 989, 989, 67),
-        _gpu("H200", 143_771, 989, 989, 67),
-        _gpu("MI300X", 196_592, 1307, 1307, 163.4),
+        _gpu("T4", 15_360, None, 65, 8.1, 16),
+        _gpu("V100 16GB", 16_384, None, 125, 15.7, 150),
+        _gpu("V100 32GB", 32_768, None, 125, 15.7, 150),
+        _gpu("RTX 2080 Ti", 11_264, None, 53.8, 13.4, 16),
+        _gpu("RTX 3060", 12_288, 25.3, 25.3, 12.7, 32),
+        _gpu("RTX 3090", 24_576, 71, 71, 35.6, 32),
+        _gpu("RTX 4070", 12_282, 58.3, 58.3, 29.1, 32),
+        _gpu("RTX 4090", 24_564, 165.2, 165.2, 82.6, 32),
+        _gpu("RTX 5090", 32_607, 209.5, 209.5, 104.8, 64),
+        _gpu("RTX A6000", 49_140, 154.8, 154.8, 38.7, 32),
+        _gpu("A10", 23_028, 125, 125, 31.2, 32),
+        _gpu("L4", 23_034, 121, 121, 30.3, 32),
+        _gpu("L40S", 46_068, 362, 362, 91.6, 32),
+        _gpu("A100 40GB", 40_960, 312, 312, 19.5, 300, 200),
+        _gpu("A100 80GB", 81_920, 312, 312, 19.5, 300, 200),
+        _gpu("H100 PCIe", 81_559, 756, 756, 51, 64),
+        _gpu("H100 SXM", 81_559, 989, 989, 67, 450, 400),
+        _gpu("H200", 143_771, 989, 989, 67, 450, 400),
+        _gpu("MI300X", 196_592, 1307, 1307, 163.4, 448, 400),
     )
 )
 

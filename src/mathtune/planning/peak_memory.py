@@ -60,11 +60,6 @@ class MemoryPlan:
         """Sum over all uses."""
         return self.by_use.total()
 
-    def sharded(self, devices: int) -> int:
-        """Return the peak per device when weights and their states are sharded over several."""
-        shared = sum(self.by_use[use] for use in (Use.WEIGHTS, Use.GRADIENTS, Use.OPTIMIZER))
-        return self.peak - shared + shared // devices
-
 
 def plan_memory(
     recipe: Recipe,

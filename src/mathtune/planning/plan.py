@@ -22,14 +22,10 @@ from mathtune import hub
 from mathtune.config.schema import ModelConfig, Recipe
 from mathtune.errors import MathtuneError, ModelError
 from mathtune.models import files as model_files
-from mathtune.models.compute import (
-    Compute,
-    cpu_compute,
-    gpu_compute,
-    matmul_rate,
-)
+from mathtune.models.compute import Compute, cpu_compute, gpu_compute
 from mathtune.models.loading import load_tokenizer
-from mathtune.planning.gpu_specs import BUSY, START_SECONDS, Device, find_gpu
+from mathtune.planning.cluster.spread import Spread, spread_over
+from mathtune.planning.gpu_specs import BUSY, START_SECONDS, Device
 from mathtune.planning.layer_extrapolation import MemoryPlanner
 from mathtune.planning.learning_work import work_of
 from mathtune.planning.memory_trace import Use
@@ -43,7 +39,6 @@ from mathtune.records import Problem
 from mathtune.text.counts import counted
 from mathtune.training.batching.limits import limits_on
 from mathtune.training.batching.micro_batches import Limits, cut
-from mathtune.training.memory.glibc_malloc import free_memory
 
 CUDA_CONTEXT = 750 * 2**20
 """Bytes that CUDA and its libraries take before the first tensor."""
@@ -65,6 +60,7 @@ class TrainingPlan:
         remedies: Changes that lower the peak, where it exceeds the budget.
         assumptions: What was assumed, one sentence each.
         sampling: The answers sampled before or during training, if any.
+        spread: The ways to train on several devices.
     """
 
     recipe: Recipe
@@ -75,6 +71,7 @@ class TrainingPlan:
     remedies: tuple[Remedy, ...]
     assumptions: tuple[str, ...]
     sampling: Sampling | None = None
+    spread: Spread | None = None
 
     @property
     def peak(self) -> int:
@@ -99,49 +96,6 @@ class TrainingPlan:
         return best, usual, worst
 
 
-def this_machine() -> Device:
-    """Return the GPU of this machine, else its CPU."""
-    if not torch.cuda.is_available():
-        return this_cpu()
-    name = torch.cuda.get_device_name()
-    native = torch.cuda.get_device_capability() >= (8, 0)
-    return Device(
-        name,
-        "cuda",
-        torch.cuda.get_device_properties(0).total_memory,
-        bf16=matmul_rate("cuda", torch.bfloat16) if native else None,
-        fp16=matmul_rate("cuda", torch.float16),
-        fp32=matmul_rate("cuda", torch.float32),
-        native_bf16=native,
-        measured=True,
-    )
-
-
-def this_cpu() -> Device:
-    """Return this machine's CPU: its memory and its measured rates."""
-    return Device(
-        f"this CPU, {torch.get_num_threads()} threads",
-        "cpu",
-        free_memory(),
-        bf16=matmul_rate("cpu", torch.bfloat16, size=256, seconds=0.05),
-        fp32=matmul_rate("cpu", torch.float32, seconds=0.05),
-        measured=True,
-    )
-
-
-def find_device(name: str | None, memory: int | None) -> Device:
-    """Return the named device; without a name, this machine, or a GPU with this much memory.
-
-    Raises:
-        ConfigError: The device is not in the list.
-    """
-    if name is not None:
-        return this_cpu() if name.lower() == "cpu" else find_gpu(name)
-    if memory is not None:
-        return Device("a GPU that computes bf16", "cuda", memory)
-    return this_machine()
-
-
 def make_plan(
     recipe: Recipe,
     problems: Sequence[Problem],
@@ -152,6 +106,8 @@ def make_plan(
     devices: int,
     changed: Callable[[Sequence[str]], Recipe],
     say: Callable[[str], None],
+    nodes: int = 1,
+    network: float | None = None,
     trace: bool = False,
     pairs: int | None = None,
 ) -> TrainingPlan:
@@ -164,6 +120,8 @@ def make_plan(
         device: What to plan for.
         budget: Bytes available; None where unknown.
         devices: How many such devices to train on.
+        nodes: How many machines they are in, alike.
+        network: Bytes per second between machines; default: as the device's usual machines have.
         changed: Returns the recipe with further overrides.
         say: Called with a line of progress.
         trace: Trace every layer of the model instead of a few.
@@ -199,9 +157,13 @@ def make_plan(
     assumptions = [*_assumptions(recipe, lengths), *assumed(recipe, lengths)]
     rate = _rate(device, estimate.compute)
     sampling = plan_sampling(recipe, hf_config, lengths, estimate, device, rate)
-    return TrainingPlan(
+    found = TrainingPlan(
         recipe, device, budget, estimate, rate, remedies, tuple(assumptions), sampling
     )
+    if devices == 1:
+        return found
+    spread = spread_over(estimate, found.seconds, hf_config, device, nodes=nodes, network=network)
+    return replace(found, spread=spread, assumptions=(*assumptions, *spread.assumptions))
 
 
 def _assumptions(recipe: Recipe, lengths: Lengths) -> Iterator[str]:

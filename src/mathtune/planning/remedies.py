@@ -46,11 +46,6 @@ class Estimate:
         return self.memory.by_use[Use.GRADIENTS] if self.devices > 1 else 0
 
     @property
-    def sharded_peak(self) -> int:
-        """Bytes on one device where weights, gradients and optimiser states are sharded."""
-        return self.memory.sharded(self.devices) + self.overhead
-
-    @property
     def flops(self) -> float:
         """Floating-point operations on one device."""
         return self.memory.flops_per_token * self.work.tokens
@@ -98,9 +93,6 @@ def find_remedies(
             for key, _, value in (word.partition("=") for word in change.split()):
                 helpful[key] = value
             enough |= peak <= budget
-    if before.devices > 1:
-        peak = before.sharded_peak
-        yield Remedy(f"FSDP over the {before.devices} devices", peak, peak <= budget)
     methods = _methods(recipe)
     for change in methods:
         peak = peak_with(change)

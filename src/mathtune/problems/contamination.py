@@ -8,7 +8,7 @@ first, so every number is masked before 13-word windows are compared (13 as in B
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mathtune.errors import DataError
@@ -90,24 +90,36 @@ class WindowIndex:
     def find(self, question: str) -> dict[str, str]:
         """Return the ids of the test questions that share a window, each with the first shared."""
         found: dict[str, str] = {}
+        before: list[str] | None = None
         for window in masked_ngrams(question, self._n):
-            for test_id in self._holders.get(window, ()):
-                found.setdefault(test_id, window)
+            holders = self._holders.get(window)
+            # Questions of one template share window after window: they are there already.
+            if holders and holders != before:
+                for test_id in holders:
+                    found.setdefault(test_id, window)
+                before = holders
         return found
 
+    def first(self, question: str) -> tuple[str, str] | None:
+        """Return one test question that shares a window, and the first shared window."""
+        for window in masked_ngrams(question, self._n):
+            if holders := self._holders.get(window):
+                return holders[0], window
+        return None
 
-def overlap(train: Iterable[Problem], test: Iterable[Problem], n: int = 13) -> list[Overlap]:
+
+def overlap(train: Iterable[Problem], test: Iterable[Problem], n: int = 13) -> Iterator[Overlap]:
     """Find the pairs of a training and a test question that share a masked window of ``n`` words.
 
-    Only the test side is kept in memory and the training side is read once, so time is linear in
-    both texts (and in the number of pairs found). Each pair comes once.
+    Only the test side is kept in memory, and the training side is read once, so time is linear in
+    both texts and in the number of pairs. Questions of one template can be paired in their
+    millions, so they come one by one; whether a question is paired at all, ``WindowIndex.first``
+    says in the time of reading it.
 
     Raises:
         DataError: ``n`` is below 1.
     """
     index = WindowIndex(test, n)
-    found: dict[tuple[str, str], Overlap] = {}
     for problem in train:
         for test_id, window in index.find(problem.question).items():
-            found.setdefault((problem.id, test_id), Overlap(problem.id, test_id, window))
-    return list(found.values())
+            yield Overlap(problem.id, test_id, window)

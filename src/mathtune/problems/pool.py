@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mathtune.errors import DataError
 from mathtune.grading import grade
-from mathtune.problems.contamination import overlap
+from mathtune.problems.contamination import WindowIndex
 from mathtune.problems.gold import KEPT
 from mathtune.problems.reading import Role
 from mathtune.problems.sources import read_source
-from mathtune.problems.splits import first_by_hash, mixture, question_key
+from mathtune.problems.splits import first_by_hash, mixture, question_hash
 from mathtune.records import Problem, ProblemSet
 
 if TYPE_CHECKING:  # pydantic is slow to import, and only a recipe needs it
@@ -42,8 +42,8 @@ class Pool:
     dropped: Counter[str]
     from_outside: tuple[Problem, ...]
     """All problems read that are not generated, before any limit: what is kept out of training."""
-    questions: frozenset[str]
-    """Keys of all questions read, before any limit."""
+    questions: frozenset[int]
+    """Hashes of all questions read, before any limit."""
     read_as: tuple[str, ...] = ()
     """How each source was read where its format was recognised."""
 
@@ -71,7 +71,7 @@ class Pool:
         if weights:  # the schema asks for all or none
             taken = mixed(taken, weights, dropped)
         problems = [problem for each in taken for problem in each]
-        keys = frozenset(question_key(problem.question) for problem in everything)
+        keys = frozenset(question_hash(problem.question) for problem in everything)
         outside = tuple(from_outside)
         return cls(label, tuple(problems), dropped, outside, keys, tuple(dict.fromkeys(read_as)))
 
@@ -81,17 +81,17 @@ class Pool:
         Several solutions per question are what rejection sampling gives (Yuan et al. 2023).
         Arithmetic facts repeat by design: the generator draws small ones more often.
         """
-        seen: set[tuple[str, str]] = set()
-        golds: dict[str, str] = {}
+        seen: set[int] = set()
+        golds: dict[int, str] = {}
 
         def reason(problem: Problem) -> str | None:
             if problem.source == "generated facts":
                 return None
-            question = question_key(problem.question)
-            pair = (question, " ".join(problem.answer.split()))
+            pair = question_hash(problem.question, problem.answer)
             if pair in seen:
                 return "duplicate"
             seen.add(pair)
+            question = question_hash(problem.question)
             first = golds.setdefault(question, problem.gold) if problem.gold else ""
             if first != problem.gold and not grade(problem.answer, first).correct:
                 return "same question with a different final answer"
@@ -101,10 +101,10 @@ class Pool:
 
     def drop_repeated_questions(self) -> None:
         """Keep each question once; twice would double its weight in a rate."""
-        seen: set[str] = set()
+        seen: set[int] = set()
 
         def reason(problem: Problem) -> str | None:
-            key = question_key(problem.question)
+            key = question_hash(problem.question)
             if key in seen:
                 return "duplicate question"
             seen.add(key)
@@ -115,7 +115,7 @@ class Pool:
     def drop_questions_of(self, other: Pool, why: str) -> None:
         """Drop every problem whose question the other pool holds."""
         self.drop(
-            lambda problem: why if question_key(problem.question) in other.questions else None
+            lambda problem: why if question_hash(problem.question) in other.questions else None
         )
 
     def drop_test_questions(self, tests: Sequence[Pool]) -> None:
@@ -130,19 +130,22 @@ class Pool:
             DataError: There are some and ``action`` is ``error``.
         """
         questions = {test.id: test for pool in tests for test in pool.from_outside}
-        found = {
-            hit.train_id: hit
-            for hit in overlap(self.problems, questions.values(), n=WINDOW)
-            if len(hit.shared.split()) >= SHORTEST
-        }
-        if not found:
+        windows = WindowIndex(questions.values(), WINDOW)
+        found: set[str] = set()
+        example: tuple[str, str] | None = None
+        for problem in self.problems:
+            hit = windows.first(problem.question)
+            if hit is not None and len(hit[1].split()) >= SHORTEST:
+                found.add(problem.id)
+                example = example or hit
+        if example is None:
             return
         if action == "error":
-            hit = next(iter(found.values()))
+            test_id, shared = example
             raise DataError(
                 f"{len(found):,} of {len(self.problems):,} {self.label} problems share {WINDOW} "
-                f"words in a row with a test problem, ignoring numbers, for example {hit.shared!r} "
-                f"(test: {questions[hit.test_id].question[:80]!r}); remove them, or set "
+                f"words in a row with a test problem, ignoring numbers, for example {shared!r} "
+                f"(test: {questions[test_id].question[:80]!r}); remove them, or set "
                 "data.contamination=drop"
             )
         if action == "report":

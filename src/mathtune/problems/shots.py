@@ -14,7 +14,7 @@ from mathtune.errors import DataError
 from mathtune.problems.pool import Pool, listed, read_tests
 from mathtune.problems.reading import Role
 from mathtune.problems.sources import read_source
-from mathtune.problems.splits import hash_share, question_key
+from mathtune.problems.splits import hash_share, question_hash
 from mathtune.records import Problem
 from mathtune.text.counts import counted
 
@@ -67,7 +67,7 @@ def check_shots(shots: Sequence[Problem], data: DataConfig, *, seed: int) -> Non
     Raises:
         DataError: One does; its question is named.
     """
-    keys = frozenset(question_key(problem.question) for problem in shots)
+    keys = frozenset(question_hash(problem.question) for problem in shots)
     pool = Pool("example", tuple(shots), Counter(), tuple(shots), keys)
     _without_tests(pool, data, seed)
     shown = [problem for problem in shots if problem not in pool.problems]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Sequence
 
 from mathtune.errors import DataError
@@ -12,6 +13,16 @@ from mathtune.records import Problem
 def question_key(question: str) -> str:
     """Return what makes two questions the same: their text up to white space and case."""
     return " ".join(question.split()).casefold()
+
+
+def question_hash(question: str, solution: str = "") -> int:
+    """Return 128 bits that stand for ``question_key`` where ten million texts would not fit.
+
+    With a solution, they stand for both; its white space does not count.
+    """
+    text = f"{question_key(question)}\x1f{' '.join(solution.split())}"
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return int.from_bytes(digest, "big")
 
 
 def hash_share(text: str, salt: str) -> float:
@@ -37,19 +48,20 @@ def hold_out(
     Raises:
         DataError: There are fewer than two different questions.
     """
-    shares = {key: hash_share(key, "validation") for key in map(_key, problems)}
-    if len(shares) < 2:
+    # A share has 48 bits: two questions with the same one would only have to share a side.
+    shares = array("d", (hash_share(_key(problem), "validation") for problem in problems))
+    different = set(shares)
+    if len(different) < 2:
         raise DataError(
-            f"{len(shares)} different training questions cannot be split into training and "
+            f"{len(different)} different training questions cannot be split into training and "
             "validation; add problems or name validation sources of their own (data.validation)"
         )
-    ordered = sorted(shares, key=lambda key: (shares[key], key))
-    held = {key for key in ordered if shares[key] < fraction} or {ordered[0]}
-    if len(held) == len(shares):
-        held.discard(ordered[-1])
-    train = tuple(problem for problem in problems if _key(problem) not in held)
-    validation = tuple(problem for problem in problems if _key(problem) in held)
-    return train, validation
+    lowest, highest = min(different), max(different)
+    sides: tuple[list[Problem], list[Problem]] = [], []
+    for problem, share in zip(problems, shares, strict=True):
+        held = share == lowest or (share < fraction and share != highest)
+        sides[held].append(problem)
+    return tuple(sides[0]), tuple(sides[1])
 
 
 def first_by_hash(
@@ -62,7 +74,8 @@ def first_by_hash(
     """
     if not skip and (limit is None or len(problems) <= limit):
         return tuple(problems)
-    ranks = sorted(range(len(problems)), key=lambda i: hash_share(problems[i].id, "limit"))
+    shares = array("d", (hash_share(problem.id, "limit") for problem in problems))
+    ranks = sorted(range(len(problems)), key=shares.__getitem__)
     end = None if limit is None else skip + limit
     return tuple(problems[i] for i in sorted(ranks[skip:end]))
 

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 @click.option("--memory", help="Memory of a device, for example 24GB; default: the device's own.")
 @click.option("--device", help='For example "RTX 4090", H100, or cpu. Default: this machine.')
 @click.option(
-    "--devices", type=click.IntRange(min=1), default=1, help="Number of devices to train on."
+    "--devices", type=click.IntRange(min=1), help="Number of devices to train on, in one machine."
+)
+@click.option("--nodes", type=click.IntRange(min=1), help="Number of machines to train on.")
+@click.option("--gpus", type=click.IntRange(min=1), help="Devices of each machine, with --nodes.")
+@click.option(
+    "--network",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Gbit/s that a machine sends to the others; default: as the device's usual machines.",
 )
 @click.option("--trace", is_flag=True, help="Trace every layer instead of a few; takes minutes.")
 @json_option()
@@ -30,7 +37,10 @@ def command(
     overrides: tuple[str, ...],
     memory: str | None,
     device: str | None,
-    devices: int,
+    devices: int | None,
+    nodes: int | None,
+    gpus: int | None,
+    network: float | None,
     trace: bool,
     as_json: bool,
 ) -> None:
@@ -38,6 +48,10 @@ def command(
 
     Only the model's configuration is read; no weights are needed.
     """
+    if devices and (nodes or gpus):
+        raise click.UsageError("--devices is for one machine; give --nodes and --gpus without it")
+    if network and (nodes or 1) == 1:
+        raise click.UsageError("--network is between machines; give --nodes as well")
     if not trace:  # a walk through a few layers leaves little to collect, and imports are many
         gc.disable()
         context = click.get_current_context()
@@ -56,7 +70,9 @@ def command(
         changed(()),
         device=device,
         memory=size,
-        devices=devices,
+        devices=devices or (nodes or 1) * (gpus or 1),
+        nodes=nodes or 1,
+        network=network and network * 1e9 / 8,
         changed=changed,
         trace=trace,
     )
@@ -79,6 +95,8 @@ def shown(facts: dict[str, Any]) -> Iterator[Table | str]:
     if facts["remedies"]:
         yield _remedy_table(facts)
     yield from _time(facts)
+    if facts["cluster"]:
+        yield _cluster_table(facts)
     for assumption in facts["assumptions"]:
         yield f"assumed: {assumption}"
 
@@ -108,7 +126,7 @@ def _memory_table(facts: dict[str, Any]) -> Table:
 
     memory, many = facts["memory"], facts["devices"] > 1
     table = Table(
-        title=f"memory on {'each ' if many else ''}{facts['device']}",
+        title=f"memory on {'each ' if many else ''}{facts['device']}{', with DDP' if many else ''}",
         caption=f"in GB of 2^30 bytes, at the peak: in the {memory['moment']}",
         box=SIMPLE_HEAD,
         title_justify="left",
@@ -149,6 +167,35 @@ def _remedy_table(facts: dict[str, Any]) -> Table:
     for remedy in facts["remedies"]:
         fits = "fits" if remedy["fits"] else "does not fit"
         table.add_row(remedy["change"], _gb(remedy["peak"]), fits)
+    return table
+
+
+def _cluster_table(facts: dict[str, Any]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from mathtune.report import wording
+
+    cluster = facts["cluster"]
+    machines, devices = counted(cluster["nodes"], "machine"), counted(cluster["gpus"], "device")
+    table = Table(
+        title=f"{machines} with {devices} each",
+        caption="a rank is one device; usual times of training alone, --json has best and worst",
+        box=SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("with")
+    for name in ("GB a rank", "", "GB sent a step", "sending", "training"):
+        table.add_column(name, justify="right")
+    for each in cluster["layouts"]:
+        fits = {None: "", True: "fits", False: "does not fit"}[each["fits"]]
+        times = (
+            wording.estimated_duration(seconds["usual"]) if seconds else "unknown"
+            for seconds in (each["communicating"], each["seconds"])
+        )
+        sent = f"{each['bytes_a_step'] / 2**30:,.2f}"
+        table.add_row(each["name"], _gb(each["peak"]), fits, sent, *times)
     return table
 
 

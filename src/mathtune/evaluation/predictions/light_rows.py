@@ -1,7 +1,8 @@
 """Rows whose texts stay in the file: two files of a million rows compared in under 2 GB.
 
-A comparison looks at every verdict and at few texts. A ``LightRow`` holds what pairs and counts
-problems, about 300 bytes, and reads its line of the file again when another field is asked for.
+Figures and comparisons look at every verdict and at few texts. A ``LightRow`` holds what pairs and
+counts problems, about 350 bytes, and reads its line of the file again when another field is asked
+for.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from mathtune.errors import DataError
-from mathtune.evaluation.predictions.rows import lines_of
+from mathtune.evaluation.predictions.rows import Sharing, lines_of
 from mathtune.records import PredictionRow
 
 HELD = (
-    "problem_id", "sample", "set", "gold", "type", "prompt_hash", "style", "decoding", "outcome",
-    "correct", "extracted",
+    "problem_id", "sample", "set", "gold", "type", "steps", "prompt_hash", "style", "decoding",
+    "tokens", "inserted_tokens", "stop_reason", "outcome", "correct", "extracted", "method",
+    "error", "published",
 )  # fmt: skip
 """Fields that are held in memory."""
 
@@ -47,7 +49,11 @@ class LightRow(Mapping[str, Any]):
         self.gold, self.prompt_hash = intern(row["gold"]), row["prompt_hash"]
         self.outcome, self.correct = intern(row["outcome"]), row["correct"]
         self.extracted = row["extracted"] and intern(row["extracted"])
-        self.decoding = row["decoding"]
+        self.decoding, self.published = row["decoding"], row["published"]
+        self.steps, self.tokens = row["steps"], row["tokens"]
+        self.inserted_tokens, self.stop_reason = row["inserted_tokens"], intern(row["stop_reason"])
+        self.method = row["method"] and intern(row["method"])
+        self.error = row["error"] and intern(row["error"])
         self._path, self._at = path, at
 
     def __getitem__(self, name: str) -> Any:
@@ -81,10 +87,10 @@ class LightRow(Mapping[str, Any]):
 def read_light_rows(path: str | Path) -> list[PredictionRow]:
     """Return all rows of a file as ``LightRow``; raises like ``rows.iter_rows``."""
     rows: list[LightRow] = []
-    path, decoding = Path(path), None
+    path, sharing = Path(path), Sharing()
     for at, row in lines_of(path):
-        if row["decoding"] == decoding:
-            row["decoding"] = decoding
-        decoding = row["decoding"]
-        rows.append(LightRow(row, path, at))
+        light = LightRow(row, path, at)
+        light.decoding = sharing.equal("decoding", light.decoding)
+        light.published = sharing.equal("published", light.published)
+        rows.append(light)
     return cast(list[PredictionRow], rows)

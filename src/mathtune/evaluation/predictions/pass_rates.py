@@ -6,7 +6,8 @@ solved give no right answer to learn, those always solved nothing new.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypedDict
 
@@ -38,19 +39,24 @@ def pass_rates(rows: Iterable[PredictionRow], confidence: float = 0.95) -> list[
         rows: Graded samples, of any number per problem.
         confidence: Confidence of the intervals.
     """
-    groups: dict[str, list[PredictionRow]] = {}
+    first: dict[str, tuple[str, str | None]] = {}
+    n, correct = Counter[str](), Counter[str]()
     for row in rows:
-        groups.setdefault(row["problem_id"], []).append(row)
-    return [_pass_rate(group, confidence) for group in groups.values()]
+        id_ = row["problem_id"]
+        first.setdefault(id_, (row["question"], row["type"]))
+        n[id_] += 1
+        correct[id_] += row["correct"]
+    return [_pass_rate(id_, *first[id_], n[id_], correct[id_], confidence) for id_ in first]
 
 
-def _pass_rate(group: Sequence[PredictionRow], confidence: float) -> PassRate:
-    n, correct = len(group), sum(row["correct"] for row in group)
+def _pass_rate(
+    id_: str, question: str, type_: str | None, n: int, correct: int, confidence: float
+) -> PassRate:
     interval = wilson(correct, n, confidence)
     return {
-        "problem_id": group[0]["problem_id"],
-        "question": group[0]["question"],
-        "type": group[0]["type"],
+        "problem_id": id_,
+        "question": question,
+        "type": type_,
         "n": n,
         "correct": correct,
         "pass_rate": correct / n,

@@ -8,11 +8,13 @@ each row says what it answers.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mathtune import ranks
-from mathtune.evaluation.predictions.rows import recover_rows, write_rows
+from mathtune.evaluation.predictions.rows import complete_rows, cut_torn_line, write_rows
 from mathtune.evaluation.predictions.timing import add_timings, timing_path
+from mathtune.records import PredictionRow
 
 
 def own_part(path: Path) -> Path:
@@ -27,12 +29,21 @@ def join_parts(path: Path) -> int:
     """
     name = re.compile(re.escape(path.name) + r"\.rank-\d+")
     parts = sorted(part for part in path.parent.glob("*.rank-*") if name.fullmatch(part.name))
-    found = [recover_rows(each) for each in (path, *parts)]
+    torn = sum(cut_torn_line(each) for each in (path, *parts))
     if parts:
-        rows = {(row["problem_id"], row["sample"]): row for each in found for row in each.rows}
-        write_rows(path, rows.values())
+        write_rows(path, _each_once((path, *parts)))
         add_timings(path, parts)
         for part in parts:
             part.unlink()
             timing_path(part).unlink(missing_ok=True)
-    return sum(each.torn_bytes > 0 for each in found)
+    return torn
+
+
+def _each_once(paths: Sequence[Path]) -> Iterator[PredictionRow]:
+    seen: set[tuple[str, int]] = set()
+    for path in paths:
+        for row in complete_rows(path):
+            key = (row["problem_id"], row["sample"])
+            if key not in seen:
+                seen.add(key)
+                yield row

@@ -36,14 +36,15 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import cast
+from typing import TypeVar, cast
 
 from mathtune.errors import DataError
 from mathtune.records import Outcome, PredictionRow
 from mathtune.storage import cannot_write, replace_file
+
+T = TypeVar("T")
 
 FIELDS: dict[str, tuple[type, ...]] = {
     "problem_id": (str,),
@@ -102,12 +103,17 @@ def iter_rows(path: str | Path) -> Iterator[PredictionRow]:
     return (row for _, row in lines_of(path))
 
 
-def lines_of(path: str | Path) -> Iterator[tuple[int, PredictionRow]]:
-    """Yield each row with the byte at which its line begins; raises like ``iter_rows``."""
+def lines_of(path: str | Path, *, torn_end: bool = False) -> Iterator[tuple[int, PredictionRow]]:
+    """Yield each row with the byte at which its line begins; raises like ``iter_rows``.
+
+    With ``torn_end`` a last line without a line end, cut off while it was written, is left out.
+    """
     path, at = Path(path), 0
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
+                if torn_end and not line.endswith(b"\n"):
+                    return
                 yield at, _graded_row(line, f"{path}:{number}")
                 at += len(line)
     except OSError as error:
@@ -119,58 +125,51 @@ def lines_of(path: str | Path) -> Iterator[tuple[int, PredictionRow]]:
 
 def read_rows(path: str | Path) -> list[PredictionRow]:
     """Return all rows of a file; raises like ``iter_rows``."""
-    share = _Sharing()
+    share = Sharing()
     return [share(row) for row in iter_rows(path)]
 
 
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """What is left in the file of an interrupted evaluation.
-
-    Attributes:
-        rows: The complete rows, in file order.
-        torn_bytes: Length of a last line that was cut off while it was written; 0 where none was.
-    """
-
-    rows: tuple[PredictionRow, ...]
-    torn_bytes: int
-
-
-def recover_rows(path: Path) -> Recovered:
-    """Read a file that may end in the middle of a line, and cut that line off the file.
-
-    A line without a line end is always the last one written, so no complete row is lost.
+def complete_rows(path: Path) -> Iterator[PredictionRow]:
+    """Yield the rows of a file that may end in the middle of a line, or not be there.
 
     Raises:
         DataError: If any other line is not a row.
     """
-    found = whole_rows(path)
-    if found.torn_bytes:
-        os.truncate(path, path.stat().st_size - found.torn_bytes)
-    return found
+    return (row for _, row in complete_lines_of(path))
 
 
-def whole_rows(path: Path) -> Recovered:
-    """Read a file that may end in the middle of a line, and leave it as it is.
+def complete_lines_of(path: Path) -> Iterator[tuple[int, PredictionRow]]:
+    """Yield each row with the byte at which its line begins; raises like ``complete_rows``."""
+    if path.exists():
+        yield from lines_of(path, torn_end=True)
 
-    Raises:
-        DataError: If any other line is not a row.
+
+def cut_torn_line(path: Path) -> bool:
+    """Cut a last line without a line end off a file, and return whether there was one.
+
+    It is always the last one written, so no complete row is lost.
     """
-    rows: list[PredictionRow] = []
-    share, torn = _Sharing(), 0
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.endswith(b"\n"):
-                    rows.append(share(_graded_row(line, f"{path}:{number}")))
-                else:  # only the last line can have no end
-                    torn = len(line)
-    except FileNotFoundError:
-        pass
-    return Recovered(tuple(rows), torn)
+    if not path.exists():
+        return False
+    with path.open("rb+") as file:
+        size = end = file.seek(0, os.SEEK_END)
+        while end:
+            begin = max(0, end - _BLOCK)
+            file.seek(begin)
+            found = file.read(end - begin).rfind(b"\n")
+            end = begin + found + 1
+            if found >= 0:
+                break
+            end = begin
+        if end < size:
+            file.truncate(end)
+        return end < size
 
 
-class _Sharing:
+_BLOCK = 2**16
+
+
+class Sharing:
     """Lets rows that are held together share what repeats, which halves their memory.
 
     JSON gives each row strings of its own, also for the names of its fields.
@@ -186,15 +185,19 @@ class _Sharing:
             value = values[name]
             if isinstance(value, str):
                 values[name] = sys.intern(value)
-        for name, seen in self._seen.items():
-            for known in seen:
-                if known == values[name]:
-                    values[name] = known
-                    break
-            else:
-                if len(seen) < _MOST_SEEN:
-                    seen.append(values[name])
+        for name in self._seen:
+            values[name] = self.equal(name, values[name])
         return cast(PredictionRow, values)
+
+    def equal(self, name: str, value: T) -> T:
+        """Return an equal value of this field that came before, if there is one."""
+        seen = self._seen[name]
+        for known in seen:
+            if known == value:
+                return known
+        if len(seen) < _MOST_SEEN:
+            seen.append(value)
+        return value
 
 
 _REPEATED = ("set", "style", "type", "stop_reason", "outcome", "method", "reason", "error")
@@ -263,21 +266,25 @@ class RowWriter:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab", buffering=0)
+            self._at = self._file.seek(0, os.SEEK_END)
         except OSError as error:
             raise cannot_write(path, error) from error
 
-    def write(self, row: PredictionRow) -> None:
-        """Append one row.
+    def write(self, row: PredictionRow) -> int:
+        """Append one row, and return the byte at which its line begins.
 
         Raises:
             DiskError: If it could not be written.
         """
         line = memoryview(encode(row))
+        at = self._at
+        self._at += len(line)
         try:
             while line:  # an unbuffered file may write only part of it
                 line = line[self._file.write(line) :]
         except OSError as error:
             raise cannot_write(self._path, error) from error
+        return at
 
     def close(self) -> None:
         """Close the file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -107,9 +108,10 @@ def _near(recipe: mt.Recipe) -> dict[str, Any]:
     found = overlap(train.values(), outside)
     pairs = [
         [train[hit.train_id].question, tests[hit.test_id].question, hit.shared]
-        for hit in found[:PAIRS]
+        for hit in itertools.islice(found, PAIRS)
     ]
-    return {"pairs": pairs, "found": len(found), "checked": len(outside)}
+    count = len(pairs) + sum(1 for _ in found)
+    return {"pairs": pairs, "found": count, "checked": len(outside)}
 
 
 def _is_generated(problem: Problem) -> bool:

@@ -1,0 +1,1 @@
+"""Trainings on several devices: what each holds, and what they send each other."""
