@@ -134,25 +134,18 @@ def make_plan(
     transformers.logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
     hf_config = read_hf_config(recipe.model)
-    say(
-        f"measuring {counted(len(problems), 'training problem')}"
-        if problems
-        else "splitting the steps into micro-batches"
-    )
-    lengths = lengths_of(recipe, problems, elsewhere, tokenizer_at_hand(recipe.model))
-    if pairs is not None:
-        lengths = replace(lengths, count=pairs)
+    lengths = _measured(recipe, problems, elsewhere, pairs, say)
     memory = MemoryPlanner(hf_config, trace=trace, say=say)
     planner = _Planner(memory, hf_config, lengths, device, devices)
     say("tracing a training step of a model without data")
     estimate = planner.estimate(recipe)
+
+    def peak_with(change: str) -> int:
+        say(f"trying {change}")
+        return planner.estimate(changed(change.split())).peak
+
     remedies: tuple[Remedy, ...] = ()
     if budget is not None and estimate.peak > budget:
-
-        def peak_with(change: str) -> int:
-            say(f"trying {change}")
-            return planner.estimate(changed(change.split())).peak
-
         remedies = tuple(find_remedies(recipe, estimate, budget, device, peak_with))
     assumptions = [*_assumptions(recipe, lengths), *assumed(recipe, lengths)]
     rate = _rate(device, estimate.compute)
@@ -164,6 +157,22 @@ def make_plan(
         return found
     spread = spread_over(estimate, found.seconds, hf_config, device, nodes=nodes, network=network)
     return replace(found, spread=spread, assumptions=(*assumptions, *spread.assumptions))
+
+
+def _measured(
+    recipe: Recipe,
+    problems: Sequence[Problem],
+    elsewhere: Sequence[str],
+    pairs: int | None,
+    say: Callable[[str], None],
+) -> Lengths:
+    say(
+        f"measuring {counted(len(problems), 'training problem')}"
+        if problems
+        else "splitting the steps into micro-batches"
+    )
+    lengths = lengths_of(recipe, problems, elsewhere, tokenizer_at_hand(recipe.model))
+    return lengths if pairs is None else replace(lengths, count=pairs)
 
 
 def _assumptions(recipe: Recipe, lengths: Lengths) -> Iterator[str]:
