@@ -8,7 +8,7 @@ recipe and for each proposed change.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -131,8 +131,6 @@ def make_plan(
         ModelError: The model's configuration cannot be read or built.
         DataError: No training example fits ``train.max_length``.
     """
-    transformers.logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
     hf_config = read_hf_config(recipe.model)
     lengths = _measured(recipe, problems, elsewhere, pairs, say)
     memory = MemoryPlanner(hf_config, trace=trace, say=say)
@@ -144,14 +142,14 @@ def make_plan(
         say(f"trying {change}")
         return planner.estimate(changed(change.split())).peak
 
-    remedies: tuple[Remedy, ...] = ()
+    remedies: Iterable[Remedy] = ()
     if budget is not None and estimate.peak > budget:
-        remedies = tuple(find_remedies(recipe, estimate, budget, device, peak_with))
-    assumptions = [*_assumptions(recipe, lengths), *assumed(recipe, lengths)]
+        remedies = find_remedies(recipe, estimate, budget, device, peak_with)
+    assumptions = (*_assumptions(recipe, lengths), *assumed(recipe, lengths))
     rate = _rate(device, estimate.compute)
     sampling = plan_sampling(recipe, hf_config, lengths, estimate, device, rate)
     found = TrainingPlan(
-        recipe, device, budget, estimate, rate, remedies, tuple(assumptions), sampling
+        recipe, device, budget, estimate, rate, tuple(remedies), assumptions, sampling
     )
     if devices == 1:
         return found
@@ -190,6 +188,8 @@ def read_hf_config(model: ModelConfig) -> Any:
     Raises:
         ModelError: It cannot be found, or Transformers has no code for it.
     """
+    transformers.logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
     if model.from_config is not None:
         values = {**model.from_config, "vocab_size": model.train_tokenizer}
     else:
