@@ -11,7 +11,7 @@ import yaml
 from click.testing import CliRunner
 
 from mathtune.cli.main import cli
-from mathtune.config.schema import DataConfig, SelectConfig
+from mathtune.config.schema import DataConfig, SelectConfig, SourceConfig
 from mathtune.errors import ConfigError, DataError
 from mathtune.evaluation.predictions.rows import write_rows
 from mathtune.evaluation.request import EvaluationRequest
@@ -187,6 +187,15 @@ def test_questions_of_a_published_test_set_on_this_machine_are_dropped(
     call(tmp_path / "samples.jsonl", "--out", tmp_path / "out.jsonl", "--allow-test")
     noted = yaml.safe_load((tmp_path / "out.jsonl.provenance.yaml").read_text())
     assert noted["kept"] == 1
+
+    def in_a_round(*trained_on: SourceConfig) -> int:
+        paths, out = [tmp_path / "samples.jsonl"], tmp_path / "round.jsonl"
+        return select_files(paths, out, SelectConfig(), trained_on=trained_on).kept
+
+    # A recipe may train on part of a published test set, and measure on another part.
+    assert in_a_round(SourceConfig(name="gsm8k", split="test", limit=750)) == 1
+    with pytest.raises(DataError, match="question of the gsm8k test set"):
+        in_a_round(SourceConfig(name="gsm8k"), SourceConfig(name="svamp", split="test"))
 
 
 def test_what_cannot_be_selected_from_is_refused(tmp_path: Path) -> None:

@@ -48,11 +48,23 @@ def check_not_test(files: Sequence[SampleFile], *, allow_test: bool = False) -> 
     return bool(faults)
 
 
-def known_test_questions() -> dict[str, str]:
-    """Return the questions of the published test sets on this machine → name of the set."""
+def known_test_questions(trained_on: Sequence[SourceConfig] = ()) -> dict[str, str]:
+    """Return the questions of the published test sets on this machine → name of the set.
+
+    Args:
+        trained_on: Sources of a recipe's training problems. A set whose test split is one of them
+            is left out: that recipe was told to train on it, and its own test sets are checked
+            when it is loaded.
+    """
+    asked = {
+        known.name
+        for source in trained_on
+        if source.name and source.split == "test"
+        if (known := find_known(source.name.partition("@")[0], source.subset))
+    }
     found: dict[str, str] = {}
     for name, known in KNOWN_SETS.items():
-        if "test" not in known.splits:
+        if "test" not in known.splits or known.name in asked:
             continue
         try:
             problems = local_problems(SourceConfig(name=name, split="test"), Role.TEST, 0)

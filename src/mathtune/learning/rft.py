@@ -186,7 +186,8 @@ def _data(recipe: Recipe, rounds: RoundFiles, number: int) -> DataConfig:
 def _select(
     recipe: Recipe, rounds: RoundFiles, folders: tuple[Path, ...], number: int
 ) -> Selection:
-    return select_files(folders, rounds.selected(number), recipe.select)
+    trained_on = recipe.data.train
+    return select_files(folders, rounds.selected(number), recipe.select, trained_on=trained_on)
 
 
 def _summary(number: int, found: Selection, samples: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import mathtune
-from mathtune.config.schema import SelectConfig
+from mathtune.config.schema import SelectConfig, SourceConfig
 from mathtune.errors import ConfigError, DataError
 from mathtune.learning.held_out import check_not_test, known_test_questions
 from mathtune.learning.select import Selection, select
@@ -31,7 +31,12 @@ def provenance_path(output: Path) -> Path:
 
 
 def select_files(
-    paths: Sequence[Path], output: Path, rules: SelectConfig, *, allow_test: bool = False
+    paths: Sequence[Path],
+    output: Path,
+    rules: SelectConfig,
+    *,
+    allow_test: bool = False,
+    trained_on: Sequence[SourceConfig] = (),
 ) -> Selection:
     """Select from sample files, write the selection and its provenance, and return the selection.
 
@@ -42,6 +47,7 @@ def select_files(
         output: The JSONL file to write; an earlier one is replaced.
         rules: What to keep.
         allow_test: Take samples of test problems.
+        trained_on: Sources of training problems; questions of their sets are no test questions.
 
     Raises:
         ConfigError: ``output`` does not end in ``.jsonl``, or is one of the sample files.
@@ -54,7 +60,7 @@ def select_files(
     if any(file.path.resolve() == output.resolve() for file in files):
         raise ConfigError(f"--out {output} is one of the sample files; give another name")
     of_test = check_not_test(files, allow_test=allow_test)
-    known = {} if allow_test else known_test_questions()
+    known = {} if allow_test else known_test_questions(trained_on)
     if known:
         names = ", ".join(dict.fromkeys(known.values()))
         log.info(f"questions are checked against the test sets on this machine: {names}")
