@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,11 +135,8 @@ def make_plan(
     transformers.logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
     hf_config = read_hf_config(recipe.model)
-    say(
-        f"measuring {counted(len(problems), 'training problem')}"
-        if problems
-        else "splitting the steps into micro-batches"
-    )
+    work = "splitting the steps into micro-batches"
+    say(f"measuring {counted(len(problems), 'training problem')}" if problems else work)
     lengths = lengths_of(recipe, problems, elsewhere, tokenizer_at_hand(recipe.model))
     if pairs is not None:
         lengths = replace(lengths, count=pairs)
@@ -148,22 +146,27 @@ def make_plan(
     estimate = planner.estimate(recipe)
     remedies: tuple[Remedy, ...] = ()
     if budget is not None and estimate.peak > budget:
-
-        def peak_with(change: str) -> int:
-            say(f"trying {change}")
-            return planner.estimate(changed(change.split())).peak
-
+        peak_with = partial(_peak_with, planner, changed, say)
         remedies = tuple(find_remedies(recipe, estimate, budget, device, peak_with))
     assumptions = [*_assumptions(recipe, lengths), *assumed(recipe, lengths)]
     rate = _rate(device, estimate.compute)
     sampling = plan_sampling(recipe, hf_config, lengths, estimate, device, rate)
-    found = TrainingPlan(
-        recipe, device, budget, estimate, rate, remedies, tuple(assumptions), sampling
-    )
+    said = tuple(assumptions)
+    found = TrainingPlan(recipe, device, budget, estimate, rate, remedies, said, sampling)
     if devices == 1:
         return found
     spread = spread_over(estimate, found.seconds, hf_config, device, nodes=nodes, network=network)
-    return replace(found, spread=spread, assumptions=(*assumptions, *spread.assumptions))
+    return replace(found, spread=spread, assumptions=(*said, *spread.assumptions))
+
+
+def _peak_with(
+    planner: _Planner,
+    changed: Callable[[Sequence[str]], Recipe],
+    say: Callable[[str], None],
+    change: str,
+) -> int:
+    say(f"trying {change}")
+    return planner.estimate(changed(change.split())).peak
 
 
 def _assumptions(recipe: Recipe, lengths: Lengths) -> Iterator[str]:
