@@ -8,8 +8,9 @@ recipe and for each proposed change.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,46 +132,41 @@ def make_plan(
         ModelError: The model's configuration cannot be read or built.
         DataError: No training example fits ``train.max_length``.
     """
+    transformers.logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
     hf_config = read_hf_config(recipe.model)
-    lengths = _measured(recipe, problems, elsewhere, pairs, say)
+    work = "splitting the steps into micro-batches"
+    say(f"measuring {counted(len(problems), 'training problem')}" if problems else work)
+    lengths = lengths_of(recipe, problems, elsewhere, tokenizer_at_hand(recipe.model))
+    if pairs is not None:
+        lengths = replace(lengths, count=pairs)
     memory = MemoryPlanner(hf_config, trace=trace, say=say)
     planner = _Planner(memory, hf_config, lengths, device, devices)
     say("tracing a training step of a model without data")
     estimate = planner.estimate(recipe)
-
-    def peak_with(change: str) -> int:
-        say(f"trying {change}")
-        return planner.estimate(changed(change.split())).peak
-
-    remedies: Iterable[Remedy] = ()
+    remedies: tuple[Remedy, ...] = ()
     if budget is not None and estimate.peak > budget:
-        remedies = find_remedies(recipe, estimate, budget, device, peak_with)
-    assumptions = (*_assumptions(recipe, lengths), *assumed(recipe, lengths))
+        peak_with = partial(_peak_with, planner, changed, say)
+        remedies = tuple(find_remedies(recipe, estimate, budget, device, peak_with))
+    assumptions = [*_assumptions(recipe, lengths), *assumed(recipe, lengths)]
     rate = _rate(device, estimate.compute)
     sampling = plan_sampling(recipe, hf_config, lengths, estimate, device, rate)
-    found = TrainingPlan(
-        recipe, device, budget, estimate, rate, tuple(remedies), assumptions, sampling
-    )
+    said = tuple(assumptions)
+    found = TrainingPlan(recipe, device, budget, estimate, rate, remedies, said, sampling)
     if devices == 1:
         return found
     spread = spread_over(estimate, found.seconds, hf_config, device, nodes=nodes, network=network)
-    return replace(found, spread=spread, assumptions=(*assumptions, *spread.assumptions))
+    return replace(found, spread=spread, assumptions=(*said, *spread.assumptions))
 
 
-def _measured(
-    recipe: Recipe,
-    problems: Sequence[Problem],
-    elsewhere: Sequence[str],
-    pairs: int | None,
+def _peak_with(
+    planner: _Planner,
+    changed: Callable[[Sequence[str]], Recipe],
     say: Callable[[str], None],
-) -> Lengths:
-    say(
-        f"measuring {counted(len(problems), 'training problem')}"
-        if problems
-        else "splitting the steps into micro-batches"
-    )
-    lengths = lengths_of(recipe, problems, elsewhere, tokenizer_at_hand(recipe.model))
-    return lengths if pairs is None else replace(lengths, count=pairs)
+    change: str,
+) -> int:
+    say(f"trying {change}")
+    return planner.estimate(changed(change.split())).peak
 
 
 def _assumptions(recipe: Recipe, lengths: Lengths) -> Iterator[str]:
@@ -188,8 +184,6 @@ def read_hf_config(model: ModelConfig) -> Any:
     Raises:
         ModelError: It cannot be found, or Transformers has no code for it.
     """
-    transformers.logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
     if model.from_config is not None:
         values = {**model.from_config, "vocab_size": model.train_tokenizer}
     else:
