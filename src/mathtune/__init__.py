@@ -12,8 +12,15 @@ checkers.
 """
 
 import importlib
+import os
 
 __version__ = "0.1.0"
+
+# PyTorch on CPU keeps a compiled product of matrices, with its buffers, for each of the last 1,024
+# shapes, and oneDNN once more. Here nearly every batch has a shape of its own, so that takes
+# gigabytes and saves no time. Both are read when the first such product is made.
+for _capacity in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+    os.environ.setdefault(_capacity, "64")
 
 __all__ = [
     "Answer",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,3 +51,14 @@ def test_functions_are_documented_and_show_no_rich_object(name: str) -> None:
     given = [each for each in signature.parameters if each != "self"]
     assert documentation and all(each in documentation for each in given)
     assert "Console" not in str(signature) and "rich" not in str(signature)
+
+
+def test_caches_of_compiled_products_are_small_unless_set() -> None:
+    names = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+    code = f"import os, mathtune; print(*(os.environ[name] for name in {names}))"
+    environment = {k: v for k, v in os.environ.items() if k not in names}
+    for given, wanted in (({}, "64 64"), ({names[0]: "9"}, "9 64")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment | given, capture_output=True, text=True
+        )
+        assert done.stdout.split() == wanted.split(), done.stderr
