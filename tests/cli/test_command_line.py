@@ -36,6 +36,7 @@ heavy = (
     "mathtune.models.merge",
     "mathtune.models.compute",
     "mathtune.models.in_memory",
+    "mathtune.models.sharded",
     "mathtune.models.checks.weights",
     "mathtune.models.train_tokenizer",
     "mathtune.planning.plan",  # it traces a training

@@ -81,9 +81,9 @@ def completed(*arguments: str, incomplete: str) -> list[tuple[str, str]]:
         ([], "com", ["compare", "completion"]),
         (["run"], "grp", ["grpo-demo"]),
         (["run", "demo"], "train.learning_", ["train.learning_rate="]),
-        (["train", "demo"], "train.objective=g", ["train.objective=grpo"]),
+        (["train", "demo"], "train.objective=gr", ["train.objective=grpo"]),
         (["eval", "tiny-base"], "eval.calc", ["eval.calculator="]),
-        (["run", "demo", "seed=1", "train.objective", "="], "g", ["grpo"]),  # as bash cuts it
+        (["run", "demo", "seed=1", "train.objective", "="], "gr", ["grpo"]),  # as bash cuts it
         (["run", "demo", "eval.calculator"], "=", ["true", "false"]),
         (["chat"], "tiny", ["tiny-base"]),
         (["runs"], "--so", ["--sort"]),

@@ -277,9 +277,9 @@ def test_what_comes_after_the_last_answer_is_said(
         "2 of 3 answered, 2 right, about N s left",
         "3 of 3 answered, 3 right, about N s left",
         "base on sums, calculator off: answering 3 problems",
-        "2 answers are the same with the calculator off and are reused; the others are asked",
         "1 of 3 answered, 1 right, about N s left",
         "2 of 3 answered, 2 right, about N s left",
+        "2 answers are the same with the calculator off and are reused; the others are asked",
         "3 of 3 answered, 3 right, about N s left",
     ]
     assert lines[9:11] == [

@@ -262,9 +262,8 @@ def test_a_model_learns_to_prefer_and_a_killed_run_ends_the_same(tmp_path: Path)
     jsonl(tmp_path / "samples.jsonl", rows[2:])
     again = ("train", "r.yaml", "--run-dir", "parts")
     refused = mathtune(*again, cwd=tmp_path)
-    assert refused.returncode == 2 and "are not those that this run was started with" in (
-        refused.stderr
-    )
+    assert refused.returncode == 2
+    assert "the content of dpo.samples changed since training began" in refused.stderr
     (tmp_path / "samples.jsonl").write_text(kept)
     assert mathtune(*again, cwd=tmp_path).returncode == 0
     whole, parts = (tmp_path / each / "model" / "model.safetensors" for each in ("whole", "parts"))

@@ -8,6 +8,7 @@ from typing import Any
 from mathtune.planning.cluster.layouts import Cluster, Layout, Range, Training, layouts
 from mathtune.planning.gpu_specs import Device
 from mathtune.planning.memory_trace import Use
+from mathtune.planning.peak_memory import MemoryPlan
 from mathtune.planning.remedies import Estimate
 
 NETWORK = 100e9 / 8
@@ -65,15 +66,14 @@ def spread_over(
     weights = uses[Use.WEIGHTS]
     tables = 1 if getattr(text, "tie_word_embeddings", False) else 2
     root = min(1.0, tables * text.vocab_size * text.hidden_size / memory.parameters.total)
+    # With one micro-batch per step there may be none yet at the peak, but they are exchanged.
+    gradients = uses[Use.GRADIENTS] or _gradients(memory)
+    others = memory.peak - weights - gradients - uses[Use.OPTIMIZER]
     training = Training(
         weights=weights,
-        gradients=uses[Use.GRADIENTS],
+        gradients=gradients,
         states=uses[Use.OPTIMIZER],
-        others=estimate.memory.peak
-        - weights
-        - uses[Use.GRADIENTS]
-        - uses[Use.OPTIMIZER]
-        + estimate.overhead,
+        others=max(0, others) + estimate.overhead,
         layers=getattr(text, "num_hidden_layers", 1),
         root=root,
         parameters=memory.parameters.total,
@@ -83,3 +83,11 @@ def spread_over(
         computing=seconds,
     )
     return Spread(cluster, training, tuple(layouts(cluster, training)), tuple(assumed))
+
+
+def _gradients(memory: MemoryPlan) -> int:
+    """Return the bytes of all gradients: in the dtype of the weights, of an adapter 32 bits."""
+    parameters = memory.parameters
+    if parameters.trainable < parameters.total:
+        return 4 * parameters.trainable
+    return memory.by_use[Use.WEIGHTS]
