@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 COMMAND = Path(sys.executable).with_name("mathtune")
+SHELLCHECK = shutil.which(  # pip puts it next to Python, which need not be on the path
+    "shellcheck", path=os.pathsep.join([str(COMMAND.parent), os.environ.get("PATH", os.defpath)])
+)
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(
     [

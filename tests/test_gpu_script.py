@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from command_for_tests import SHELLCHECK
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "benchmarks" / "gpu.sh"
@@ -84,8 +85,7 @@ def test_wrong_options(options: list[str], fault: str) -> None:
 
 
 def test_shell_syntax() -> None:
-    checker = shutil.which("shellcheck")
-    command = [checker] if checker else ["bash", "-n"]
+    command = [SHELLCHECK] if SHELLCHECK else ["bash", "-n"]
     done = subprocess.run([*command, str(SCRIPT)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

