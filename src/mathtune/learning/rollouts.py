@@ -57,7 +57,7 @@ class Group:
 
 
 class Sampler:
-    """Draws problems in an order shuffled anew in each epoch, and samples answers to them.
+    """Draws problems in another random order in each epoch, and samples answers to them.
 
     Args:
         tasks: The training problems.
