@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import quote
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 from report_run_folder import build
@@ -26,14 +29,29 @@ def test_without_the_token_every_address_answers_403(root: Path) -> None:
     with client(root, known=False) as page:
         for address in ADDRESSES:
             assert page.get(address).status_code == 403, address
-        assert page.get("/", params={"token": TOKEN[:-1]}).status_code == 403
-        assert page.get("/api/runs", params={"token": TOKEN}).status_code == 403
+        assert page.get("/", params={"key": TOKEN[:-1]}).status_code == 403
+        assert page.get("/api/runs", params={"key": TOKEN}).status_code == 403
         assert page.post("/api/stop", json={}, headers={"origin": ORIGIN}).status_code == 403
+
+
+def test_the_address_that_the_command_prints_opens_the_page(root: Path) -> None:
+    command = [sys.executable, "-m", "mathtune", "ui", "--no-browser", "--root", str(root)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr
+        found = re.search(r"http://\S+", server.stderr.readline())
+        try:
+            assert found and re.search(r"/\?key=[0-9a-f]{64}$", found[0])
+            cookies = build_opener(HTTPCookieProcessor())
+            with cookies.open(found[0]) as page:
+                assert page.status == 200 and b"<h1" in page.read()
+        finally:
+            server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 130
 
 
 def test_the_token_becomes_a_cookie_that_no_script_or_other_page_can_use(root: Path) -> None:
     with client(root, known=False) as page:
-        answer = page.get("/", params={"token": TOKEN}, follow_redirects=False)
+        answer = page.get("/", params={"key": TOKEN}, follow_redirects=False)
         assert (answer.status_code, answer.headers["location"]) == (303, "/")
         cookie = answer.headers["set-cookie"]
         assert "HttpOnly" in cookie and "SameSite=strict" in cookie
@@ -44,7 +62,7 @@ def test_the_token_becomes_a_cookie_that_no_script_or_other_page_can_use(root: P
 def test_a_foreign_host_is_refused(root: Path, host: str) -> None:
     with client(root) as page:
         assert page.get("/api/runs", headers={"host": host}).status_code == 403
-        assert page.get("/", params={"token": TOKEN}, headers={"host": host}).status_code == 403
+        assert page.get("/", params={"key": TOKEN}, headers={"host": host}).status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def client(root: Path, *, known: bool = True) -> Iterator[TestClient]:
     """Call the page of a root; with its cookie unless ``known`` is False."""
     with TestClient(make_app(root, port=PORT, token=TOKEN), base_url=ORIGIN) as found:
         if known:
-            assert found.get("/", params={"token": TOKEN}).status_code == 200
+            assert found.get("/", params={"key": TOKEN}).status_code == 200
             found.headers["origin"] = ORIGIN
         yield found
 
@@ -41,7 +41,7 @@ def served(root: Path) -> Iterator[str]:
     while not server.started and time.monotonic() < deadline:
         time.sleep(0.01)
     try:
-        yield f"http://127.0.0.1:{port}/?token={TOKEN}"
+        yield f"http://127.0.0.1:{port}/?key={TOKEN}"
     finally:
         server.should_exit = True
         thread.join(20)

@@ -97,7 +97,7 @@ class Guard:
 
     def _welcome(self, connection: HTTPConnection) -> Response:
         """Turn the start address into a cookie; refuse any other."""
-        given = parse_qs(str(connection.url.query)).get("token", [""])
+        given = parse_qs(str(connection.url.query)).get("key", [""])
         if not (_is_start(connection) and self._is_token(given[0])):
             return PlainTextResponse(
                 "Open the address that mathtune ui printed: it holds the key to this page.", 403
@@ -111,7 +111,7 @@ class Guard:
 
 
 def _is_start(connection: HTTPConnection) -> bool:
-    return connection.url.path == "/" and "token=" in str(connection.url.query)
+    return connection.url.path == "/" and "key=" in str(connection.url.query)
 
 
 def _with_headers(send: Send) -> Send:

@@ -43,7 +43,7 @@ def serve(root: Path, *, port: int | None, browser: bool) -> None:
             "pip install 'mathtune[ui]'"
         ) from error
     listener = _listener(port)
-    number, token = listener.getsockname()[1], secrets.token_urlsafe(32)
+    number, token = listener.getsockname()[1], secrets.token_hex(32)
     app = make_app(root, port=number, token=token)
     # The log of accesses would hold the token.
     config = uvicorn.Config(
@@ -54,7 +54,8 @@ def serve(root: Path, *, port: int | None, browser: bool) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=2,  # a model may be answering
     )
-    address = f"http://{ADDRESS}:{number}/?token={token}"
+    # Not ?token=, which is blanked wherever it is printed.
+    address = f"http://{ADDRESS}:{number}/?key={token}"
     log.info(f"the page of {root} is at {address}")
     log.info("press Ctrl-C to end it; trainings that it started go on")
     with _opened(address) if browser else contextlib.nullcontext():
@@ -82,6 +83,7 @@ def _listener(port: int | None) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((ADDRESS, wanted))
+            listener.listen()  # a browser that is faster than the server waits for it
             return listener
         except OSError as error:
             listener.close()
