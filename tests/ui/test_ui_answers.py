@@ -52,11 +52,21 @@ def test_filters_agree_with_the_files(root: Path) -> None:
     assert slips["total"] == sum(t["error"] == "arithmetic_slip" for t in tuned)
     cut = table(root).page(outcome="0:truncated", show="wrong")
     assert cut["total"] == sum(b["outcome"] == "truncated" and not t["correct"] for b, t in pairs)
-    split = table(root).page(disagree=True)
-    assert split["total"] == sum(
-        any(verdict != row["correct"] for row in pair for verdict in row["published"].values())
-        for pair in pairs
-    )
+
+
+def test_graders_disagree_only_where_they_read_the_format_of_the_file(tmp_path: Path) -> None:
+    build(tmp_path / "one", rows=120)
+    file = tmp_path / FILES[0]
+    rows = rows_of(file)
+    assert any(row["correct"] and not row["published"]["lm_eval_cot_strict"] for row in rows)
+    assert table(tmp_path).page(disagree=True)["total"] == 0  # it accepts no answer at all
+    odd = [row for row in rows if row["correct"]][:2]
+    for row in odd:
+        row["published"]["openai"] = False  # #### 09, for example
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = table(tmp_path).page(disagree=True)
+    assert [row["question"] for row in found["rows"]] == [row["question"] for row in odd]
+    assert [row["answers"][0]["disagree"] for row in found["rows"]] == [True, True]
 
 
 def test_pages_do_not_overlap_and_end(root: Path) -> None:

@@ -13,6 +13,7 @@ from report_run_folder import build
 from ui_for_tests import client
 
 from mathtune.locks import lock
+from mathtune.report.wording import typeset
 from mathtune.run_paths import RunPaths
 from mathtune.ui.curves import Metrics
 from mathtune.ui.folders import Root
@@ -40,7 +41,7 @@ def test_a_run_is_summed_up(tmp_path: Path) -> None:
     assert line["name"] == "group/one" and line["id"] == "group/one"
     rates = {e["model"]: e["exact_match"]["value"] for e in results["evaluations"][:4:3]}
     assert line["rates"]["base"] == f"{100 * rates['base']:.1f}\u00a0%"
-    assert line["verdict"] == results["comparisons"][0]["verdict"]
+    assert line["verdict"] == typeset(results["comparisons"][0]["verdict"])
     difference = results["comparisons"][0]["difference"]
     assert line["difference"] == f"+{100 * difference:.1f}"
 

@@ -6,6 +6,7 @@ import torch
 
 from mathtune.models.compute import matmul_rate
 from mathtune.planning.gpu_specs import Device, find_gpu
+from mathtune.text.counts import counted
 from mathtune.training.memory.glibc_malloc import free_memory
 
 
@@ -30,7 +31,7 @@ def this_machine() -> Device:
 def this_cpu() -> Device:
     """Return this machine's CPU: its memory and its measured rates."""
     return Device(
-        f"this CPU, {torch.get_num_threads()} threads",
+        f"this CPU, {counted(torch.get_num_threads(), 'thread')}",
         "cpu",
         free_memory(),
         bf16=matmul_rate("cpu", torch.bfloat16, size=256, seconds=0.05),

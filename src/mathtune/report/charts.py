@@ -16,8 +16,8 @@ from mathtune.report import wording
 
 Point = tuple[float, float]
 
-WIDTH, HEIGHT = 400, 250  # user units; the page scales the picture to its column
-LEFT, RIGHT, TOP, BOTTOM = 60, 14, 30, 42
+WIDTH, HEIGHT = 400, 260  # user units; the page scales the picture to its column
+LEFT, RIGHT, TOP, BOTTOM = 72, 14, 40, 42
 LOG_FROM = 20.0
 """A value axis turns logarithmic when its largest value is this many times the smallest."""
 POINTS_SHOWN = 160
@@ -66,6 +66,12 @@ def linear_scale(values: Sequence[float], *, about: int = 5) -> Scale:
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = tuple(round(k * step, 12) for k in range(first, last + 1))
     return Scale(ticks[0], ticks[-1], ticks)
+
+
+def _ending_with(last: float, axis: Scale) -> Scale:
+    """Return an axis without the space between its last value and the next tick."""
+    ticks = tuple(tick for tick in axis.ticks if tick <= last)
+    return Scale(axis.low, last, ticks) if last > 0 and len(ticks) > 1 else axis
 
 
 def value_scale(values: Sequence[float]) -> Scale:
@@ -120,7 +126,7 @@ def line_chart(
     if not series:
         return None
     x_values = [0.0, *(x for s in series for x, _ in s.points), *([mark[0]] if mark else [])]
-    x_axis = linear_scale(x_values)
+    x_axis = _ending_with(max(x_values), linear_scale(x_values))
     y_values = [y for s in series for _, y in s.points]
     y_axis = linear_scale(y_values) if linear else value_scale(y_values)
     svg = _svg(f"0 0 {WIDTH} {HEIGHT}", title, _description(series, x_label, y_label), "chart")
@@ -129,7 +135,7 @@ def line_chart(
         x = _x(x_axis, mark[0])
         _add(svg, "line", x1=x, x2=x, y1=TOP, y2=HEIGHT - BOTTOM, class_="mark")
         end = x > (LEFT + WIDTH - RIGHT) / 2
-        _text(svg, x + (-5 if end else 5), TOP + 11, mark[1], "end" if end else "start", "mark")
+        _text(svg, x + (3 if end else -3), TOP - 5, mark[1], "end" if end else "start", "mark")
     for index, one in enumerate(series):
         _draw_series(svg, one, x_axis, y_axis, x_label)
         if not (legend and one.name):

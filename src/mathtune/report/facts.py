@@ -123,7 +123,7 @@ def verdict(run: RunFiles) -> str:
         state = "has been trained but not evaluated" if is_trained(run) else "was not evaluated"
         return f"This run {state}, so nothing is known about its answers."
     if first.comparison and first.comparison.get("verdict"):
-        return str(first.comparison["verdict"])
+        return wording.typeset(str(first.comparison["verdict"]))
     level = confidence(run)
     measured = [
         f"the {model} model answers {wording.percent(rate.get('value'))} of "
@@ -143,8 +143,9 @@ def verdict(run: RunFiles) -> str:
 def confidence(run: RunFiles) -> str:
     """Return the level of the intervals as ``"95 % "``, or ``""`` if it is unknown."""
     first = headline(run)
-    level = (first.comparison or {}).get("confidence") if first else None
-    level = level or mapping(run.recipe.get("eval")).get("confidence")
+    noted = [first.comparison or {}, *first.evaluations.values()] if first else []
+    noted.append(mapping(run.recipe.get("eval")))
+    level = next((each["confidence"] for each in noted if each.get("confidence")), None)
     return f"{wording.percent(level, 0)} " if wording.is_number(level) else ""
 
 
@@ -280,8 +281,8 @@ def making_facts(run: RunFiles) -> list[Fact]:
     versions = mapping(manifest.get("versions"))
     lines = {
         "Command": manifest.get("command"),
-        "Created": manifest.get("created"),
-        "Stages finished": "; ".join(f"{name} {time}" for name, time in stages.items()),
+        "Created": _moment(manifest.get("created")),
+        "Stages finished": "; ".join(f"{name} {_moment(time)}" for name, time in stages.items()),
         "mathtune": manifest.get("mathtune"),
         "Source": commit,
         "Libraries": ", ".join(f"{name} {version}" for name, version in versions.items()),
@@ -307,6 +308,11 @@ def perplexities(run: RunFiles) -> Sequence[tuple[str, str, Mapping[str, Any]]]:
 def mapping(value: Any) -> Mapping[str, Any]:
     """Return a mapping as it is, and an empty one for anything else."""
     return value if isinstance(value, Mapping) else {}
+
+
+def _moment(noted: Any) -> str:
+    """Return an ISO time as ``2026-11-27 08:29:07 UTC``."""
+    return str(noted or "").replace("T", f"{wording.NBSP}").replace("+00:00", f"{wording.NBSP}UTC")
 
 
 def _joined(first: Any, second: Any) -> str:

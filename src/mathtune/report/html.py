@@ -188,7 +188,7 @@ def _example(run: RunFiles, calculator: bool) -> dict[str, Any] | None:
             (
                 wording.calculator(choice).capitalize(),
                 [
-                    (model, answer.get("completion") or "")
+                    (model, str(answer.get("completion") or "").strip())
                     for model in wording.MODELS
                     for answer in answers
                     if answer.get("model") == model and bool(answer.get("calculator")) == choice

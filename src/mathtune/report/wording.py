@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 NBSP = "\u00a0"
 MISSING = "—"
+_MINUS = re.compile(r"(?<=[ (])-(?=\d)")
 
 MODELS = ("base", "tuned")
 """The two models of a run, in the order in which they are shown."""
@@ -73,6 +75,11 @@ def ending(stop_reason: object) -> str:
     """Return how one text ended; an unknown reason as it is, and nothing for none."""
     reason = "" if stop_reason is None else str(stop_reason)
     return ENDINGS.get(reason, reason and f"ended: {reason}")
+
+
+def typeset(sentence: str) -> str:
+    """Give a sentence of a file or terminal minus signs, and a percent sign that stays with it."""
+    return _MINUS.sub("−", sentence).replace(" %", f"{NBSP}%")
 
 
 def is_number(value: Any) -> TypeGuard[float]:

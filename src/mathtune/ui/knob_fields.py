@@ -17,7 +17,7 @@ MAIN_KNOBS: Mapping[str, str] = {
     "model.load_in_4bit": "Base in 4 bits",
     "train.learning_rate": "Learning rate",
     "train.num_train_epochs": "Epochs",
-    "train.max_steps": "Most steps (−1: by epochs)",
+    "train.max_steps": "Max. steps (−1: by epochs)",
     "train.per_device_train_batch_size": "Batch size per device",
     "train.gradient_accumulation_steps": "Gradient accumulation",
     "train.max_length": "Longest example, tokens",
@@ -32,6 +32,9 @@ MAIN_KNOBS: Mapping[str, str] = {
     "seed": "Seed",
 }
 """Knobs with a field of their own → its label; every other one can be written as KEY=VALUE."""
+
+_EMPTY = {"data": "all", "adapter": "no adapter"}
+"""Section → what its fields mean where a recipe gives no value."""
 
 
 def fields_of(recipe: str) -> list[dict[str, Any]]:
@@ -59,6 +62,7 @@ def fields_of(recipe: str) -> list[dict[str, Any]]:
                 "label": label,
                 "help": " ".join((known[key].description or "").replace("``", "").split()),
                 "value": _written(value),
+                "empty": _EMPTY.get(key.partition(".")[0], ""),
                 "choices": ["true", "false"]
                 if bool in kinds
                 else choices

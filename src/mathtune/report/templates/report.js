@@ -179,7 +179,7 @@
       const given = models.filter((model) => row[model]).map((model) =>
         make("div", { class: `answer ${model}` },
           make("p", {}, make("span", { class: `model ${model}` }, model)),
-          solution(row[model].completion || ""),
+          solution((row[model].completion || "").trim()),
           make("p", { class: "why" }, why(row[model]))));
       return make("tr", { role: "row", class: "detail" },
         make("td", { role: "cell", colspan: String(3 + models.length) },

@@ -103,7 +103,7 @@ class AnswerTable:
             return self._scopes[asked]
         tests = [_field_test(outcome, self._outcome), _field_test(error, self._error)]
         if disagree:
-            tests.append(lambda row: any(s.disagree[r] for s, r in self._present(row)))
+            tests.append(lambda row: any(s.disagree(r) for s, r in self._present(row)))
         needed = [test for test in tests if test]
         scope = [row for row in self.rows if all(test(row) for test in needed)]
         if query:
@@ -177,7 +177,7 @@ class AnswerTable:
                 continue
             found = side.row(r)
             problem = problem or found
-            answer = _answer(found)
+            answer = {**_answer(found), "disagree": side.disagree(r)}
             if self.samples:
                 answer["pass_rate"] = list(self.rates[number][side.keys[r][0]])
             answers.append(answer)
@@ -210,7 +210,7 @@ def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
             [wording.GRADERS.get(str(name), (str(name), ""))[0], bool(verdict)]
             for name, verdict in verdicts.items()
         ],
-        "text": marked(_text(row.get("completion"))),
+        "text": marked(_text(row.get("completion")).strip()),
     }
 
 

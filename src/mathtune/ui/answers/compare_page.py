@@ -30,7 +30,7 @@ def paired_table(files: list[Path]) -> dict[str, Any]:
             "lost": wording.count(c.overall.lost),
             "p": wording.p_value(c.overall.mcnemar_p),
             "holm": wording.p_value(c.overall.holm_p),
-            "verdict": verdict(c),
+            "verdict": wording.typeset(verdict(c)),
         }
         for c in found
     ]

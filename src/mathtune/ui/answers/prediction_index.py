@@ -33,7 +33,8 @@ class PredictionIndex:
         keys: Problem and sample of each row.
         offsets: Where each row begins, in bytes.
         correct: 1 for a right answer.
-        disagree: 1 where some published grader decides otherwise than mathtune's.
+        otherwise: For each row a bit per published grader that decides otherwise than mathtune's.
+        graders: Names of the published graders, in the order of their bits.
         outcomes: Position in ``names`` of each row's outcome.
         errors: Position in ``names`` of each row's kind of error; ``""`` if it has none.
         names: Every outcome and kind of error.
@@ -44,7 +45,9 @@ class PredictionIndex:
     keys: list[Key] = field(default_factory=list)
     offsets: array[int] = field(default_factory=lambda: array("Q"))
     correct: bytearray = field(default_factory=bytearray)
-    disagree: bytearray = field(default_factory=bytearray)
+    otherwise: bytearray = field(default_factory=bytearray)
+    graders: list[str] = field(default_factory=list)
+    _accepting: int = 0
     outcomes: bytearray = field(default_factory=bytearray)
     errors: bytearray = field(default_factory=bytearray)
     names: list[str] = field(default_factory=lambda: [""])
@@ -63,6 +66,13 @@ class PredictionIndex:
     def error(self, row: int) -> str:
         """Return the kind of error of a row, or ``""``."""
         return self.names[self.errors[row]]
+
+    def disagree(self, row: int) -> bool:
+        """Return whether a published grader decides otherwise than mathtune's.
+
+        Graders that accept no answer of the file do not count: they look for another format.
+        """
+        return bool(self.otherwise[row] & self._accepting)
 
     def row(self, row: int) -> dict[str, Any]:
         """Read one row."""
@@ -145,13 +155,23 @@ class PredictionIndex:
             self.unreadable += bool(line.strip())
             return
         right, published = row.get("correct") is True, row.get("published")
-        verdicts = published.values() if isinstance(published, Mapping) else ()
+        verdicts = published if isinstance(published, Mapping) else {}
         self.keys.append(key)
         self.offsets.append(start)
         self.correct.append(right)
-        self.disagree.append(any(bool(verdict) != right for verdict in verdicts))
+        self.otherwise.append(self._otherwise(right, verdicts))
         self.outcomes.append(self._name(row.get("outcome")))
         self.errors.append(self._name(row.get("error")))
+
+    def _otherwise(self, right: bool, verdicts: Mapping[str, Any]) -> int:
+        bits = 0
+        for grader, verdict in list(verdicts.items())[:8]:  # the byte holds eight
+            if grader not in self.graders and len(self.graders) < 8:
+                self.graders.append(grader)
+            bit = 1 << self.graders.index(grader) if grader in self.graders else 0
+            self._accepting |= bit if verdict else 0
+            bits |= bit if bool(verdict) != right else 0
+        return bits
 
     def _name(self, value: Any) -> int:
         name = value if isinstance(value, str) else ""

@@ -82,7 +82,7 @@ export function answers(roles) {
     if (!answer) return "—";
     const kind = answer.correct ? "right" : words(answer.error || answer.outcome || "wrong");
     const rate = answer.pass_rate ? make("small", { class: "rate" }, `solved ${answer.pass_rate[0]} of ${answer.pass_rate[1]} `, make("meter", { min: 0, max: answer.pass_rate[1], value: answer.pass_rate[0], "aria-label": "Pass rate" })) : null;
-    const split = answer.graders.some(([, ok]) => ok !== answer.correct) ? ", graders disagree" : "";
+    const split = answer.disagree ? ", graders disagree" : "";
     return make("span", { class: "mark" }, make("b", { "aria-hidden": "true" }, answer.correct ? "✓" : "✗"), answer.extracted ?? "", make("small", {}, kind + split), rate);
   }
 

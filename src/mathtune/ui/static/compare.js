@@ -10,6 +10,7 @@ function draw() {
   const left = files.filter((file) => !chosen.some((one) => one.id === file.id));
   byId("files").replaceChildren(...left.map((file) => item(file, "Choose", () => { chosen = [...chosen, file]; draw(); }, chosen.length >= MOST)));
   byId("chosen").replaceChildren(...chosen.map((file) => item(file, "Remove", () => { chosen = chosen.filter((one) => one !== file); draw(); }, false)));
+  if (!chosen.length) byId("chosen").append(make("li", { class: "absent" }, "None yet."));
   byId("compare").disabled = chosen.length < 2;
 }
 

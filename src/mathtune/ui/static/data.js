@@ -11,7 +11,7 @@ const shows = {
   loading: () => { byId("status").textContent = "Loading the problems …"; },
   splits({ data }) {
     const line = (name, part) => make("tr", {}, make("th", { scope: "row" }, name), make("td", { class: "n" }, count(part.n)), make("td", {}, part.sources.join(", ") || "—"), make("td", {}, reasons(part.dropped)));
-    byId("split-rows").replaceChildren(line("training", data.train), line("validation", data.validation), ...data.test.map((test) => line(`test: ${test.label}`, test)));
+    byId("split-rows").replaceChildren(line("Training", data.train), line("Validation", data.validation), ...data.test.map((test) => line(`Test: ${test.label}`, test)));
     byId("splits").hidden = false;
     byId("status").textContent = "Loading the tokenizer …";
   },

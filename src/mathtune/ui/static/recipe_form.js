@@ -15,7 +15,7 @@ export function recipeForm(onChange, wanted = () => true) {
 
   function field(knob) {
     const id = `knob-${knob.key}`;
-    const input = knob.choices.length ? make("select", { id }) : make("input", { id, value: knob.value, inputmode: knob.number ? "decimal" : "text", spellcheck: "false", autocomplete: "off" });
+    const input = knob.choices.length ? make("select", { id }) : make("input", { id, value: knob.value, placeholder: knob.empty, inputmode: knob.number ? "decimal" : "text", spellcheck: "false", autocomplete: "off" });
     if (knob.choices.length) setOptions(input, [...(knob.choices.includes(knob.value) ? [] : [["", "—"]]), ...knob.choices.map((one) => [one, one])], knob.value);
     input.title = `${knob.key}: ${knob.help}`;
     input.setAttribute("aria-describedby", `${id}-key`);

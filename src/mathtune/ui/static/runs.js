@@ -5,6 +5,7 @@ let page = given("runs", "first");
 let asked = { q: "", sort: "changed", page: 0 };
 let chosen = [];
 let shownCharts = "";
+const note = byId("curves-note").textContent;
 
 function line(run) {
   const index = chosen.indexOf(run.id);
@@ -38,6 +39,8 @@ function drawList() {
   if (focused) [...byId("list").querySelectorAll("input")].find((box) => box.getAttribute("aria-label") === focused)?.focus();
   const from = page.number * 25;
   byId("status").textContent = page.total ? `${from + 1}–${from + page.runs.length} of ${page.total.toLocaleString("en")}` : "";
+  byId("to-curves").hidden = !chosen.length;
+  byId("to-curves").textContent = `Curves of ${chosen.length === 1 ? "1 run" : `${chosen.length} runs`}`;
   byId("previous").disabled = page.number === 0;
   byId("next").disabled = page.number + 1 >= page.pages;
   byId("none").hidden = page.total > 0;
@@ -53,15 +56,19 @@ async function curves() {
   if (!chosen.length) {
     byId("charts").replaceChildren();
     byId("legend").replaceChildren();
+    byId("curves-note").hidden = false;
+    byId("curves-note").textContent = note;
+    shownCharts = "";
     return;
   }
   const found = await read("/api/curves", { run: chosen });
   byId("legend").replaceChildren(...found.runs.map((run, index) =>
-    make("li", {}, make("span", { class: `swatch run-${index + 1}`, "aria-hidden": "true" }), make("a", { href: `/run/${run.id}` }, run.name), " ", state(run))));
+    make("li", {}, make("span", { class: `swatch run-${index + 1}`, "aria-hidden": "true" }), make("a", { href: `/run/${run.id}` }, run.name), " ", run.status === "finished" ? null : state(run))));
   const now = JSON.stringify(found.charts);
   if (now !== shownCharts) drawCharts(byId("charts"), found.charts); // a tooltip stays while nothing is new
   shownCharts = now;
   byId("curves-note").hidden = found.charts.length > 0;
+  byId("curves-note").textContent = chosen.length ? "The chosen runs have logged nothing." : note;
 }
 
 const again = repeat(async () => { await list(); await curves(); }, () => (page.runs.some((run) => run.status === "running") ? 2 : 8));

@@ -15,8 +15,8 @@ const changed = later(async () => {
     byId("start").disabled = found.faults.length > 0;
     byId("start").textContent = found.exists ? "Continue" : "Start";
     byId("note").textContent = found.exists
-      ? `The folder ${found.folder} is there already: what is finished in it is taken over.`
-      : "It is a process of its own: it goes on when this page or its server is closed.";
+      ? `The folder ${found.folder} exists: what is finished in it is kept.`
+      : "It runs in a process of its own, which goes on when this page or its server is closed.";
     fault(null);
     if (!found.faults.length) planning = planning.then(() => (mine === turn ? plan(mine, asked) : undefined));
   } catch (error) {

@@ -34,6 +34,7 @@ byId("form")?.addEventListener("submit", async (event) => {
   byId("ask").disabled = true;
   byId("cancel").hidden = false;
   byId("status").textContent = "";
+  byId("answers").hidden = false;
   for (const side of SIDES) clear(side, "waiting …");
   const asked = { task: "ask", run: byId("model").value, question: byId("question").value, gold: byId("gold").value, calculator: byId("calculator").checked };
   try {

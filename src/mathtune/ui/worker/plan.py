@@ -45,5 +45,7 @@ def answer(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def gigabytes(size: float) -> str:
-    """Return bytes as ``1.23 GB``."""
+    """Return bytes as ``1.23 GB``, or as ``4.5 MB`` where that says more."""
+    if 0 < size < 2**30 / 100:
+        return f"{wording.number(size / 2**20, 1)} MB"
     return f"{wording.number(size / 2**30, 2)} GB"
