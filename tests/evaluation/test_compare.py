@@ -236,7 +236,7 @@ def test_files_two_and_more(tmp_path: Path, make_sides: Any) -> None:
     text = table(three)
     assert text.splitlines()[-1] == (
         "Interval of exact match: Wilson; of a difference: paired score (Tango 1998). p: McNemar's "
-        "exact test; p (Holm): adjusted for the 3 comparisons made (Holm 1979)."
+        "exact test; Holm p: adjusted for the 3 comparisons made (Holm 1979)."
     )
     assert "real gain" in verdict(three[0])
     assert "adjusted for 3 comparisons = 0.012" in verdict(three[0])

@@ -61,7 +61,7 @@ def _methods(comparisons: Sequence[Comparison]) -> str:
     )
     if len(comparisons) == 1:
         return text + "."
-    return f"{text}; p (Holm): adjusted for the {len(comparisons)} comparisons made (Holm 1979)."
+    return f"{text}; Holm p: adjusted for the {len(comparisons)} comparisons made (Holm 1979)."
 
 
 def type_table(comparison: Comparison) -> str:
@@ -95,7 +95,7 @@ def _test_cells(comparison: Comparison) -> list[str]:
 
 
 def _difference_heads(comparison: Comparison) -> list[str]:
-    return ["difference", _interval(comparison), "gained", "lost", "p (McNemar)", "p (Holm)"]
+    return ["difference", _interval(comparison), "gained", "lost", "McNemar p", "Holm p"]
 
 
 def _difference_cells(found: Difference) -> list[str]:

@@ -129,7 +129,9 @@ def line_chart(
     x_axis = _ending_with(max(x_values), linear_scale(x_values))
     y_values = [y for s in series for _, y in s.points]
     y_axis = linear_scale(y_values) if linear else value_scale(y_values)
-    svg = _svg(f"0 0 {WIDTH} {HEIGHT}", title, _description(series, x_label, y_label), "chart")
+    top = 0 if legend and any(s.name for s in series) else TOP - 18  # no room for no legend
+    box = f"0 {top} {WIDTH} {HEIGHT - top}"
+    svg = _svg(box, title, _description(series, x_label, y_label), "chart")
     _draw_axes(svg, x_axis, y_axis, x_label, y_label)
     if mark:
         x = _x(x_axis, mark[0])

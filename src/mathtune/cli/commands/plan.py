@@ -148,9 +148,11 @@ def _memory_table(facts: dict[str, Any]) -> Table:
 
 def _verdict(facts: dict[str, Any]) -> str:
     memory = facts["memory"]
-    text = {None: "no memory size given to compare with", True: "fits", False: "does not fit"}[
-        facts["fits"]
-    ]
+    text = {
+        None: "no memory size given to compare with",
+        True: "it fits",
+        False: "it does not fit",
+    }[facts["fits"]]
     if memory["pageable"]:
         text += f"; {_gb(memory['pageable'])} GB of it can be paged to the host's memory"
     return text
@@ -216,9 +218,9 @@ def _time(facts: dict[str, Any]) -> Iterator[str]:
     usual, best, worst = times
     how = "measured" if facts["rate_measured"] else "published"
     yield (
-        f"training takes about {usual} ({best} to {worst}) at {facts['rate'] / 1e12:.3g} TFLOP/s "
-        f"as {how}, of which fine-tuning reaches a part, and no less than starting all kernels; "
-        "measuring and saving come on top"
+        f"training takes about {usual} ({best} to {worst}), at the share of {how} "
+        f"{facts['rate'] / 1e12:.3g} TFLOP/s that fine-tuning usually reaches; measuring and "
+        "saving are not included"
     )
     if sampling is None:
         return

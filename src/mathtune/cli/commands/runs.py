@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +12,17 @@ import click
 
 from mathtune.cli import completing
 from mathtune.cli.common import echo, json_option, print_json
-from mathtune.cli.tables import plain_table, print_table
+from mathtune.cli.tables import WIDE, plain_table, print_table
 from mathtune.text.counts import counted
 
 if TYPE_CHECKING:
     from mathtune.run_list import RunSummary
 
 ROOT = Path("runs")
+NARROW = 105
+"""Columns of a terminal below which the list has neither recipe nor size."""
+ONE_LINE = 130
+"""Columns from which a difference and its interval stand on one line."""
 SORTS = ("when", "name", "recipe", "status", "base", "tuned", "difference", "size")
 
 
@@ -112,8 +117,15 @@ def delete_runs(names: tuple[str, ...], root: Path, yes: bool, as_json: bool) ->
 def _print(found: Sequence[RunSummary]) -> None:
     from mathtune.report import wording
 
-    columns = ("name", "recipe", "status", "base → tuned", "difference", "when (UTC)", "size")
+    columns = ["name", "recipe", "status", "base → tuned", "difference", "when (UTC)", "size"]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
+    narrow, one_line = width < NARROW, width >= ONE_LINE
+    if narrow:  # they fit no more; --json has them
+        columns.remove("recipe")
+        columns.remove("size")
     table = plain_table(*columns, right=("base → tuned", "difference", "size"))
+    for column in table.columns:
+        column.no_wrap = column.header not in ("name", "recipe")
     for run in found:
         rates = [wording.percent(rate) for rate in (run.base, run.tuned) if rate is not None]
         if run.base is None and run.tuned is not None:
@@ -121,12 +133,13 @@ def _print(found: Sequence[RunSummary]) -> None:
         difference = ""
         if run.difference is not None:
             interval = wording.difference_interval(run.low, run.high)
-            difference = f"{wording.signed_points(run.difference)} ({interval})"
+            space = " " if one_line else "\n"
+            difference = f"{wording.signed_points(run.difference)}{space}({interval})"
         status = run.status if run.status == "finished" else f"{run.status} {run.stage}".strip()
-        when = run.changed.strftime("%Y-%m-%d %H:%M")
-        table.add_row(
-            run.name, run.recipe, status, " → ".join(rates), difference, when, _bytes(run.size)
-        )
+        when = run.changed.strftime("%m-%d %H:%M" if narrow else "%Y-%m-%d %H:%M")
+        cells = [run.name, run.recipe, status, " → ".join(rates), difference, when]
+        cells.append(_bytes(run.size))
+        table.add_row(*(cells[:1] + cells[2:-1] if narrow else cells))
     print_table(table)
 
 
