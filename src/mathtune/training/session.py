@@ -210,18 +210,8 @@ class Session:
         if learning is not None:
             validation_examples = learning.validation(self.renderer()) or validation_examples
         self._add_adapter(run)
-        counts = models.count_parameters(self.model)
-        run.note(
-            parameters=counts.to_json(),
-            device=self.compute.name,
-            dtype=str(self.compute.dtype).removeprefix("torch."),
-            dtype_reason=self.compute.reason,
-            training={"too_long": {"train": too_long, "validation": too_long_for_validation}},
-        )
-        log.info(
-            f"training {counts.trainable:,} of {counts.total:,} parameters "
-            f"({counts.trainable_share:.2%}) on {counted(len(train_examples), unit)}"
-        )
+        run.note(training={"too_long": {"train": too_long, "validation": too_long_for_validation}})
+        self._note_what_is_trained(run, counted(len(train_examples), unit))
         return train(
             recipe,
             model=self.model,
@@ -232,6 +222,19 @@ class Session:
             run_dir=run.folder,
             exact_match=None if exact_match is None else partial(exact_match, self),
             learning=learning,
+        )
+
+    def _note_what_is_trained(self, run: Run, examples: str) -> None:
+        counts = models.count_parameters(self.model)
+        run.note(
+            parameters=counts.to_json(),
+            device=self.compute.name,
+            dtype=str(self.compute.dtype).removeprefix("torch."),
+            dtype_reason=self.compute.reason,
+        )
+        log.info(
+            f"training {counts.trainable:,} of {counts.total:,} parameters "
+            f"({counts.trainable_share:.2%}) on {examples}"
         )
 
     def _add_adapter(self, run: Run) -> None:
