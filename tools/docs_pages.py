@@ -50,6 +50,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     return re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s:]+)\)", replaced, markdown)
 
 
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Keep an interval and a percentage on one line: no break after its dash or before its sign."""
+    return re.sub(r"(?<=\d)–(?=\d)", "–\u2060", re.sub(r"(?<=\d) %", "\u00a0%", html))
+
+
 def commands_page() -> str:
     """Return the help of every command, as Markdown."""
     lines = [
