@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import quote
-from urllib.request import HTTPCookieProcessor, build_opener
+from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 import pytest
 from report_run_folder import build
@@ -44,8 +45,13 @@ def test_the_address_that_the_command_prints_opens_the_page(root: Path) -> None:
             cookies = build_opener(HTTPCookieProcessor())
             with cookies.open(found[0]) as page:
                 assert page.status == 200 and b"<h1" in page.read()
+            asked = {"task": "plan", "recipe": "demo"}
+            address, origin = f"{page.url}api/stream", {"Origin": page.url.rstrip("/")}
+            answering = cookies.open(Request(address, json.dumps(asked).encode(), origin))
         finally:
             server.send_signal(signal.SIGINT)
+        assert "Traceback" not in server.stderr.read()  # though a worker was answering
+        answering.close()
         assert server.wait(20) == 130
 
 

@@ -45,6 +45,9 @@ def make_app(root: Path, *, port: int, token: str) -> Starlette:
         root: The folder of the run folders.
         port: The port that the server listens on, which the Host header must name.
         token: The secret of the start address.
+
+    Returns:
+        The application; ``state.close`` ends the processes that it has started to answer.
     """
     environment = make_environment(HERE / "templates")
     site = Site(Root(root), environment)
@@ -65,12 +68,14 @@ def make_app(root: Path, *, port: int, token: str) -> Starlette:
         Route("/static/report.css", _report_style),
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=[Middleware(Guard, port=port, token=token)],
         exception_handlers={404: _not_found},
         lifespan=lifespan,
     )
+    app.state.close = site.close
+    return app
 
 
 def _page(handler: Callable[[Request], str]) -> Callable[[Request], Awaitable[Response]]:

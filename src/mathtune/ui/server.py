@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import secrets
@@ -56,10 +57,17 @@ def serve(root: Path, *, port: int | None, browser: bool) -> None:
     )
     # Not ?token=, which is blanked wherever it is printed.
     address = f"http://{ADDRESS}:{number}/?key={token}"
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            """End what is being answered first, or it would be cancelled with a traceback."""
+            await asyncio.to_thread(app.state.close)
+            await super().shutdown(sockets)
+
     log.info(f"the page of {root} is at {address}")
     log.info("press Ctrl-C to end it; trainings that it started go on")
     with _opened(address) if browser else contextlib.nullcontext():
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config).run(sockets=[listener])
 
 
 @contextlib.contextmanager
