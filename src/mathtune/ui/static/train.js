@@ -49,7 +49,7 @@ function show(found) {
     found.share === null ? null : make("meter", { min: 0, max: 1, value: found.share, "aria-label": "Share of the memory" }), found.available ? ` of ${found.available}. ${fits}` : fits));
   byId("plan-content").replaceChildren(
     make("dl", { class: "key" }, memory,
-      fact("Training time, about", found.time || "not known", found.range ? `${found.range}; measuring comes on top` : null),
+      fact("Training time, about", found.time || "not known", found.range ? `${found.range}, without measuring` : null),
       fact("Steps", found.steps, `${found.examples} examples`),
       make("div", { class: "wide" }, make("dt", {}, "Model"), make("dd", { class: "small" }, `${found.model}: ${found.parameters}; on ${found.device}`))),
     make("details", {}, make("summary", {}, "What the memory is used for"), make("table", { class: "figures" }, make("tbody", {}, ...found.memory.map(([use, size]) => make("tr", {}, make("th", { scope: "row" }, use), make("td", { class: "n" }, size)))))),
