@@ -294,6 +294,11 @@ def making_facts(run: RunFiles) -> list[Fact]:
     return [Fact(term, str(text)) for term, text in lines.items() if text not in (None, "")]
 
 
+def _moment(noted: Any) -> str:
+    """Return an ISO time as ``2026-11-27 08:29:07 UTC``."""
+    return str(noted or "").replace("T", wording.NBSP).replace("+00:00", f"{wording.NBSP}UTC")
+
+
 def perplexities(run: RunFiles) -> Sequence[tuple[str, str, Mapping[str, Any]]]:
     """Return ``(set, model, perplexity)``, once per set: it does not depend on the calculator."""
     found: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -308,11 +313,6 @@ def perplexities(run: RunFiles) -> Sequence[tuple[str, str, Mapping[str, Any]]]:
 def mapping(value: Any) -> Mapping[str, Any]:
     """Return a mapping as it is, and an empty one for anything else."""
     return value if isinstance(value, Mapping) else {}
-
-
-def _moment(noted: Any) -> str:
-    """Return an ISO time as ``2026-11-27 08:29:07 UTC``."""
-    return str(noted or "").replace("T", f"{wording.NBSP}").replace("+00:00", f"{wording.NBSP}UTC")
 
 
 def _joined(first: Any, second: Any) -> str:
