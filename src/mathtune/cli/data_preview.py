@@ -58,7 +58,8 @@ def figures(preview: DataPreview) -> Iterator[str]:
     lengths = preview.lengths
     yield (
         f"tokens per training example: {lengths.least:,} to {lengths.most:,}, median "
-        f"{lengths.median:,}, 95 % at most {lengths.p95:,}; {lengths.targets:.0%} are supervised"
+        f"{lengths.median:,}, 95 % at most {lengths.p95:,}; "
+        f"{100 * lengths.targets:.0f} % are supervised"
     )
     most = max(count for _, _, count in lengths.bins)
     for low, high, count in lengths.bins:

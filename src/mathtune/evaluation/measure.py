@@ -295,7 +295,6 @@ def _work(test_set: ProblemSet, decoding: Decoding, base: Path | None) -> str:
 
 def _percent(summary: dict[str, Any]) -> str:
     rate = summary["exact_match"]
-    return (
-        f"{rate['value']:.1%} ({100 * summary['confidence']:g} % interval {rate['low']:.1%} to "
-        f"{rate['high']:.1%}) of {summary['n']:,}"
-    )
+    value, low, high = (100 * rate[key] for key in ("value", "low", "high"))
+    level = f"{100 * summary['confidence']:g} % interval"
+    return f"{value:.1f} % ({level} {low:.1f} to {high:.1f}) of {summary['n']:,}"

@@ -234,7 +234,7 @@ class Session:
         )
         log.info(
             f"training {counts.trainable:,} of {counts.total:,} parameters "
-            f"({counts.trainable_share:.2%}) on {examples}"
+            f"({100 * counts.trainable_share:.2f} %) on {examples}"
         )
 
     def _add_adapter(self, run: Run) -> None:

@@ -110,12 +110,12 @@ def _parameters(facts: dict[str, Any]) -> Iterator[str]:
         base = total - trainable
         yield (
             f"trains {trainable:,} parameters on top of the model's {base:,} ({_billions(base)} "
-            f"true): {counts['trainable_share']:.2%} of all"
+            f"true): {100 * counts['trainable_share']:.2f} % of all"
         )
     if packed != total:
         yield (
-            f"or {counts['trainable_share_packed']:.2%} of the {packed:,} ({_billions(packed)} "
-            "packed) that a count of two 4-bit weights as one shows, as in published work"
+            f"or {100 * counts['trainable_share_packed']:.2f} % of the {packed:,} "
+            f"({_billions(packed)} packed) that a count of two 4-bit weights as one shows, as in published work"
         )
     yield f"{facts['dtype']}, {facts['dtype_reason']}"
 
@@ -231,7 +231,7 @@ def _time(facts: dict[str, Any]) -> Iterator[str]:
     yield (
         f"sampling {counted(sampling['answers_a_device'], 'answer')} "
         f"({sampling['tokens_a_device']:,} tokens, {sampling['rows']} answers at a time) takes "
-        f"about {a} ({low} to {high}), {share:.0%} of both"
+        f"about {a} ({low} to {high}), {100 * share:.0f} % of both"
     )
 
 
