@@ -115,7 +115,8 @@ def _parameters(facts: dict[str, Any]) -> Iterator[str]:
     if packed != total:
         yield (
             f"or {100 * counts['trainable_share_packed']:.2f} % of the {packed:,} "
-            f"({_billions(packed)} packed) that a count of two 4-bit weights as one shows, as in published work"
+            f"({_billions(packed)} packed) that a count of two 4-bit weights as one "
+            "shows, as in published work"
         )
     yield f"{facts['dtype']}, {facts['dtype_reason']}"
 
