@@ -121,6 +121,9 @@ def _parameters(facts: dict[str, Any]) -> Iterator[str]:
     yield f"{facts['dtype']}, {facts['dtype_reason']}"
 
 
+_MOMENTS = {"backward": "in the backward pass", "optimiser step": "in the optimiser step"}
+
+
 def _memory_table(facts: dict[str, Any]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -128,7 +131,7 @@ def _memory_table(facts: dict[str, Any]) -> Table:
     memory, many = facts["memory"], facts["devices"] > 1
     table = Table(
         title=f"memory on {'each ' if many else ''}{facts['device']}{', with DDP' if many else ''}",
-        caption=f"in GB of 2^30 bytes, at the peak: in the {memory['moment']}",
+        caption=f"in GB of 2^30 bytes, at the peak: {_MOMENTS[memory['moment']]}",
         box=SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",
