@@ -127,11 +127,10 @@ def line_chart(
         return None
     x_values = [0.0, *(x for s in series for x, _ in s.points), *([mark[0]] if mark else [])]
     x_axis = _ending_with(max(x_values), linear_scale(x_values))
-    y_values = [y for s in series for _, y in s.points]
-    y_axis = linear_scale(y_values) if linear else value_scale(y_values)
+    y_axis = (linear_scale if linear else value_scale)([y for s in series for _, y in s.points])
     top = 0 if legend and any(s.name for s in series) else TOP - 18  # no room for no legend
-    box = f"0 {top} {WIDTH} {HEIGHT - top}"
-    svg = _svg(box, title, _description(series, x_label, y_label), "chart")
+    about = _description(series, x_label, y_label)
+    svg = _svg(f"0 {top} {WIDTH} {HEIGHT - top}", title, about, "chart")
     _draw_axes(svg, x_axis, y_axis, x_label, y_label)
     if mark:
         x = _x(x_axis, mark[0])
