@@ -106,6 +106,7 @@ def test_page_and_card_say_what_the_loss_was_on_and_what_chose_the_weights(
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     run = read(folder)
     page, card = html.unescape(build_html(run)), html.unescape(build_card(run))
+    assert ("Two quantities: training is" in page) == (objective != "sft")
     # At step 250 the folder has a validation loss of 0.4738 and exact match of 0.3 + 250 / 1000.
     best = "step 250, chosen by validation exact match: 55.0\xa0%; validation loss 0.4738"
     for text in (LOSS_ON[objective], best):

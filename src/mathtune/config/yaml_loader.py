@@ -1,8 +1,12 @@
-"""YAML of bounded size: through aliases, ten lines of text can expand to a billion values."""
+"""YAML of bounded size: through aliases, ten lines of text can expand to a billion values.
+
+Only ``true`` and ``false`` are booleans, as in YAML 1.2: ``eval_strategy: no`` is a word.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, ClassVar
 
 import yaml
 
@@ -14,9 +18,17 @@ class TooLarge(yaml.MarkedYAMLError):
     """A text with more values than allowed."""
 
 
+_BOOL = "tag:yaml.org,2002:bool"
+
+
 class BoundedLoader(yaml.SafeLoader):
     """Refuses a text of more than ``MAX_VALUES``, with aliases (``*name``) expanded."""
 
+    # A switch still takes yes, no, on and off, which pydantic reads.
+    yaml_implicit_resolvers: ClassVar[Any] = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
     _composed = 0
 
     def get_single_node(self) -> Any:
@@ -43,6 +55,11 @@ class BoundedLoader(yaml.SafeLoader):
                 problem_mark=parent.start_mark if parent is not None else None,
             )
         return super().compose_node(parent, index)
+
+
+BoundedLoader.add_implicit_resolver(
+    _BOOL, re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 def read_yaml(text: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mathtune.report import wording
@@ -40,7 +40,32 @@ def _training_facts(run: RunFiles) -> Iterator[tuple[str, str]]:
             skipped = wording.count(training["skipped_steps"])
             yield "Steps left out", f"{skipped}, whose loss or gradient was not finite"
         if wording.is_number(training.get("best_step")):
-            yield "Best checkpoint", _best(run, training)
+            metric = mapping(run.recipe.get("train")).get("metric_for_best_model", "eval_loss")
+            yield "Best checkpoint", best_checkpoint(training, run.validation, metric)
+
+
+def best_checkpoint(
+    training: Mapping[str, Any], lines: Iterable[Mapping[str, Any]], metric: str
+) -> str:
+    """Return the step of the checkpoint kept, the figure that chose it, then the other one.
+
+    Args:
+        training: ``training`` in ``manifest.json``.
+        lines: Those of ``metrics.jsonl``.
+        metric: ``train.metric_for_best_model``.
+    """
+    step = training["best_step"]
+    found = [line["eval_exact_match"] for line in lines
+             if line.get("step") == step and "eval_exact_match" in line]  # fmt: skip
+    figures = [
+        ("validation loss", wording.significant(training.get("best_eval_loss"))),
+        ("validation exact match", wording.percent(found[-1] if found else None)),
+    ]
+    if metric == "eval_exact_match":
+        figures.reverse()
+    (name, value), (other, also) = figures
+    more = f"; {other} {also}" if also != wording.MISSING else ""
+    return f"step {wording.count(step)}, chosen by {name}: {value}{more}"
 
 
 _ENDINGS = {"finished": "ran to the end", "early": "stopped early, as validation got no better"}
@@ -119,22 +144,6 @@ def _loss_on(recipe: Mapping[str, Any]) -> str:
 
 def _weighted(weight: Any, term: str) -> str:
     return f", plus {wording.significant(weight)} × {term}" if weight else ""
-
-
-def _best(run: RunFiles, training: Mapping[str, Any]) -> str:
-    """Return the step of the checkpoint kept, the figure that chose it, then the other one."""
-    step = training["best_step"]
-    line = next((line for line in run.validation if line.get("step") == step), {})
-    figures = [
-        ("validation loss", wording.significant(training.get("best_eval_loss"))),
-        ("validation exact match", wording.percent(line.get("eval_exact_match"))),
-    ]
-    metric = mapping(run.recipe.get("train")).get("metric_for_best_model", "eval_loss")
-    if metric == "eval_exact_match":
-        figures.reverse()
-    (name, value), (other, also) = figures
-    more = f"; {other} {also}" if also != wording.MISSING else ""
-    return f"step {wording.count(step)}, chosen by {name}: {value}{more}"
 
 
 def _joined(first: Any, second: Any) -> str:
