@@ -16,7 +16,7 @@ from mathtune.report import build_card, charts, curves, read
 from mathtune.report.choices import choices_of
 from mathtune.report.html import build_html
 from mathtune.report.rounds import rounds_of
-from mathtune.report.training_facts import training_facts
+from mathtune.report.training_facts import best_checkpoint, training_facts
 from mathtune.run_paths import RunPaths
 
 SAMPLED = {
@@ -119,6 +119,8 @@ def test_a_training_on_solutions_is_described_as_one(tmp_path: Path) -> None:
     assert facts["Loss on"] == "solutions only"
     assert facts["Best checkpoint"] == "step 250, chosen by validation loss: 0.4738"
     assert "Own answers, round 1" not in facts
+    only_one = best_checkpoint({"best_step": 9, "best_eval_loss": 0.5}, [], {"eval_strategy": "no"})
+    assert only_one == "step 9, the last; validation loss 0.5"
     rounds = {
         fact.term: fact.text for fact in training_facts(read(learning_folder(tmp_path / "rounds")))
     }

@@ -162,8 +162,8 @@ class TrainResult:
         share = wording.percent(counts["trainable_share"], 2)
         yield "trained parameters", f"{wording.count(counts['trainable'])} ({share})"
         yield "steps", wording.count(figures["steps"])
-        metric = self.recipe.train.metric_for_best_model
-        yield "best checkpoint", best_checkpoint(figures, self.metrics, metric)
+        settings = self.recipe.train.model_dump()
+        yield "best checkpoint", best_checkpoint(figures, self.metrics, settings)
         yield "time", wording.duration(figures["seconds"])
         yield "model", str(self.model)
 

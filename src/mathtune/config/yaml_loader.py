@@ -6,7 +6,7 @@ Only ``true`` and ``false`` are booleans, as in YAML 1.2: ``eval_strategy: no`` 
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -24,11 +24,6 @@ _BOOL = "tag:yaml.org,2002:bool"
 class BoundedLoader(yaml.SafeLoader):
     """Refuses a text of more than ``MAX_VALUES``, with aliases (``*name``) expanded."""
 
-    # A switch still takes yes, no, on and off, which pydantic reads.
-    yaml_implicit_resolvers: ClassVar[Any] = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
     _composed = 0
 
     def get_single_node(self) -> Any:
@@ -57,6 +52,11 @@ class BoundedLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+# A switch still takes yes, no, on and off, which pydantic reads.
+BoundedLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 BoundedLoader.add_implicit_resolver(
     _BOOL, re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )

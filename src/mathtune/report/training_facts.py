@@ -40,19 +40,19 @@ def _training_facts(run: RunFiles) -> Iterator[tuple[str, str]]:
             skipped = wording.count(training["skipped_steps"])
             yield "Steps left out", f"{skipped}, whose loss or gradient was not finite"
         if wording.is_number(training.get("best_step")):
-            metric = mapping(run.recipe.get("train")).get("metric_for_best_model", "eval_loss")
-            yield "Best checkpoint", best_checkpoint(training, run.validation, metric)
+            settings = mapping(run.recipe.get("train"))
+            yield "Best checkpoint", best_checkpoint(training, run.validation, settings)
 
 
 def best_checkpoint(
-    training: Mapping[str, Any], lines: Iterable[Mapping[str, Any]], metric: str
+    training: Mapping[str, Any], lines: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]
 ) -> str:
     """Return the step of the checkpoint kept, the figure that chose it, then the other one.
 
     Args:
         training: ``training`` in ``manifest.json``.
         lines: Those of ``metrics.jsonl``.
-        metric: ``train.metric_for_best_model``.
+        settings: The recipe's ``train``.
     """
     step = training["best_step"]
     found = [line["eval_exact_match"] for line in lines
@@ -61,11 +61,13 @@ def best_checkpoint(
         ("validation loss", wording.significant(training.get("best_eval_loss"))),
         ("validation exact match", wording.percent(found[-1] if found else None)),
     ]
-    if metric == "eval_exact_match":
+    if settings.get("metric_for_best_model") == "eval_exact_match":
         figures.reverse()
     (name, value), (other, also) = figures
+    # With one validation there is nothing to choose from.
+    how = f"the last; {name}" if settings.get("eval_strategy") == "no" else f"chosen by {name}:"
     more = f"; {other} {also}" if also != wording.MISSING else ""
-    return f"step {wording.count(step)}, chosen by {name}: {value}{more}"
+    return f"step {wording.count(step)}, {how} {value}{more}"
 
 
 _ENDINGS = {"finished": "ran to the end", "early": "stopped early, as validation got no better"}

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
 from mathtune import ranks
 from mathtune.prompts.render import Renderer
 from mathtune.records import Example
-from mathtune.training.batching.micro_batches import Item, Limits, collate, supervised_count
+from mathtune.training.batching.micro_batches import Limits, StepItem, collate, supervised_count
 from mathtune.training.checkpointing.state import TrainingState
 from mathtune.training.loss.supervised import summed_loss
 from mathtune.training.memory.out_of_memory import FittingLimits
 from mathtune.training.step_source import StepSource
 
+Item_contra = TypeVar("Item_contra", bound=StepItem, contravariant=True)
 
-class Objective(Protocol[Item]):
+
+class Objective(Protocol[Item_contra]):
     """A loss that is a sum over a step's examples, divided by one number for the whole step.
 
     So the gradient does not depend on how the examples are split into micro-batches. An item is
@@ -27,11 +29,11 @@ class Objective(Protocol[Item]):
     preferred and a rejected answer.
     """
 
-    def normaliser(self, items: Sequence[Item]) -> float:
+    def normaliser(self, items: Sequence[Item_contra]) -> float:
         """Return the divisor of a step's summed loss; the items are those of all ranks."""
 
     def loss_sum(
-        self, model: torch.nn.Module, micro_batch: Sequence[Item], limits: Limits
+        self, model: torch.nn.Module, micro_batch: Sequence[Item_contra], limits: Limits
     ) -> torch.Tensor:
         """Return the summed loss of a micro-batch, as a scalar with a gradient."""
 
