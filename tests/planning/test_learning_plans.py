@@ -141,7 +141,7 @@ def test_a_teacher_adds_weights_logits_and_a_forward_pass() -> None:
 
 @pytest.mark.parametrize(("alive", "added"), [(10_000, 2 * 3 * 400), (1000, 1000), (0, 0)])
 def test_a_teachers_logits_are_alive_where_the_models_are(alive: int, added: int) -> None:
-    text = Example("a", "", (1,) * 5, (False, False, True, True, True), (), 2)
+    text = Example("a", (1,) * 5, (False, False, True, True, True), 2)
     work = Workload(1, 2, 10, 1, ((text, text),), accumulates=False)
     counts = ParameterCounts(100, 100, 100)
     held = Counter({Use.LOGITS: alive, Use.WEIGHTS: 7})
