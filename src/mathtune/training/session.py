@@ -251,7 +251,11 @@ class Session:
     ) -> tuple[list[Example], int]:
         """Return the examples that fit ``train.max_length``, and how many do not."""
         settings, renderer = self.recipe.train, self.renderer(completion_only=completion_only)
-        examples = [renderer.example(problem) for problem in problems.problems]
+        examples = []
+        with progress.bar(f"rendering {what} examples", len(problems)) as bar:
+            for number, problem in enumerate(problems.problems, start=1):
+                examples.append(renderer.example(problem))
+                bar.update(number)
         kept, left_out = fitting(examples, settings.max_length, settings.overlong, what)
         if unknown := renderer.unknown(kept) if what == "training" else 0:
             log.info(
