@@ -129,19 +129,19 @@ def test_packed_rows_give_the_teacher_the_log_probabilities_of_separate_ones(nam
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
-def test_a_teacher_that_mixes_examples_gives_both_models_rows_of_one_example(
+def test_a_teacher_that_mixes_examples_of_a_row_makes_both_models_read_padded_ones(
     tmp_path: Path,
 ) -> None:
-    """Phi-3's rotary embedding goes by the length of the row, padding included."""
+    """LFM2 has short convolutions, which reach into the example before."""
     own, tokenizer = saved_model(tmp_path / "own", "llama")
-    rope = {"rope_type": "longrope", "rope_theta": 10000.0}
-    factors = {"short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
-    saved_model(
-        tmp_path / "phi3", "phi3", rope_parameters=rope | factors, max_position_embeddings=256,
-        original_max_position_embeddings=64,
-    )  # fmt: skip
-    problems = [Problem(f"p{n}", "How many? " * n, "#### 1", "1") for n in (1, 40)]
-    for teacher, shared in ((own, True), (tmp_path / "phi3", False)):
+    mixing = tiny_model("lfm2", len(tokenizer), layer_types=["conv", "full_attention"])
+    with torch.no_grad():
+        for parameter in mixing.parameters():
+            parameter.mul_(50 if parameter.dim() == 3 else 1)  # of the convolution
+    mixing.save_pretrained(tmp_path / "lfm2")
+    tokenizer.save_pretrained(tmp_path / "lfm2")
+    problems = [Problem(f"p{n}", "How many? " * n, "#### 1", "1") for n in (1, 9)]
+    for teacher, shared in ((own, True), (tmp_path / "lfm2", False)):
         recipe = config.load("grpo-demo", [
             f"model={own}", "train.objective=gkd", f"gkd.teacher_model_name_or_path={teacher}",
             "grpo.max_refills=3", "eval.max_new_tokens=8",
@@ -153,7 +153,7 @@ def test_a_teacher_that_mixes_examples_gives_both_models_rows_of_one_example(
         with logged() as said:
             learning.start(Start(model, TrainingState(1, 1), fitting, tmp_path))
         assert fitting.limits.padding_free is shared
-        assert ("the teacher takes a row of its own, because" in said.getvalue()) is not shared
+        assert ("the teacher takes padded rows, because" in said.getvalue()) is not shared
 
 
 def sampled(model: torch.nn.Module, tokenizer: Any, seed: int = 3) -> OwnAnswers:

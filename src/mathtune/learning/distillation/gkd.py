@@ -55,7 +55,7 @@ class Distillation:
         check_teacher(self.recipe, renderer.tokenizer)
         self._renderer = renderer
         self._tasks = tasks_with_room(self.recipe, self.problems, renderer)
-        return [longest_text(task, self.recipe, renderer) for task in self._tasks]
+        return [longest_text(task, self.recipe) for task in self._tasks]
 
     def validation(self, renderer: Renderer) -> None:
         """Validation loss is measured on solutions."""
@@ -69,7 +69,7 @@ class Distillation:
         renderer = self._renderer
         assert renderer is not None  # prepare was called
         teacher, figures = load_teacher(self.recipe), Figures()
-        texts = [longest_text(task, self.recipe, renderer) for task in self._tasks]
+        texts = [longest_text(task, self.recipe) for task in self._tasks]
         own = start.fitting.limits
         # Both read one layout: that of the model, unless the teacher would mix examples in it.
         start.fitting.limits, how = layout_for(own, teacher, texts, autocast_bf16=False)
