@@ -24,6 +24,8 @@ from mathtune.errors import MathtuneError
 
 T = TypeVar("T")
 _FAULT = "mathtune-fault"
+_PATIENCE = timedelta(seconds=2)
+"""How long a rank waits to see whether another one has the same fault."""
 
 
 def rank() -> int:
@@ -195,11 +197,33 @@ def is_first_report(faults: Sequence[str], code: int) -> bool:
     if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) == 0 and not have_met():
         return True
     store = _launchers_store()
-    if store is None:
-        return True
-    store.set(_FAULT, str(code))
     digest = hashlib.sha256("\n".join(faults).encode()).hexdigest()
-    return bool(store.add(f"{_FAULT}-{digest}", 1) == 1)
+    name = f"{_FAULT}-{digest}"
+    if store is None:
+        return _is_left_to_this_rank(name)
+    store.set(_FAULT, str(code))
+    return bool(store.add(name, 1) == 1)
+
+
+def _is_left_to_this_rank(name: str) -> bool:
+    """Return whether rank 0 does not report the fault of this name, which others then do.
+
+    The ranks' own store ends with rank 0, which so waits a moment for the others to have asked.
+    """
+    if not _own_store.cache_info().currsize:
+        return True
+    store, until = _own_store(), time.monotonic() + _PATIENCE.total_seconds()
+    try:
+        if not is_first():
+            store.wait([name], _PATIENCE)
+            store.add(f"{name}-heard", 1)
+            return False
+        store.set(name, "reported")
+        while store.add(f"{name}-heard", 0) < world_size() - 1 and time.monotonic() < until:
+            time.sleep(0.02)
+    except RuntimeError:  # rank 0 has another fault or none, or is gone
+        return True
+    return True
 
 
 def _launchers_store() -> Any | None:
@@ -224,6 +248,7 @@ def part() -> None:
         dist.destroy_process_group()
         background_group.cache_clear()
         _messages.cache_clear()
+        _own_store.cache_clear()
 
 
 @functools.cache
@@ -237,15 +262,23 @@ def _messages() -> Any:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
             backend = "cuda:nccl,cpu:gloo"
-        store, number, count = next(dist.rendezvous("env://"))
         dist.init_process_group(
             backend,
-            store=dist.PrefixStore(_name_of_this_start(store), store),
-            rank=number,
-            world_size=count,
+            store=_own_store(),
+            rank=rank(),
+            world_size=world_size(),
             timeout=timedelta(hours=2),
         )
     return dist.new_group(backend="gloo", timeout=timedelta(days=30))
+
+
+@functools.cache
+def _own_store() -> Any:
+    """Meet the other ranks of this start and return their store."""
+    import torch.distributed as dist
+
+    store, _, _ = next(dist.rendezvous("env://"))
+    return dist.PrefixStore(_name_of_this_start(store), store)
 
 
 def _name_of_this_start(store: Any) -> str:

@@ -61,6 +61,7 @@ def test_a_whole_run(model: Path) -> None:
     frame = run.to_pandas()
     assert list(frame["model"]) == ["base", "base", "tuned", "tuned"]
     assert frame["exact_match"][2] == run.tuned.exact_match
-    assert "steps: 2, best" in repr(run.training) and "<td>steps</td>" in run.training._repr_html_()
+    assert ", chosen by validation loss: " in repr(run.training)
+    assert "<td>steps</td>" in run.training._repr_html_()
     assert mt.compare(run).verdict == run.verdict == mt.compare("run").verdict
     assert run.verdict.replace("<", "&lt;") in run._repr_html_()

@@ -12,7 +12,7 @@ import pytest
 from command_for_tests import faults_of, mathtune
 from mathtune import config, run_list, runs
 from mathtune.cli.commands.runs import SORTS
-from mathtune.errors import RunError
+from mathtune.errors import ConfigError, RunError
 from mathtune.locks import in_use, lock
 from mathtune.run_paths import RunPaths
 from report.report_run_folder import build
@@ -75,7 +75,14 @@ def test_runs_are_sorted_and_filtered(root: Path) -> None:
     assert names(root, filters=["train.learning_rate=0.001"]) == ["deep/stopped"]
     assert names(root, filters=["DEEP"]) == ["deep/stopped"]
     assert names(root, filters=["recipe=demo", "status=empty"]) == ["empty"]
-    assert names(root, filters=["train.nothing=1"]) == []
+    assert names(root, filters=["model.load_in_4bit=off", "deep"]) == ["deep/stopped"]
+    with pytest.raises(ConfigError) as caught:
+        names(root, filters=["nokey=1", "learning_rate=1", "statuss=finished", "status=empty"])
+    unknown, elsewhere, mistyped = caught.value.faults
+    assert unknown.startswith("--filter 'nokey=1': unknown key nokey; give name, folder, recipe, ")
+    assert unknown.endswith("as in train.objective=grpo (mathtune recipes --knobs lists them)")
+    assert elsewhere.endswith("; did you mean 'train.learning_rate'?")
+    assert mistyped.endswith("; did you mean 'status'?")
     assert names(root / "done") == ["done"]  # the root may be a run
     with pytest.raises(RunError, match="is not a folder"):
         names(root / "nowhere")

@@ -98,6 +98,14 @@ def test_recipes_of_the_package_load_and_dump_to_themselves(name: str, tmp_path:
         ("data.test=[{sources: gsm8k}]", "data.test.0.label is missing; give it a value (Name in "),
         ("data.test=[{label: a}]", "data.test.0.sources is missing; give it a value (Where its "),
         ("adapter.target_modules=3", "adapter.target_modules=3 is not a list; put it in brackets"),
+        (
+            "train.eval_strategy=off",
+            "train.eval_strategy='off' is unknown; give epoch, steps or no",
+        ),
+        (
+            "train={eval_strategy: no, early_stopping_patience: 2}",
+            "train.early_stopping_patience=2 with train.eval_strategy=no: only validations can ",
+        ),
         ("model.load_in_4bit=true", "model.load_in_4bit=true with adapter empty: 4-bit weights "),
         (
             "train.max_steps",
@@ -240,6 +248,26 @@ def test_recipes_that_are_not_there(tmp_path: Path) -> None:
         config.load(str(tmp_path / "no.yaml"))
     with pytest.raises(ConfigError, match=r"no recipe is called 'demmo'.*; did you mean 'demo'\?$"):
         config.load("demmo")
+
+
+def test_no_and_off_are_words_where_a_word_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "name: on\nmodel: m/m\ndata: {train: gsm8k, test: gsm8k}\n"
+        "train: {eval_strategy: no, padding_free: off, full_determinism: Yes}\n"
+    )
+    determinism = "train.full_determinism=Yes"
+    for recipe in (
+        config.load(str(path)),
+        config.load(
+            "gsm8k-eval",
+            ["name=on", "train.eval_strategy=no", "train.padding_free=off", determinism],
+        ),
+    ):
+        assert (recipe.name, recipe.train.eval_strategy) == ("on", "no")
+        assert recipe.train.padding_free is False and recipe.train.full_determinism is True
+        (tmp_path / "saved.yaml").write_text(config.dump(recipe))
+        assert config.load(str(tmp_path / "saved.yaml")) == recipe
 
 
 def test_overrides_are_yaml_and_reach_into_lists() -> None:

@@ -11,13 +11,14 @@ import math
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from command_for_tests import jsonl, solved
+from command_for_tests import Started, jsonl, solved
 from log_for_tests import logged
 from mathtune import config, pipeline, preflight
 from mathtune.config.schema import ModelConfig
@@ -193,6 +194,16 @@ def test_a_full_disk_while_training_goes_on(place: Path) -> None:
     assert not list((place / "full/checkpoints").iterdir())
 
 
+LATE_FAULT = ("train.overlong=error", "train.max_length=20", "--run-dir", "faulty")
+
+
+def reports_of(started: Sequence[Started]) -> list[int]:
+    """Return how often each rank reports a fault that all find after they have met."""
+    texts = [process.communicate()[1] for process in started]
+    assert [process.returncode for process in started] == [2, 2], texts
+    return [text.count("longer than train.max_length=20") for text in texts]
+
+
 def test_a_fault_is_reported_once_and_by_no_restart(place: Path) -> None:
     """torchrun's store, which outlives its workers, here without torchrun's own two imports."""
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
@@ -202,14 +213,15 @@ def test_a_fault_is_reported_once_and_by_no_restart(place: Path) -> None:
             "TORCHELASTIC_MAX_RESTARTS": "1",
             "TORCHELASTIC_RESTART_COUNT": str(restart),
         }
-        overrides = ("train.overlong=error", "train.max_length=20", "--run-dir", "faulty")
         started = start_ranks(
-            2, "train", "recipe.yaml", *overrides, cwd=place, port=store.port, **agent
+            2, "train", "recipe.yaml", *LATE_FAULT, cwd=place, port=store.port, **agent
         )
-        texts = [process.communicate()[1] for process in started]
-        assert [process.returncode for process in started] == [2, 2], texts
-        reports = sum(text.count("longer than train.max_length=20") for text in texts)
-        assert reports == 1 - restart, texts
+        assert sum(reports_of(started)) == 1 - restart
+
+
+def test_a_fault_is_reported_by_rank_0_alone_where_the_launcher_has_no_store(place: Path) -> None:
+    started = start_ranks(2, "train", "recipe.yaml", *LATE_FAULT, cwd=place)
+    assert reports_of(started) == [1, 0]
 
 
 def test_memory_of_a_rank_stays_near_its_share(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,36 +9,15 @@ from typing import Any
 import pytest
 
 from command_for_tests import mathtune, python
+from learning_for_tests import lines, recipe_on_own_answers
 from mathtune import config
 from mathtune.errors import ConfigError
-from mathtune.training.callbacks import VOLATILE_KEYS
 
-RECIPE = """
-name: policy
-seed: 1
-model: {name_or_path: tiny-base, dtype: float32}
-data:
-  train: {generated: problems, types: [equal_groups, share_equally, leftover], n: 40}
-  validation: {generated: problems, types: [share_equally], n: 4, seed: 7}
-  test: {generated: problems, types: [share_equally], part: test, n: 2}
-train:
-  objective: grpo
-  max_steps: 3
-  num_train_epochs: 1
-  per_device_train_batch_size: 2
-  learning_rate: 1.0e-3
-  optim: sgd
-  max_length: 300
-  exact_match_samples: 1
-  metric_for_best_model: eval_exact_match
-  eval_strategy: steps
-  eval_steps: 100
-  save_steps: 1
-  save_total_limit: 10
-  logging_steps: 2
-grpo: {num_generations: 4, num_iterations: 2, max_refills: 1, pass_rate_problems: 6}
-eval: {max_new_tokens: 90, perplexity: false}
-"""
+RECIPE = recipe_on_own_answers(
+    "grpo",
+    "{num_generations: 4, num_iterations: 2, max_refills: 1, pass_rate_problems: 6}",
+    max_new_tokens=90,
+)
 
 COMMAND = """
 import os, signal, sys
@@ -68,11 +46,6 @@ sys.argv = ["mathtune", "train", "r.yaml", "--run-dir", run]
 from mathtune.cli.main import main
 main()
 """
-
-
-def lines(run: Path) -> list[dict[str, Any]]:
-    made = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    return [{k: v for k, v in line.items() if k not in VOLATILE_KEYS} for line in made]
 
 
 def test_killed_while_sampling_and_in_an_update_a_run_ends_the_same(tmp_path: Path) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 
+from learning_for_tests import gradient_of
 from mathtune import ranks
 from mathtune.config.schema import GrpoConfig
 from mathtune.learning.figures import Figures
 from mathtune.learning.policy_gradient.loss import Answer, PolicyGradient, advantages
 from mathtune.training.batching.micro_batches import Limits
-from mathtune.training.batching.padding_free import attention_for
 from mathtune.training.loss.supervised import token_logprobs
 from mathtune.training.memory.out_of_memory import halved
 from models_for_tests import tiny_model
@@ -34,21 +33,6 @@ def answer(prompt: int, actions: str, advantage: float, **more: Any) -> Answer:
 
 def objective(**config: Any) -> PolicyGradient:
     return PolicyGradient(GrpoConfig(**config), 8, Figures())
-
-
-def gradient_of(
-    policy: PolicyGradient, model: torch.nn.Module, answers: Sequence[Answer], limits: Limits
-) -> tuple[float, dict[str, torch.Tensor]]:
-    """Return a step's mean loss and gradient, as the loop adds them up."""
-    model.zero_grad()
-    total = 0.0
-    with attention_for(model, limits):
-        for micro, weight in policy.micro_batches(answers, limits):
-            loss = policy.loss_sum(model, micro, limits) * weight / policy.normaliser(answers)
-            loss.backward()
-            total += float(loss.detach())
-    named = model.named_parameters()
-    return total, {name: p.grad.clone() for name, p in named if p.grad is not None}
 
 
 def test_one_group_by_hand():

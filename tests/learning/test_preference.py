@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 import torch
 
 from command_for_tests import jsonl, mathtune, python, solved
+from learning_for_tests import gradient_of
 from log_for_tests import logged
 from mathtune.config.schema import DpoConfig
 from mathtune.errors import DataError
@@ -22,7 +22,6 @@ from mathtune.learning.preference.pairs import pairs_of
 from mathtune.prompts import Renderer
 from mathtune.records import Example, Problem, content_id
 from mathtune.training.batching.micro_batches import Limits
-from mathtune.training.batching.padding_free import attention_for
 from mathtune.training.loss.supervised import token_logprobs
 from mathtune.training.memory.out_of_memory import halved
 from models_for_tests import saved_model, tiny_model
@@ -36,19 +35,6 @@ def text(prompt: int, answer: int, first: int = 2) -> Example:
     length = prompt + answer
     ids = tuple((first + 7 * place) % VOCABULARY for place in range(length))
     return Example(f"p{prompt}", ids, (False,) * prompt + (True,) * answer, prompt)
-
-
-def gradient_of(
-    objective: DirectPreference, model: torch.nn.Module, pairs: Sequence[Pair], limits: Limits
-) -> tuple[float, dict[str, torch.Tensor]]:
-    model.zero_grad()
-    total = 0.0
-    with attention_for(model, limits):
-        for micro, weight in objective.micro_batches(pairs, limits):
-            loss = objective.loss_sum(model, micro, limits) * weight / objective.normaliser(pairs)
-            loss.backward()
-            total += float(loss.detach())
-    return total, {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
 def test_one_pair_by_hand():

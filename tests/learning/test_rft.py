@@ -10,7 +10,7 @@ import pytest
 
 from log_for_tests import logged
 from mathtune import config, pipeline, stages
-from mathtune.errors import ConfigError
+from mathtune.errors import ConfigError, DataError
 from mathtune.learning.rft import RoundFiles
 from mathtune.run_paths import RunPaths
 
@@ -98,6 +98,43 @@ def test_rounds_train_the_base_on_what_was_selected_and_resume(
     with logged() as said:
         assert pipeline.run(recipe, run) == figures
     assert files_of(run) == after
+
+
+def test_questions_of_a_published_test_set_are_never_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They could not be learned from; where nothing else is left, that is said before sampling."""
+    (tmp_path / "data" / "gsm8k").mkdir(parents=True)
+    rows = [
+        json.dumps({"question": f"Ann has {n} pens and buys 2. How many has she?",
+                    "answer": f"{n}+2=<<{n}+2={n + 2}>>{n + 2}\n#### {n + 2}"})
+        for n in range(10, 20)
+    ]  # fmt: skip
+    (tmp_path / "data" / "gsm8k" / "test.jsonl").write_text("\n".join(rows[:9]))
+    monkeypatch.setenv("MATHTUNE_DATA_DIR", str(tmp_path / "data"))
+
+    def none_sampled(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "_sample", none_sampled)
+    mine = tmp_path / "mine.jsonl"
+    recipe = config.load("rft-demo", [*SMALL[1:], f"data.train={mine}"])
+    mine.write_text("\n".join(rows[:9]))
+    with pytest.raises(DataError, match="all 9 training problems are questions of the gsm8k test "):
+        pipeline.train(recipe, tmp_path / "none")
+    mine.write_text("\n".join(rows))
+    with logged() as said, pytest.raises(KeyboardInterrupt):
+        pipeline.train(recipe, tmp_path / "run10")
+    assert "9 training problems are of the gsm8k test set and not sampled" in said.getvalue()
+    written = RoundFiles(RunPaths(tmp_path / "run10")).training.read_text()
+    assert "Ann has 19 pens" in written and "Ann has 18 pens" not in written
+
+
+def test_a_band_that_no_pass_rate_can_be_in_is_refused() -> None:
+    band = ["select.min_pass_rate=0.4", "select.max_pass_rate=0.6"]
+    with pytest.raises(ConfigError, match=r"rft\.samples=3: no number of right answers among 3 "):
+        config.load("rft-demo", [*band, "rft.samples=3"])
+    config.load("rft-demo", [*band, "rft.samples=5"])  # two of five
 
 
 def test_random_weights_have_no_right_answers() -> None:

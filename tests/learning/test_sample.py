@@ -13,6 +13,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from command_for_tests import start, wait_for
+from log_for_tests import logged
 from mathtune.cli.main import cli
 from mathtune.errors import DataError
 from mathtune.evaluation.statistics import wilson
@@ -167,6 +168,21 @@ def test_samples_of_a_test_split_are_refused(
     assert not (tmp_path / "out.jsonl").exists()
     call("select", folder, "--out", tmp_path / "out.jsonl", "--gold", "--allow-test")
     assert "of_test_problems: true" in (tmp_path / "out.jsonl.provenance.yaml").read_text()
+
+
+def test_that_samples_will_be_refused_is_said_before_sampling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_sampled(*_: Any, **__: Any) -> None:
+        raise DataError("not sampled")
+
+    monkeypatch.setattr("mathtune.pipeline.evaluate", none_sampled)
+    source = "{generated: problems, templates: held_out, n: 2}"
+    for sources, warned in ((source, True), (PROBLEMS, False)):
+        data = f"data.test=[{{label: groups, sources: [{sources}]}}]"
+        with logged() as said, pytest.raises(DataError, match="not sampled"):
+            call("sample", "tiny-base", data, "--run-dir", tmp_path / "run")
+        assert ("templates=held_out: mathtune select refuses" in said.getvalue()) == warned
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,16 @@ from mathtune.config import load
 from mathtune.evaluation.evaluate import evaluate
 from mathtune.generation.engine import Decoding
 from mathtune.generation.scripted import ScriptedEngine
+from mathtune.models.loading import ParameterCounts
 from mathtune.planning.facts import facts_of
+from mathtune.planning.learning_work import Teacher
+from mathtune.planning.memory_trace import Use
+from mathtune.planning.peak_memory import MemoryPlan
 from mathtune.planning.sampling import DEAD_GROUPS, KEPT
+from mathtune.planning.workload import Workload
 from mathtune.preflight import planner
-from mathtune.records import ProblemSet, Prompt
+from mathtune.records import Example, ProblemSet, Prompt
+from mathtune.training.batching.micro_batches import Limits
 
 SOURCE = "data.train=[{generated: problems, types: [share_equally], n: 40, seed: 5}]"
 
@@ -107,6 +114,41 @@ def test_pairs_are_counted_in_the_sample_file(tmp_path: Path) -> None:
         "takes as long as 1 step" in each
         for each in plan["assumptions"]
     )
+
+
+def test_a_teacher_adds_weights_logits_and_a_forward_pass() -> None:
+    knobs = ["train.max_steps=3", "train.per_device_train_batch_size=4", "eval.max_new_tokens=100"]
+    teacher = "gkd.teacher_model_name_or_path=tiny-base"
+    plan = facts("distill-demo", *knobs, teacher, "gkd.num_generations=2")
+    alone = facts(
+        "distill-demo", *knobs, "gkd.teacher_model_name_or_path=", "train.objective=grpo",
+        "grpo.num_generations=2", "grpo.max_refills=0",
+    )  # fmt: skip
+    assert plan["work"]["examples"] == 3 * 4 * 2 and plan["work"]["unit"] == "answer"
+    assert plan["sampling"]["answers_a_device"] == 3 * 4 * 2
+    assert plan["sampling"]["decode_steps"] == alone["sampling"]["decode_steps"]
+    # The toy as its own teacher: 3,426,560 parameters of four bytes.
+    sizes, parameters = plan["memory"]["bytes"], 3_426_560
+    assert sizes["teacher"] == pytest.approx(4 * parameters, rel=1e-3)
+    sampling, without = (
+        each["memory"]["sampling_peak"] - each["memory"]["bytes"]["overhead"]
+        for each in (plan, alone)
+    )
+    assert sampling - without == sizes["teacher"]
+    more = plan["work"]["flops_a_device"] - alone["work"]["flops_a_device"]
+    assert more == pytest.approx(2 * parameters * plan["work"]["tokens_a_device"], rel=1e-6)
+
+
+@pytest.mark.parametrize(("alive", "added"), [(10_000, 2 * 3 * 400), (1000, 1000), (0, 0)])
+def test_a_teachers_logits_are_alive_where_the_models_are(alive: int, added: int) -> None:
+    text = Example("a", (1,) * 5, (False, False, True, True, True), 2)
+    work = Workload(1, 2, 10, 1, ((text, text),), accumulates=False)
+    counts = ParameterCounts(100, 100, 100)
+    held = Counter({Use.LOGITS: alive, Use.WEIGHTS: 7})
+    memory = MemoryPlan(held, "backward", 0, 600.0, 30, counts)
+    plan = Teacher(5000, 50, 400, 4).added_to(memory, work, Limits(9, 99, 99), layers=2)
+    assert plan.by_use == +Counter({Use.LOGITS: alive + added, Use.WEIGHTS: 7, Use.TEACHER: 5000})
+    assert (plan.flops_per_token, plan.kernels) == (700.0, 50)
 
 
 def test_a_training_on_solutions_samples_nothing() -> None:

@@ -323,6 +323,10 @@ def test_generated_sources_take_their_seed_and_types() -> None:
     assert not {p.type for p in base} & {p.type for p in one.problems}
     averages = read(generated="problems", n=5, types=["average"]).problems
     assert {p.type for p in averages} == {"average"}
+    assert read(generated="problems", n=20, types=["base"]).problems == base
+    mixed = read(generated="problems", n=200, types=["base", "average"]).problems
+    assert {p.type for p in base} | {"average"} <= {p.type for p in mixed}
+    assert "did you mean 'base'?" in message(generated="problems", n=1, types=["bse"])
 
 
 def test_generated_questions_are_the_problems_without_solutions() -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from report_run_folder import build
 
-from mathtune.report import charts, curves, read
+from mathtune.report import build_card, charts, curves, read
 from mathtune.report.choices import choices_of
 from mathtune.report.html import build_html
 from mathtune.report.rounds import rounds_of
+from mathtune.report.training_facts import best_checkpoint, training_facts
 from mathtune.run_paths import RunPaths
 
 SAMPLED = {
@@ -66,6 +69,63 @@ def test_every_figure_of_learning_has_a_chart(tmp_path: Path) -> None:
     page = build_html(run)
     assert page.count("<figure>") == 5 + len(made)
     assert "Learning from graded answers" in page
+
+
+CHOSEN_BY_EXACT_MATCH = {
+    "grpo": {"num_generations": 8, "beta": 0.04},
+    "gkd": {"num_generations": 1, "teacher_model_name_or_path": "some/<i>teacher</i>"},
+    "dpo": {"beta": 0.1, "rpo_alpha": 1.0},
+    "sft": {},
+}
+LOSS_ON = {
+    "grpo": (
+        "own sampled answers, 8 per problem, each weighted by its reward against its group’s "
+        "(policy gradient), plus 0.04 × KL divergence from the model before training"
+    ),
+    "gkd": (
+        "own sampled answers, 1 per problem: KL divergence from the teacher some/<i>teacher</i> "
+        "at each token"
+    ),
+    "dpo": (
+        "pairs of a right and a wrong answer (DPO, beta 0.1), plus 1 × negative log-likelihood of "
+        "the right one"
+    ),
+    "sft": "own right answers and published solutions",
+}
+
+
+@pytest.mark.parametrize("objective", CHOSEN_BY_EXACT_MATCH)
+def test_page_and_card_say_what_the_loss_was_on_and_what_chose_the_weights(
+    tmp_path: Path, objective: str
+) -> None:
+    folder = learning_folder(tmp_path)
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    recipe[objective] = CHOSEN_BY_EXACT_MATCH[objective]
+    recipe["train"] |= {"objective": objective, "metric_for_best_model": "eval_exact_match"}
+    recipe |= {"rft": {"rounds": 2}, "select": {"gold": True}} if objective == "sft" else {}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    run = read(folder)
+    page, card = html.unescape(build_html(run)), html.unescape(build_card(run))
+    assert ("Two quantities: training is" in page) == (objective != "sft")
+    # At step 250 the folder has a validation loss of 0.4738 and exact match of 0.3 + 250 / 1000.
+    best = "step 250, chosen by validation exact match: 55.0\xa0%; validation loss 0.4738"
+    for text in (LOSS_ON[objective], best):
+        assert f"<dd>{text}</dd>" in page, text
+        assert f":** {' '.join(text.split())}\n" in card, text
+
+
+def test_a_training_on_solutions_is_described_as_one(tmp_path: Path) -> None:
+    facts = {fact.term: fact.text for fact in training_facts(read(build(tmp_path)))}
+    assert facts["Loss on"] == "solutions only"
+    assert facts["Best checkpoint"] == "step 250, chosen by validation loss: 0.4738"
+    assert "Own answers, round 1" not in facts
+    only_one = best_checkpoint({"best_step": 9, "best_eval_loss": 0.5}, [], {"eval_strategy": "no"})
+    assert only_one == "step 9, the last; validation loss 0.5"
+    rounds = {
+        fact.term: fact.text for fact in training_facts(read(learning_folder(tmp_path / "rounds")))
+    }
+    assert rounds["Own answers, round 1"] == "150 of 800 samples kept, from 100 of 200 problems"
+    assert rounds["Best checkpoint"].endswith("0.4738; validation exact match 55.0\xa0%")
 
 
 def test_a_training_on_solutions_has_no_such_section(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from report_run_folder import HOSTILE, build
 
 from mathtune import report
 from mathtune.errors import DiskError
-from mathtune.report import facts, html
+from mathtune.report import html
+from mathtune.report.training_facts import training_facts
 from mathtune.text.visible import visible
 from timing_for_tests import least_seconds
 
@@ -82,7 +83,7 @@ def test_the_page_says_what_was_found(page, tmp_path):
         "duplicate question: 112; gold answer not found in its solution: 8",
         "longer than max_length: 3",
         "generated problems (types=new, templates=train, n=4000); gsm8k (split=train)",
-        "step 250, validation loss 0.4738",
+        "step 250, chosen by validation loss: 0.4738",
         "lm-eval gsm8k, flexible",
         "held-out templates",
         "Calculator on",
@@ -111,7 +112,7 @@ def test_packed_and_true_shares_of_parameters_are_both_named(tmp_path):
         "total_packed": 1_525_268_480,
     }
     path.write_text(json.dumps(manifest))
-    found = {fact.term: fact.text for fact in facts.training_facts(report.read(tmp_path))}
+    found = {fact.term: fact.text for fact in training_facts(report.read(tmp_path))}
     assert found["Trainable parameters"].replace(NBSP, " ") == (
         "9,805,824, 0.39 % of 2,515,978,240 (true count); 0.64 % of the 1,525,268,480 that a "
         "4-bit-packed count shows"

@@ -75,6 +75,14 @@ class Answer:
     def problem_id(self) -> str:
         return self.example.problem_id
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return self.example.lengths
+
+    @property
+    def targets(self) -> int:
+        return self.example.targets
+
 
 class Sampled:
     """Answers drawn anew for each step, as from a model; never an epoch."""
@@ -103,11 +111,6 @@ class PolicyGradient:
     def normaliser(self, items: Sequence[Answer]) -> float:
         return len(items)
 
-    def micro_batches(
-        self, items: Sequence[Answer], limits: Limits
-    ) -> list[tuple[list[Answer], float]]:
-        return [(list(items[:2]), 1.0), (list(items[2:]), 1.0)]
-
     def loss_sum(
         self, model: torch.nn.Module, micro_batch: Sequence[Answer], limits: Limits
     ) -> torch.Tensor:
@@ -117,9 +120,6 @@ class PolicyGradient:
             for answer in micro_batch
         ]
         return torch.stack(losses).sum()
-
-    def tokens(self, items: Sequence[Answer]) -> int:
-        return sum(len(answer.example.ids) for answer in items)
 
     def metrics(self) -> dict[str, float]:
         return {"reward": 0.25}
@@ -154,7 +154,7 @@ def policy_loop(folder: Path, model: torch.nn.Module) -> TrainingLoop[Any]:
         state=first_state(recipe, 1, checkpoint),
         validation_examples=EXAMPLES[:2],
         checkpoint=checkpoint,
-        fitting=FittingLimits.open(folder, Limits(8, 10_000, 10_000)),
+        fitting=FittingLimits.open(folder, Limits(2, 10_000, 10_000)),
         stop=StopOnSignal(),
         exact_match=None,
         recorders=[MetricsFile(folder / "metrics.jsonl")],

@@ -100,6 +100,9 @@ def test_save_steps_lie_between_validations(tmp_path):
     result, _ = run(tmp_path / "steps", *every)
     assert set(saved(tmp_path / "steps")) >= {3, 6, 9, 12, result.best_step}
     assert set(saved(tmp_path / "steps")) <= {3, 5, 6, 9, 10, 12}
+    result, _ = run(tmp_path / "no", "train.eval_strategy=no", "train.save_steps=3", keep)
+    assert [line["step"] for line in metrics(tmp_path / "no") if "eval_loss" in line] == [0, 12]
+    assert result.best_step == 12 and saved(tmp_path / "no") == [3, 6, 9, 12]
     run(tmp_path / "epochs", "train.save_steps=3", keep)
     assert set(saved(tmp_path / "epochs")) >= {3, 6, 9}
     # A checkpoint that is due at the end of an epoch is written after its validation.

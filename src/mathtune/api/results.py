@@ -16,6 +16,7 @@ from mathtune.config.schema import Recipe
 from mathtune.evaluation.predictions.rows import read_rows
 from mathtune.records import PredictionRow
 from mathtune.report import wording
+from mathtune.report.training_facts import best_checkpoint
 from mathtune.run_paths import RunPaths
 from mathtune.storage import read_json
 
@@ -160,8 +161,9 @@ class TrainResult:
         counts, figures = self.parameters, self.figures
         share = wording.percent(counts["trainable_share"], 2)
         yield "trained parameters", f"{wording.count(counts['trainable'])} ({share})"
-        yield "steps", f"{wording.count(figures['steps'])}, best {figures['best_step']}"
-        yield "validation loss", wording.significant(figures["best_eval_loss"])
+        yield "steps", wording.count(figures["steps"])
+        settings = self.recipe.train.model_dump()
+        yield "best checkpoint", best_checkpoint(figures, self.metrics, settings)
         yield "time", wording.duration(figures["seconds"])
         yield "model", str(self.model)
 

@@ -1,7 +1,11 @@
-"""YAML of bounded size: through aliases, ten lines of text can expand to a billion values."""
+"""YAML of bounded size: through aliases, ten lines of text can expand to a billion values.
+
+Only ``true`` and ``false`` are booleans, as in YAML 1.2: ``eval_strategy: no`` is a word.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -12,6 +16,9 @@ MAX_VALUES = 10_000
 
 class TooLarge(yaml.MarkedYAMLError):
     """A text with more values than allowed."""
+
+
+_BOOL = "tag:yaml.org,2002:bool"
 
 
 class BoundedLoader(yaml.SafeLoader):
@@ -43,6 +50,16 @@ class BoundedLoader(yaml.SafeLoader):
                 problem_mark=parent.start_mark if parent is not None else None,
             )
         return super().compose_node(parent, index)
+
+
+# A switch still takes yes, no, on and off, which pydantic reads.
+BoundedLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+BoundedLoader.add_implicit_resolver(
+    _BOOL, re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 def read_yaml(text: str) -> Any:

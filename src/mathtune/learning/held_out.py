@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mathtune.config.schema import SourceConfig
@@ -46,6 +46,15 @@ def check_not_test(files: Sequence[SampleFile], *, allow_test: bool = False) -> 
     for fault in faults:
         log.warning(fault)
     return bool(faults)
+
+
+def warn_of_test(sources: Iterable[SourceConfig]) -> None:
+    """Warn, before problems are sampled, where no training will take the samples."""
+    for why in dict.fromkeys(filter(None, map(_test_split, sources))):
+        log.warning(
+            f"these are problems of {why}: mathtune select refuses their samples, as what learns "
+            "from them cannot be tested on that set any more"
+        )
 
 
 def known_test_questions(trained_on: Sequence[SourceConfig] = ()) -> dict[str, str]:

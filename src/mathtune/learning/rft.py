@@ -20,7 +20,7 @@ the solutions are trained on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,10 @@ from typing import Any
 from mathtune import problems, ranks
 from mathtune.config.schema import DataConfig, Recipe, SourceConfig, TestSetConfig
 from mathtune.errors import DataError
+from mathtune.learning.held_out import known_test_questions
 from mathtune.learning.select import Selection
 from mathtune.learning.selection_file import select_files
+from mathtune.problems.splits import question_key
 from mathtune.records import Problem, Splits
 from mathtune.run_paths import RunPaths
 from mathtune.runs import Run
@@ -57,21 +59,14 @@ def learn(
         fresh: Redo the rounds whose inputs have changed.
 
     Raises:
-        DataError: No training problem has a final answer, or no right sample was found.
+        DataError: No training problem has a final answer, all are test problems, or no right
+            sample was found.
         RunError: A round was made from other inputs, and ``fresh`` is off.
     """
     if not recipe.rft.rounds:
         return splits
-    gradable = [problem for problem in splits.train.problems if problem.gold]
-    if not gradable:
-        raise DataError(
-            "rft.rounds is set, and no training problem has a final answer to grade samples by; "
-            "name other problems under data.train, or set rft.rounds=0"
-        )
-    if left := len(splits.train) - len(gradable):
-        log.info(f"{left:,} training problems have no final answer and are not sampled")
-    rounds = RoundFiles(run)
-    ranks.from_first(lambda: rounds.write_problems(gradable, splits.validation.problems))
+    rounds, sampled = RoundFiles(run), _sampled(recipe, splits.train.problems)
+    ranks.from_first(lambda: rounds.write_problems(sampled, splits.validation.problems))
     model, folders, summary = recipe.model, list[Path](), list[dict[str, Any]]()
     for number in range(1, recipe.rft.rounds + 1):
         log.info(f"round {number} of {recipe.rft.rounds}: sampling {model.name_or_path}")
@@ -138,6 +133,35 @@ class RoundFiles:
             text = problems.as_json_lines(given)
             if not path.is_file() or path.read_text("utf-8") != text:
                 write_text(path, text)
+
+
+def _sampled(recipe: Recipe, given: Sequence[Problem]) -> list[Problem]:
+    """Return the training problems to sample: those whose answers can be graded and learned from.
+
+    Raises:
+        DataError: There is none.
+    """
+    kept = [problem for problem in given if problem.gold]
+    if not kept:
+        raise DataError(
+            "rft.rounds is set, and no training problem has a final answer to grade samples by; "
+            "name other problems under data.train, or set rft.rounds=0"
+        )
+    if left := len(given) - len(kept):
+        log.info(f"{left:,} training problems have no final answer and are not sampled")
+    known = ranks.from_first(lambda: known_test_questions(recipe.data.train))
+    sets = [known.get(question_key(problem.question), "") for problem in kept]
+    names = " and ".join(dict.fromkeys(filter(None, sets)))
+    if all(sets):
+        raise DataError(
+            f"all {len(kept):,} training problems are questions of the {names} test set, whose "
+            "samples are never learned from; name other problems under data.train, or the set "
+            f"itself to train on part of it, as {{name: {sets[0]}, split: test, limit: 100}}"
+        )
+    if names:
+        left = len(kept) - sets.count("")
+        log.info(f"{left:,} training problems are of the {names} test set and not sampled")
+    return [problem for problem, name in zip(kept, sets, strict=True) if not name]
 
 
 def _sampling(recipe: Recipe, training: Path, number: int) -> Recipe:

@@ -7,6 +7,7 @@ uninterrupted one would have.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -177,12 +178,15 @@ def tasks_with_room(recipe: Recipe, problems: Sequence[Problem], renderer: Rende
     return kept
 
 
-def longest_text(task: Task, recipe: Recipe, renderer: Renderer) -> Example:
-    """Return the text of a prompt and an answer as long as allowed."""
+def longest_text(task: Task, recipe: Recipe) -> Example:
+    """Return the text of a prompt and an answer as long as allowed, which repeats the prompt.
+
+    EOS alone would not show a model that mixes examples where EOS pads, and its embedding is 0.
+    """
     prompt, length = task.prompt.ids, recipe.eval.max_new_tokens
     return Example(
         task.problem.id,
-        prompt + (renderer.tokenizer.eos_token_id,) * length,
+        prompt + tuple(itertools.islice(itertools.cycle(prompt), length)),
         (False,) * len(prompt) + (True,) * length,
         len(prompt),
     )

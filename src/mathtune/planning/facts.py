@@ -9,11 +9,12 @@ if TYPE_CHECKING:
     from mathtune.planning.plan import TrainingPlan
     from mathtune.planning.sampling import Sampling
 
-UNITS = {"grpo": "answer", "dpo": "answer"}  # two a pair
+UNITS = {"grpo": "answer", "gkd": "answer", "dpo": "answer"}  # two a pair
 """What is counted as an example, in the singular, where that is not a solved problem."""
 
 USES = {
     "weights": "weights",
+    "teacher": "teacher's weights",
     "weights_in_compute_type": "weights, bf16 copies",
     "gradients": "gradients",
     "exchange": "gradients, exchanged copy",

@@ -32,6 +32,8 @@ class Use(Enum):
     """What a block of memory is for."""
 
     WEIGHTS = "weights"
+    TEACHER = "teacher"
+    """Weights of the model that is learned from."""
     COPIES = "weights_in_compute_type"
     """Autocast keeps a second copy of each weight, in the compute dtype."""
     GRADIENTS = "gradients"

@@ -28,7 +28,7 @@ from mathtune.models.loading import load_tokenizer
 from mathtune.planning.cluster.spread import Spread, spread_over
 from mathtune.planning.gpu_specs import BUSY, START_SECONDS, Device
 from mathtune.planning.layer_extrapolation import MemoryPlanner
-from mathtune.planning.learning_work import work_of
+from mathtune.planning.learning_work import Teacher, teacher_model, teacher_of, work_of
 from mathtune.planning.memory_trace import Use
 from mathtune.planning.peak_memory import MemoryPlan
 from mathtune.planning.published_configs import PUBLISHED_CONFIGS
@@ -225,10 +225,11 @@ class _Planner:
     device: Device
     devices: int
     _works: dict[Any, Workload] = field(default_factory=dict)
+    _teachers: dict[str, Teacher] = field(default_factory=dict)
     _computes: dict[Any, Compute] = field(default_factory=dict)
 
     def estimate(self, recipe: Recipe) -> Estimate:
-        compute = self._compute(recipe)
+        compute = self._compute(recipe, trains_all=recipe.adapter is None)
         limits = limits_on(recipe, self.hf_config, compute.device)
         work = self._work(recipe, limits)
         memory = self.memory.plan(
@@ -238,11 +239,23 @@ class _Planner:
             limits=limits,
             accumulates=work.accumulates,
         )
+        if teacher := self._teacher(recipe):
+            layers = self.hf_config.get_text_config().num_hidden_layers
+            memory = teacher.added_to(memory, work, limits, layers)
         return Estimate(memory, _overhead(memory, compute), compute, work, self.devices)
 
-    def _compute(self, recipe: Recipe) -> Compute:
+    def _teacher(self, recipe: Recipe) -> Teacher | None:
+        if (model := teacher_model(recipe)) is None:
+            return None
+        key = model.model_dump_json()
+        if key not in self._teachers:
+            compute = self._compute(recipe, trains_all=False)
+            self._teachers[key] = teacher_of(recipe, model, read_hf_config(model), compute)
+        return self._teachers[key]
+
+    def _compute(self, recipe: Recipe, *, trains_all: bool) -> Compute:
         """Return how the device computes; a CPU is measured once, as noise can flip the choice."""
-        dtype, trains_all = recipe.model.dtype, recipe.adapter is None
+        dtype = recipe.model.dtype
         key = dtype, trains_all and self.device.kind != "cpu"
         if key not in self._computes:
             self._computes[key] = (
@@ -274,7 +287,8 @@ class _Planner:
 def _overhead(memory: MemoryPlan, compute: Compute) -> int:
     if compute.device == "cpu":  # Python with its libraries, as in this process
         return int(psutil.Process().memory_info().rss)
-    return CUDA_CONTEXT + round(FRAGMENTED * (memory.peak - memory.by_use[Use.WEIGHTS]))
+    weights = memory.by_use[Use.WEIGHTS] + memory.by_use[Use.TEACHER]
+    return CUDA_CONTEXT + round(FRAGMENTED * (memory.peak - weights))
 
 
 def _rate(device: Device, compute: Compute) -> float | None:

@@ -105,7 +105,7 @@ def plan_sampling(
         return None
     longest = math.ceil(recipe.eval.max_new_tokens + prompt)
     row_bytes = longest * _cache_per_token(hf_config, estimate) + _vocabulary(hf_config)
-    held = sum(estimate.memory.by_use[use] for use in (Use.WEIGHTS, Use.OPTIMIZER))
+    held = sum(estimate.memory.by_use[use] for use in (Use.WEIGHTS, Use.TEACHER, Use.OPTIMIZER))
     rows = min(MAX_ROWS[device.kind], math.ceil(max(one.answers for one in rounds)))
     if recipe.eval.batch_size:
         rows = min(rows, recipe.eval.batch_size)
@@ -156,7 +156,7 @@ def assumed(recipe: Recipe, lengths: Lengths) -> list[str]:
             "is computed once, which on one device takes as long as "
             f"{counted(math.ceil(lengths.count / 2 / a_step), 'step')} and is not included"
         ]
-    if not (grpo or rounds):
+    if not (recipe.train.objective in ("grpo", "gkd") or rounds):
         return []
     each, _ = mean_tokens(recipe, lengths)
     said = [f"sampled answers have {each:,.0f} tokens on average, as the solutions have"]
@@ -172,20 +172,21 @@ def assumed(recipe: Recipe, lengths: Lengths) -> list[str]:
 
 def _rounds(recipe: Recipe, lengths: Lengths, estimate: Estimate) -> tuple[list[_Rounds], int]:
     """Return all rounds of sampling on one device, and how many answers share a prompt."""
-    if recipe.train.objective == "grpo":
-        config, train = recipe.grpo, recipe.train
-        batches = math.ceil(estimate.work.steps / config.num_iterations)
+    if recipe.train.objective in ("grpo", "gkd"):
+        grpo, train = recipe.train.objective == "grpo", recipe.train
+        answers = recipe.grpo.num_generations if grpo else recipe.gkd.num_generations
+        batches = math.ceil(estimate.work.steps / (recipe.grpo.num_iterations if grpo else 1))
         groups = train.per_device_train_batch_size * train.gradient_accumulation_steps
-        a_batch = groups * config.num_generations
+        a_batch = groups * answers
         rounds = [
             _Rounds(batches, max(1.0, a_batch * DEAD_GROUPS**refill))
-            for refill in range(1 + config.max_refills)
-            if refill == 0 or a_batch * DEAD_GROUPS**refill >= config.num_generations / 2
+            for refill in range(1 + (recipe.grpo.max_refills if grpo else 0))
+            if refill == 0 or a_batch * DEAD_GROUPS**refill >= answers / 2
         ]
-        return rounds, config.num_generations
+        return rounds, answers
     samples = recipe.rft.samples
-    answers = lengths.count * samples / estimate.devices
-    return [_Rounds(recipe.rft.rounds, answers)] if recipe.rft.rounds else [], samples
+    each = lengths.count * samples / estimate.devices
+    return [_Rounds(recipe.rft.rounds, each)] if recipe.rft.rounds else [], samples
 
 
 def _seconds(

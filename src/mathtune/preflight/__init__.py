@@ -137,12 +137,6 @@ def _faults(recipe: Recipe, run_dir: Path | None, purpose: Purpose, loaded: bool
             "train.objective=verifier: mathtune plan does not know its texts; plan "
             "train.objective=sft, whose steps are about as long"
         )
-    if purpose is Purpose.PLAN and recipe.train.objective == "gkd":
-        yield (
-            "train.objective=gkd: mathtune plan does not know the memory of a teacher; plan "
-            "train.objective=grpo with grpo.max_refills=0 and as many grpo.num_generations, and "
-            "add the teacher's weights"
-        )
     if purpose.trains:
         yield from training_faults(recipe)
         yield from sharding_faults(recipe)

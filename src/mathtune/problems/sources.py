@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mathtune.errors import DataError
 from mathtune.problems.columns.formats import recognise, with_fields
 from mathtune.problems.files import SourceRow, data_files, read_rows
-from mathtune.problems.generate import BASE_TYPES, NEW_TYPES, facts, generate
+from mathtune.problems.generate import facts, generate
 from mathtune.problems.gold import Faults
 from mathtune.problems.hub import hub_rows
 from mathtune.problems.known_datasets import KnownSet, find_known
@@ -220,11 +220,10 @@ def _generated(config: SourceConfig, role: Role, seed: int) -> tuple[Problem, ..
     seed = seed if config.seed is None else config.seed
     if config.generated == "facts":
         return _labelled(facts(config.n, seed), "generated facts")
-    types = {"base": list(BASE_TYPES), "new": list(NEW_TYPES)}.get(str(config.types), config.types)
     problems = generate(
         config.n,
         seed=seed,
-        types=types,
+        types=[config.types] if isinstance(config.types, str) else config.types,
         split=config.templates,
         part=config.part,
         max_number=config.max_number,

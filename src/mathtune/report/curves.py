@@ -99,9 +99,17 @@ _OF_LEARNING = (
 )
 
 
+_TWO_LOSSES = (
+    "Two quantities: training is the loss of what was learned from, validation the negative "
+    "log-likelihood of published solutions."
+)
+
+
 def training_charts(run: RunFiles) -> list[Chart]:
     """Draw loss, perplexity, exact match, learning rate and gradient norm."""
     mark = _best(run)
+    objective = (run.recipe.get("train") or {}).get("objective", "sft")
+    two_losses = "" if objective in ("sft", "verifier") else _TWO_LOSSES
     drawings = [
         ("Loss", "loss", ("loss", "eval_loss"), mark),
         ("Perplexity", "perplexity", ("perplexity", "eval_perplexity"), mark),
@@ -125,7 +133,7 @@ def training_charts(run: RunFiles) -> list[Chart]:
             linear=train == "learning_rate",
         )
         if svg:
-            made.append(Chart(title, "", picture(svg)))
+            made.append(Chart(title, two_losses if title == "Loss" else "", picture(svg)))
     return made
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mathtune.report import wording
 from mathtune.report.reading import RunFiles
-from mathtune.text.counts import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,90 +153,6 @@ def interval_method(comparison: Mapping[str, Any] | None) -> str:
     return str((comparison or {}).get("interval_method") or "paired bootstrap")
 
 
-def training_facts(run: RunFiles) -> list[Fact]:
-    """Yield what was trained, how, on what machine and for how long."""
-    return [Fact(term, text) for term, text in _training_facts(run) if text]
-
-
-def _training_facts(run: RunFiles) -> Iterator[tuple[str, str]]:
-    manifest, training = run.manifest, mapping(run.manifest.get("training"))
-    yield "Base model", base_model(run) or ""
-    if is_trained(run):
-        yield "Method", method(run) if run.recipe else ""
-        yield from _parameter_facts(mapping(manifest.get("parameters")))
-        yield "Optimisation", _optimisation(run)
-        yield "Loss on", _supervised(run)
-        yield from _rounds(manifest.get("rft"))
-    yield "Seed", str(manifest.get("seed", run.recipe.get("seed", "")))
-    yield "Device", str(manifest.get("device") or "")
-    yield "Number type", _joined(manifest.get("dtype"), manifest.get("dtype_reason"))
-    if training:
-        steps, seconds = training.get("steps"), training.get("seconds")
-        if wording.is_number(steps):
-            ending = training.get("stopped")
-            note = f", {_ENDINGS.get(str(ending), str(ending))}" if ending else ""
-            yield "Length", f"{counted(int(steps), 'step')} in {wording.duration(seconds)}{note}"
-        if wording.is_number(training.get("train_tokens")):
-            yield "Tokens seen", wording.count(training["train_tokens"])
-        if training.get("skipped_steps"):
-            skipped = wording.count(training["skipped_steps"])
-            yield "Steps left out", f"{skipped}, whose loss or gradient was not finite"
-        if wording.is_number(training.get("best_step")):
-            loss = wording.significant(training.get("best_eval_loss"))
-            step = wording.count(training["best_step"])
-            yield "Best checkpoint", f"step {step}, validation loss {loss}"
-
-
-_ENDINGS = {"finished": "ran to the end", "early": "stopped early, as validation got no better"}
-
-
-def _parameter_facts(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield trainable parameters as a share of the true count and of the 4-bit-packed one."""
-    total, trainable = parameters.get("total"), parameters.get("trainable")
-    packed = parameters.get("total_packed")
-    if not wording.is_number(trainable):
-        return
-    text = wording.count(trainable)
-    if total and wording.is_number(total):
-        text += f", {wording.percent(trainable / total, 2)} of {wording.count(total)}"
-    if packed and wording.is_number(packed) and packed != total:
-        text += (
-            f" (true count); {wording.percent(trainable / packed, 2)} of the "
-            f"{wording.count(packed)} that a 4-bit-packed count shows"
-        )
-    yield "Trainable parameters", text
-
-
-def _rounds(rounds: Any) -> Iterator[tuple[str, str]]:
-    """Yield what each round of rejection sampling kept; samples are those of all rounds so far."""
-    for each in rounds if isinstance(rounds, list) else ():
-        kept, samples = wording.count(each.get("kept")), wording.count(each.get("samples"))
-        solved = wording.count(each.get("problems_with_a_sample_kept"))
-        of = f"of {solved} of {wording.count(each.get('problems'))} problems"
-        gold = (
-            f", and {wording.count(each['gold'])} published solutions" if each.get("gold") else ""
-        )
-        yield f"Own answers, round {each.get('round')}", f"{kept} of {samples} {of}{gold}"
-
-
-def _optimisation(run: RunFiles) -> str:
-    train = mapping(run.recipe.get("train"))
-    if not train:
-        return ""
-    batch = train.get("per_device_train_batch_size", 1)
-    accumulation = train.get("gradient_accumulation_steps", 1)
-    size = f"batches of {batch}" + (f" × {accumulation} accumulated" if accumulation != 1 else "")
-    rate, schedule = wording.significant(train.get("learning_rate")), train.get("lr_scheduler_type")
-    return f"{train.get('optim')}, learning rate {rate} ({schedule}), {size}"
-
-
-def _supervised(run: RunFiles) -> str:
-    train = mapping(run.recipe.get("train"))
-    if "completion_only_loss" not in train:
-        return ""
-    return "solutions only" if train["completion_only_loss"] else "questions and solutions"
-
-
 def measuring_facts(run: RunFiles) -> list[Fact]:
     """Return how the models were prompted: prompt style, decoding, limits."""
     rows = [row for model in wording.MODELS for row in run.answers.get(model, ())[:1]]
@@ -313,7 +228,3 @@ def perplexities(run: RunFiles) -> Sequence[tuple[str, str, Mapping[str, Any]]]:
 def mapping(value: Any) -> Mapping[str, Any]:
     """Return a mapping as it is, and an empty one for anything else."""
     return value if isinstance(value, Mapping) else {}
-
-
-def _joined(first: Any, second: Any) -> str:
-    return ": ".join(str(part) for part in (first, second) if part)

@@ -14,6 +14,7 @@ from mathtune.report.choices import choices_of
 from mathtune.report.data import data_parts
 from mathtune.report.reading import RunFiles
 from mathtune.report.rounds import rounds_of
+from mathtune.report.training_facts import training_facts
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -56,7 +57,7 @@ def sections(run: RunFiles) -> dict[str, Any]:
         "key_bars": panels.headline_bars(first, run) if first else None,
         "overview": _overview(run),
         "trained": facts.is_trained(run),
-        "training": facts.training_facts(run),
+        "training": training_facts(run),
         "data": data_parts(run),
         "rounds": rounds_of(run),
         "choices": choices_of(run),

@@ -10,6 +10,7 @@ from typing import Any
 from mathtune.report import facts, wording
 from mathtune.report.data import data_parts
 from mathtune.report.reading import RunFiles
+from mathtune.report.training_facts import training_facts
 
 HUB_NAMES: Mapping[str, str] = {
     "gsm8k": "openai/gsm8k",
@@ -208,7 +209,7 @@ def _rate(rate: Mapping[str, Any] | None) -> str:
 
 
 def _training(run: RunFiles) -> Iterable[str]:
-    lines = facts.training_facts(run)
+    lines = training_facts(run)
     if lines:
         yield from ("## What was trained on what", "", *_fact_list(lines), "")
     parts = data_parts(run)

@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
+from mathtune.config.wording import leaves
 from mathtune.config.yaml_loader import read_yaml
-from mathtune.errors import ConfigError, RunError
+from mathtune.errors import ConfigError, RunError, did_you_mean
 from mathtune.run_list.find import find_runs
 from mathtune.run_list.summary import RunSummary, summary_of
 from mathtune.run_paths import RunPaths
@@ -18,6 +19,9 @@ from mathtune.run_paths import RunPaths
 def _descending(value: float | None) -> tuple[bool, float]:
     return value is None, -(value or 0.0)
 
+
+_SWITCHED = {"yes": True, "on": True, "no": False, "off": False}
+"""What a recipe's switches also take."""
 
 SORTS: Mapping[str, Callable[[RunSummary], Any]] = {
     "when": lambda run: _descending(run.changed.timestamp()),
@@ -43,11 +47,18 @@ def list_runs(root: Path, *, sort: str = "when", filters: Sequence[str] = ()) ->
 
     Raises:
         RunError: The root is not a folder.
-        ConfigError: A filter is empty.
+        ConfigError: A filter is empty, or its key unknown; with every fault.
     """
     if not root.is_dir():
         raise RunError(f"{root} is not a folder; give the folder that holds the run folders")
-    tests = [_test(text) for text in filters]
+    tests, faults = [], list[str]()
+    for text in filters:
+        try:
+            tests.append(_test(text))
+        except ConfigError as error:
+            faults += error.faults
+    if faults:
+        raise ConfigError(faults)
     found = [summary_of(folder, root) for folder in find_runs(root)]
     kept = [run for run in found if all(test(run) for test in tests)]
     return sorted(sorted(kept, key=lambda run: run.name), key=SORTS[sort])
@@ -66,7 +77,23 @@ def _test(text: str) -> Callable[[RunSummary], bool]:
         )
     if key in RunSummary.__slots__:
         return lambda run: str(getattr(run, key)).lower() == value.lower()
-    return lambda run: _knob(run.folder, key) == _value(value)
+    _check_knob(text, key)
+    wanted = (_value(value), _SWITCHED.get(value.lower(), _value(value)))
+    return lambda run: _knob(run.folder, key) in wanted
+
+
+def _check_knob(text: str, key: str) -> None:
+    """Raise ConfigError where no recipe has a key."""
+    knobs = [knob for knob, _ in leaves()]
+    if any(f"{key}.".startswith(f"{knob}.") for knob in knobs):
+        return
+    fields = [*RunSummary.__slots__]
+    same = next((knob for knob in knobs if knob.rpartition(".")[2] == key), None)
+    hint = f"; did you mean {same!r}?" if same else did_you_mean(key, [*fields, *knobs])
+    raise ConfigError(
+        f"--filter {text!r}: unknown key {key}; give {', '.join(fields)} or a key of the recipe, "
+        f"as in train.objective=grpo (mathtune recipes --knobs lists them){hint}"
+    )
 
 
 def _knob(folder: Path, key: str) -> Any:

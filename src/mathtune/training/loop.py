@@ -26,7 +26,7 @@ from accelerate import Accelerator
 from mathtune import ranks
 from mathtune.config.schema import TrainConfig
 from mathtune.errors import ValidationInterrupted
-from mathtune.training.batching.across_ranks import MicroBatches
+from mathtune.training.batching.across_ranks import MicroBatches, micro_batches
 from mathtune.training.batching.micro_batches import Item
 from mathtune.training.batching.padding_free import attention_for
 from mathtune.training.callbacks import Recorder, RunFigures, TrainingProgress
@@ -122,7 +122,7 @@ class TrainingLoop(Generic[Item]):
 
             state.global_step += 1
             state.epoch = self.source.epoch
-            state.tokens_seen += self.objective.tokens(examples)
+            state.tokens_seen += sum(sum(item.lengths) for item in examples)  # prompts too
             stopping = self.stop.agreed() > 0
             self.figures.step_ends()
             self.progress.step(state.global_step)
@@ -144,11 +144,11 @@ class TrainingLoop(Generic[Item]):
         # DDP and FSDP average gradients over ranks; the loss is already a mean over all of them.
         scale = self.accelerator.num_processes / self.objective.normaliser(examples)
 
-        def forward_and_backward(micro_batches: MicroBatches[Item]) -> torch.Tensor:
+        def forward_and_backward(parts: MicroBatches[Item]) -> torch.Tensor:
             self.nonfinite.begin_step()
             step_loss = torch.zeros((), device=self.accelerator.device)
-            for number, (micro_batch, weight) in enumerate(micro_batches, 1):
-                with self._without_reduction(self.model, more=number < len(micro_batches)):
+            for number, (micro_batch, weight) in enumerate(parts, 1):
+                with self._without_reduction(self.model, more=number < len(parts)):
                     loss = self.objective.loss_sum(self.model, micro_batch, self.fitting.limits)
                     loss = loss * (scale * weight)
                     self.nonfinite.note(loss, micro_batch)
@@ -160,7 +160,7 @@ class TrainingLoop(Generic[Item]):
         with attention_for(model, self.fitting.limits), onednn_linears(model):
             own = within_memory(
                 self.fitting,
-                lambda limits: self.objective.micro_batches(examples, limits),
+                lambda limits: micro_batches(examples, limits),
                 forward_and_backward,
                 model=self.model,
                 where=f"step {self.state.global_step + 1}",

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from mathtune.records import Example
-from mathtune.training.batching.across_ranks import MicroBatches
+from mathtune.training.batching.across_ranks import MicroBatches, micro_batches
 from mathtune.training.batching.padding_free import attention_for
 from mathtune.training.memory.out_of_memory import FittingLimits, within_memory
 from mathtune.training.objective import SupervisedFineTuning
@@ -50,9 +50,9 @@ class Validation:
         objective = SupervisedFineTuning()
         model = self.accelerator.unwrap_model(self.model)
 
-        def summed(micro_batches: MicroBatches[Example]) -> torch.Tensor:
+        def summed(parts: MicroBatches[Example]) -> torch.Tensor:
             total = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
-            for micro_batch, weight in micro_batches:
+            for micro_batch, weight in parts:
                 total += objective.loss_sum(model, micro_batch, self.fitting.limits) * weight
             return total
 
@@ -61,7 +61,7 @@ class Validation:
         with torch.no_grad(), attention_for(model, self.fitting.limits), onednn_linears(model):
             own = within_memory(
                 self.fitting,
-                lambda limits: objective.micro_batches(self.examples, limits),
+                lambda limits: micro_batches(self.examples, limits),
                 summed,
                 model=model,
                 where=where,

@@ -141,10 +141,11 @@ def _source(text: str) -> Any:
         return text
     import yaml
 
+    from mathtune.config.yaml_loader import read_yaml
     from mathtune.errors import ConfigError
 
     try:
-        return yaml.safe_load(text)
+        return read_yaml(text)
     except yaml.YAMLError as error:
         why = " ".join(str(error).split())
         raise ConfigError(

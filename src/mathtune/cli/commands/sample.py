@@ -50,6 +50,7 @@ def command(
     """
     from mathtune import pipeline
     from mathtune.config import as_override
+    from mathtune.learning.held_out import warn_of_test
     from mathtune.learning.sources import sets_to_sample
     from mathtune.preflight import Purpose, load
     from mathtune.run_paths import RunPaths
@@ -62,6 +63,7 @@ def command(
     if samples is not None:
         options.append(f"eval.samples={samples}")
     loaded = load("sample", [*options, *overrides], run_dir, Purpose.MEASURE)
+    warn_of_test(each for test in loaded.data.test for each in test.sources)
     outcome = pipeline.evaluate(loaded, "base", run_dir, fresh=fresh)
     paths = RunPaths(Path(outcome["run_dir"]))
     outcome["samples_files"] = [str(path) for path in paths.predictions_of("base")]

@@ -88,6 +88,23 @@ def _training(recipe: Recipe) -> Iterator[str]:
             "nothing, so there is no right answer to learn from; name a saved model or set "
             "rft.rounds=0"
         )
+    low, high, samples = (
+        recipe.select.min_pass_rate,
+        recipe.select.max_pass_rate,
+        recipe.rft.samples,
+    )
+    if recipe.rft.rounds and not any(low <= n / samples <= high for n in range(1, samples + 1)):
+        yield (
+            f"select.min_pass_rate={low:g} to select.max_pass_rate={high:g} with rft.samples="
+            f"{samples}: no number of right answers among {samples} lies there; widen the range "
+            "or raise rft.samples"
+        )
+    if recipe.train.eval_strategy == "no" and recipe.train.early_stopping_patience:
+        yield (
+            f"train.early_stopping_patience={recipe.train.early_stopping_patience} with "
+            "train.eval_strategy=no: only validations can stop training early; set "
+            "train.eval_strategy=epoch or leave train.early_stopping_patience out"
+        )
     if recipe.train.torch_compile and recipe.train.gradient_checkpointing:
         yield (
             "train.torch_compile=true with train.gradient_checkpointing=true: layers that are "

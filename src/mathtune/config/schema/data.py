@@ -33,7 +33,8 @@ class SourceConfig(Section):
     generated: Literal["problems", "facts", "questions"] | None = None
     """Instead of ``name``: mathtune's own generator. ``questions`` leaves the solutions out."""
     types: list[str] | Literal["base", "new"] | None = None
-    """Only these types of generated problems; ``base`` and ``new`` are the demo's two groups."""
+    """Only these types of generated problems; ``base`` and ``new``, alone or in a list, are the
+    demo's two groups."""
     templates: Literal["train", "held_out", "all"] = "train"
     """Generated problems from templates kept for training, held out, or all."""
     part: Literal["train", "test", "all"] = "train"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,7 +23,10 @@ from mathtune.learning.rollouts import (
 )
 from mathtune.prompts.render import Renderer
 from mathtune.records import Example, Problem
+from mathtune.training.batching.limits import layout_for
 from mathtune.training.objective import Start
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -51,7 +55,7 @@ class Distillation:
         check_teacher(self.recipe, renderer.tokenizer)
         self._renderer = renderer
         self._tasks = tasks_with_room(self.recipe, self.problems, renderer)
-        return [longest_text(task, self.recipe, renderer) for task in self._tasks]
+        return [longest_text(task, self.recipe) for task in self._tasks]
 
     def validation(self, renderer: Renderer) -> None:
         """Validation loss is measured on solutions."""
@@ -65,6 +69,12 @@ class Distillation:
         renderer = self._renderer
         assert renderer is not None  # prepare was called
         teacher, figures = load_teacher(self.recipe), Figures()
+        texts = [longest_text(task, self.recipe) for task in self._tasks]
+        own = start.fitting.limits
+        # Both read one layout: that of the model, unless the teacher would mix examples in it.
+        start.fitting.limits, how = layout_for(own, teacher, texts, autocast_bf16=False)
+        if start.fitting.limits != own:
+            log.info(f"the teacher takes {how}, and so does the model")
         engine, budget = engine_for(self.recipe, start, renderer.tokenizer)
         decoding = replace(
             decoding_of(self.recipe, renderer),

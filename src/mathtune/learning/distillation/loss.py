@@ -16,9 +16,8 @@ import torch
 
 from mathtune.learning.figures import Figures
 from mathtune.records import Example
-from mathtune.training.batching import across_ranks
-from mathtune.training.batching.across_ranks import MicroBatches
 from mathtune.training.batching.micro_batches import Limits, collate, supervised_count
+from mathtune.training.batching.padding_free import attention_for
 from mathtune.training.loss.reverse_kl import reverse_kl
 
 
@@ -38,26 +37,16 @@ class OnPolicyDistillation:
         """Return the number of chosen tokens."""
         return supervised_count(items)
 
-    def micro_batches(self, items: Sequence[Example], limits: Limits) -> MicroBatches[Example]:
-        """Return this rank's micro-batches, the longest answers first."""
-        return across_ranks.micro_batches(items, limits)
-
     def loss_sum(
         self, model: torch.nn.Module, micro_batch: Sequence[Example], limits: Limits
     ) -> torch.Tensor:
         """Return the summed divergence, in nats."""
         device = next(model.parameters()).device
         batch = collate(micro_batch, padding_free=limits.padding_free).to(device)
-        # Whether the teacher keeps examples of one row apart has not been tested.
-        padded = collate(micro_batch, padding_free=False).to(device)
-        chunk = limits.max_supervised_tokens
-        found = reverse_kl(model, batch, self.teacher, padded, chunk)
+        with attention_for(self.teacher, limits):
+            found = reverse_kl(model, batch, self.teacher, limits.max_supervised_tokens)
         self.figures.add("entropy", float(found.entropy_N.sum()), len(found.entropy_N))
         return found.divergence_N.sum()
-
-    def tokens(self, items: Sequence[Example]) -> int:
-        """Return the number of tokens, prompts included."""
-        return sum(len(example.ids) for example in items)
 
     def metrics(self) -> dict[str, float]:
         """Return the figures of sampling and the entropy since the last training line."""

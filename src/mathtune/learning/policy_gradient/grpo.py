@@ -58,7 +58,7 @@ class GroupRelative:
         """
         self._renderer = renderer
         self._tasks = tasks_with_room(self.recipe, rewardable(self.problems), renderer)
-        return [longest_text(task, self.recipe, renderer) for task in self._tasks]
+        return [longest_text(task, self.recipe) for task in self._tasks]
 
     def validation(self, renderer: Renderer) -> None:
         """Validation loss is measured on solutions."""

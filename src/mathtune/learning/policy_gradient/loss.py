@@ -19,8 +19,6 @@ import torch
 from mathtune import ranks
 from mathtune.config.schema import GrpoConfig
 from mathtune.learning.figures import Figures
-from mathtune.training.batching import across_ranks
-from mathtune.training.batching.across_ranks import MicroBatches
 from mathtune.training.batching.micro_batches import Limits, collate, supervised_count
 from mathtune.training.loss.logprobs import target_logprobs
 
@@ -100,10 +98,6 @@ class PolicyGradient:
         per_answer = self.max_new_tokens if self.config.loss_type == "dr_grpo" else 1
         return len(items) * per_answer
 
-    def micro_batches(self, items: Sequence[Answer], limits: Limits) -> MicroBatches[Answer]:
-        """Return this rank's micro-batches, the longest answers first."""
-        return across_ranks.micro_batches(items, limits)
-
     def loss_sum(
         self, model: torch.nn.Module, micro_batch: Sequence[Answer], limits: Limits
     ) -> torch.Tensor:
@@ -143,10 +137,6 @@ class PolicyGradient:
                 gap_N = now.plain_N - per_action([a.sampled for a in micro_batch])
                 self.figures.add("logprob_gap", float(gap_N.abs().sum()), count)
         return loss_N.sum()
-
-    def tokens(self, items: Sequence[Answer]) -> int:
-        """Return the number of tokens, prompts included."""
-        return sum(len(answer.ids) for answer in items)
 
     def metrics(self) -> dict[str, float]:
         """Return the figures of sampling and of the loss since the last training line."""

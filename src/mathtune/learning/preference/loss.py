@@ -18,8 +18,6 @@ from mathtune import ranks
 from mathtune.config.schema import DpoConfig
 from mathtune.learning.figures import Figures
 from mathtune.records import Example
-from mathtune.training.batching import across_ranks
-from mathtune.training.batching.across_ranks import MicroBatches
 from mathtune.training.batching.micro_batches import Limits, collate
 from mathtune.training.loss.logprobs import target_logprobs
 
@@ -75,10 +73,6 @@ class DirectPreference:
         """Return the number of pairs."""
         return len(items)
 
-    def micro_batches(self, items: Sequence[Pair], limits: Limits) -> MicroBatches[Pair]:
-        """Return this rank's micro-batches, the longest pairs first."""
-        return across_ranks.micro_batches(items, limits)
-
     def loss_sum(
         self, model: torch.nn.Module, micro_batch: Sequence[Pair], limits: Limits
     ) -> torch.Tensor:
@@ -106,10 +100,6 @@ class DirectPreference:
             ):
                 self.figures.add(name, float(values_P.sum()), len(micro_batch))
         return losses_P.sum()
-
-    def tokens(self, items: Sequence[Pair]) -> int:
-        """Return the number of tokens, prompts included."""
-        return sum(sum(pair.lengths) for pair in items)
 
     def metrics(self) -> dict[str, float]:
         """Return margins, accuracy and both rewards since the last training line."""

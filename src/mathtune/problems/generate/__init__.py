@@ -32,13 +32,13 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 from mathtune.errors import DataError, did_you_mean
 from mathtune.problems.generate.facts import facts
 from mathtune.problems.generate.framework import Draw, Story, Template, template
-from mathtune.problems.generate.reasoning import BASE_TYPES, NEW_TYPES, TYPES
+from mathtune.problems.generate.reasoning import BASE_TYPES, GROUPS, NEW_TYPES, TYPES
 from mathtune.problems.generate.themes import (
     animals,
     baking,
@@ -102,7 +102,7 @@ def generate(
     Args:
         n: How many.
         seed: Seed of all random choices.
-        types: Only templates of these types; all types where None.
+        types: Only templates of these types or groups of types (``base``, ``new``); None: of all.
         templates: Only these templates; all where None.
         split: ``"train"`` leaves out the ``HELD_OUT`` templates, ``"held_out"`` uses only them.
         part: A fixed split by numbers: a problem is ``"test"`` if the CRC-32 of its calculations is
@@ -161,12 +161,7 @@ def choose_templates(
     Raises:
         DataError: A type or template is unknown, or none fits.
     """
-    for word in types or ():
-        if word not in TYPES:
-            raise DataError(
-                f"no problem type is called {word!r}; give base, new or some of "
-                f"{', '.join(sorted(TYPES))}{did_you_mean(word, TYPES)}"
-            )
+    wanted = TYPES if types is None else types_in(types)
     for word in templates or ():
         if word not in TEMPLATES:
             raise DataError(f"No template {word!r}{did_you_mean(word, TEMPLATES)}.")
@@ -175,7 +170,7 @@ def choose_templates(
     chosen = tuple(
         entry
         for entry in TEMPLATES.values()
-        if (types is None or entry.type in types)
+        if entry.type in wanted
         and (templates is None or entry.name in templates)
         and (split == "all" or entry.held_out == (split == "held_out"))
     )
@@ -185,6 +180,23 @@ def choose_templates(
             "widen one of them."
         )
     return chosen
+
+
+def types_in(given: Iterable[str]) -> list[str]:
+    """Return the types that names of types and groups stand for, each once.
+
+    Raises:
+        DataError: A name is unknown.
+    """
+    found: dict[str, None] = {}
+    for word in given:
+        if word not in TYPES and word not in GROUPS:
+            raise DataError(
+                f"no problem type is called {word!r}; give base, new or some of "
+                f"{', '.join(sorted(TYPES))}{did_you_mean(word, [*GROUPS, *TYPES])}"
+            )
+        found |= dict.fromkeys(sorted(GROUPS.get(word, [word])))
+    return list(found)
 
 
 def _within(problem: Problem, max_number: int) -> bool:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from mathtune.errors import DataError
-from mathtune.problems.generate import BASE_TYPES, NEW_TYPES, generate
+from mathtune.problems.generate import generate, types_in
 from mathtune.problems.given import as_json_lines
 from mathtune.provenance import command_line, provenance
 from mathtune.storage import write_json, write_text
-
-GROUPS = {"base": BASE_TYPES, "new": NEW_TYPES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ def generate_file(
         raise DataError(f"{path} must end in .jsonl, by which it is read again; rename it")
     if path.exists() and not overwrite:
         raise DataError(f"{path} exists; give another name, or --overwrite to replace it")
-    chosen = list(dict.fromkeys(_types(types)))
+    chosen = types_in(types)
     problems = generate(n, seed=seed, types=chosen or None, split=templates, part=part)
     text = as_json_lines(problems)
     counts: dict[str, int] = {}
@@ -86,8 +84,3 @@ def generate_file(
     write_text(path, text)
     write_json(note, made)
     return Generated(path, note, len(problems), counts)
-
-
-def _types(given: Collection[str]) -> Iterator[str]:
-    for name in given:
-        yield from sorted(GROUPS.get(name, [name]))

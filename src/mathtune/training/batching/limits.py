@@ -60,14 +60,26 @@ def limits_for(recipe: Recipe, model: Any, compute: Compute, examples: Sequence[
         ModelError: The model sees the tokens that it should predict.
         TrainingStopped: Memory does not even hold one example.
     """
-    fitting = limits(recipe, model)
     shortest = min(examples, key=lambda example: len(example.ids))
     _on_first(model, lambda: check_causal(model, shortest))
+    fitting, how = layout_for(limits(recipe, model), model, examples, compute.autocast_bf16)
+    problems = "1 problem" if fitting.max_examples == 1 else f"{fitting.max_examples} problems"
+    log.info(f"at most {problems} and {fitting.max_tokens:,} tokens per micro-batch, in {how}")
+    log.info(describe_kernels(recipe, model, compute, fitting.padding_free))
+    return fitting
+
+
+def layout_for(
+    fitting: Limits, model: Any, examples: Sequence[Example], autocast_bf16: bool
+) -> tuple[Limits, str]:
+    """Return limits whose micro-batches a model reads without mixing examples, and their layout.
+
+    Raises:
+        TrainingStopped: Memory does not even hold one example.
+    """
 
     def why_not(padding_free: bool) -> str | None:
-        return _on_first(
-            model, lambda: why_mixed(model, examples, padding_free, compute.autocast_bf16)
-        )
+        return _on_first(model, lambda: why_mixed(model, examples, padding_free, autocast_bf16))
 
     how = "padded rows, as the recipe asks"
     if fitting.padding_free:
@@ -82,10 +94,7 @@ def limits_for(recipe: Recipe, model: Any, compute: Compute, examples: Sequence[
     ):
         how = f"a row of its own, because even in padded rows {reason}"
         fitting = replace(fitting, max_examples=1)
-    problems = "1 problem" if fitting.max_examples == 1 else f"{fitting.max_examples} problems"
-    log.info(f"at most {problems} and {fitting.max_tokens:,} tokens per micro-batch, in {how}")
-    log.info(describe_kernels(recipe, model, compute, fitting.padding_free))
-    return fitting
+    return fitting, how
 
 
 def _on_first(model: Any, test: Callable[[], T]) -> T:

@@ -87,4 +87,4 @@ def validation_is_due(settings: TrainConfig, state: TrainingState) -> bool:
         return True
     if settings.eval_strategy == "epoch":
         return state.epoch.is_integer()
-    return state.global_step % settings.eval_steps == 0
+    return settings.eval_strategy == "steps" and state.global_step % settings.eval_steps == 0

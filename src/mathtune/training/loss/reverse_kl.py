@@ -77,21 +77,19 @@ def reverse_kl(
     model: torch.nn.Module,
     batch: MicroBatch,
     teacher: torch.nn.Module,
-    teacher_batch: MicroBatch,
     chunk: int,
 ) -> ReverseKL:
     """Return the divergence at each of a batch's N targets, in its order.
 
     Args:
         model: A causal language model, which may be wrapped for DDP.
-        batch: Its N targets.
+        batch: Its N targets, in a layout that both models read.
         teacher: The other model, which gets no gradient.
-        teacher_batch: The same examples and targets in the layout for the teacher.
         chunk: If N is larger, logits exist only for this many positions at a time, and are
             recomputed in the backward pass.
     """
     with torch.no_grad():
-        taught_ND = target_hidden(teacher, teacher_batch)
+        taught_ND = target_hidden(teacher, batch)
 
     def piece(hidden_ND: torch.Tensor, taught_ND: torch.Tensor) -> Any:
         with torch.no_grad():
