@@ -279,7 +279,7 @@ def test_what_comes_after_the_last_answer_is_said(
         "base on sums, calculator off: answering 3 problems",
         "1 of 3 answered, 1 right, about N s left",
         "2 of 3 answered, 2 right, about N s left",
-        "2 answers are the same with the calculator off and are reused; the others are asked",
+        "2 answers are the same with the calculator off and reused; the others are asked",
         "3 of 3 answered, 3 right, about N s left",
     ]
     assert lines[9:11] == [

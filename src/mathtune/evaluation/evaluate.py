@@ -26,6 +26,7 @@ from mathtune.evaluation.request import EvaluationRequest, Key, verdict_fields
 from mathtune.evaluation.summary import summarise
 from mathtune.generation.engine import Decoding, Engine
 from mathtune.records import PredictionRow, Problem, ProblemSet, Prompt
+from mathtune.text.counts import counted
 
 log = logging.getLogger(__name__)
 
@@ -218,9 +219,9 @@ def _add_missing(
         before = len(places)
         if before > saved:
             log.info(
-                f"{before - saved:,} answers are the same with the calculator "
-                f"{'on' if request.decoding.calculator else 'off'} and are reused; the others are "
-                "asked"
+                f"{counted(before - saved, 'answer is', 'answers are')} the same with the "
+                f"calculator {'on' if request.decoding.calculator else 'off'} and reused; the "
+                "others are asked"
             )
         _generate(engine, request, places, add, part)
     return before

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mathtune.errors import ConfigError
+from mathtune.text.redaction import leave
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +56,13 @@ def serve(root: Path, *, port: int | None, browser: bool) -> None:
         timeout_graceful_shutdown=2,  # a model may be answering
     )
     address = f"http://{ADDRESS}:{number}/?token={token}"
+    leave(token)
     log.info(f"the page of {root} is at {address}")
     log.info("press Ctrl-C to end it; trainings that it started go on")
-    with _opened(address) if browser else contextlib.nullcontext():
+    with (
+        _opened(address) if browser else contextlib.nullcontext(),
+        contextlib.suppress(KeyboardInterrupt),  # the way to end it
+    ):
         uvicorn.Server(config).run(sockets=[listener])
 
 
