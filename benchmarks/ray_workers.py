@@ -2,11 +2,13 @@
 
     python benchmarks/ray_workers.py            # kills and costs, 200 problems
     python benchmarks/ray_workers.py --only kill-worker
+    python benchmarks/ray_workers.py --only cost --model smollm2-135m-instruct --data svamp:test
 
-Prints one JSON line a measurement. The toy model answers generated problems, on two local workers
-with a thread each and in one process with two threads. ``cpu_seconds`` are those of all processes
-of a command (Ray's own included), read from /proc, since wall-clock time on a busy machine says
-little. Costs come at two sizes: the difference is the cost of decoding alone, without starting.
+Prints one JSON line a measurement. A model answers problems (the toy generated ones, unless others
+are named), on two local workers with a thread each and in one process with two threads.
+``cpu_seconds`` are those of all processes of a command (Ray's own included), read from /proc, since
+wall-clock time on a busy machine says little. Costs come at two sizes: the difference is the cost
+of decoding alone, without starting.
 """
 
 from __future__ import annotations
@@ -21,27 +23,42 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "MATHTUNE_BENCHMARK_OF"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A model, and the problems that it is asked."""
+
+    model: str = "tiny-base"
+    data: str | None = None
+
+    def arguments(self, problems: int) -> list[str]:
+        source = {"generated": "problems", "n": problems, "part": "test", "seed": 1}
+        sources = [self.data or source]
+        test = json.dumps([{"label": "new", "sources": sources}])
+        return [self.model, f"data.test={test}", f"data.max_test_samples={problems}"]
+
+
 class Command:
     """``mathtune eval`` as a process of its own, whose relatives are known by their environment."""
 
+    asked = Asked()
+
     def __init__(self, folder: Path, problems: int, *options: str, threads: int = 1) -> None:
         self.mark = f"{folder.name}-{time.monotonic_ns()}"
-        source = {"generated": "problems", "n": problems, "part": "test", "seed": 1}
-        test = json.dumps([{"label": "new", "sources": [source]}])
         environment = {
             **os.environ, MARK: self.mark, "OMP_NUM_THREADS": str(threads), "RAY_ADDRESS": "",
         }  # fmt: skip
         self.rows = folder / "predictions" / "base.jsonl"
         self._seconds: dict[int, float] = {}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "mathtune", "eval", "tiny-base", f"data.test={test}",
+            [sys.executable, "-m", "mathtune", "eval", *self.asked.arguments(problems),
              "eval.other_calculator=false", "eval.perplexity=false", "--run-dir", str(folder),
              *options],
             env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -142,16 +159,17 @@ WAYS = (("2 threads", ("--engine", "hf"), 2), ("ray", RAY, 1), ("1 thread", ("--
 """Name, options, and threads of each process."""
 
 
-def cost(folder: Path, n: int, rounds: int) -> dict[str, object]:
+def cost(folder: Path, sizes: Sequence[int], rounds: int) -> dict[str, object]:
     """Measure two workers with a thread each against one process with two threads, in turns.
 
     One process with one thread is measured as well: it loses nothing to waiting for a second one.
+    With two sizes, their difference is what decoding costs without starting.
     """
     cpu: dict[tuple[str, int], list[float]] = defaultdict(list)
     wall: dict[tuple[str, int], list[float]] = defaultdict(list)
     identical = True
     for number in range(rounds):
-        for size in (n, 3 * n):
+        for size in sizes:
             files = []
             for name, options, threads in WAYS:
                 start = time.monotonic()
@@ -164,20 +182,20 @@ def cost(folder: Path, n: int, rounds: int) -> dict[str, object]:
                 print(name, size, cpu[name, size], wall[name, size], file=sys.stderr, flush=True)
             identical &= all(same(files[0], each) for each in files[1:])
     found: dict[str, object] = {"same": identical}
+    names = [name for name, *_ in WAYS]
     for kind, measured in (("cpu", cpu), ("wall", wall)):
         least = {key: min(values) for key, values in measured.items()}
+        seconds = {str(size): {name: least[name, size] for name in names} for size in sizes}
+        if len(sizes) == 2:
+            less, more = seconds.values()
+            seconds["decoding alone"] = {name: more[name] - less[name] for name in names}
         found[f"{kind}_seconds"] = {
-            f"{name} {size}": round(value, 1) for (name, size), value in least.items()
+            what: {name: round(value, 1) for name, value in each.items()}
+            for what, each in seconds.items()
         }
-        decoding = {name: least[name, 3 * n] - least[name, n] for name, *_ in WAYS}
         found[f"{kind}_overhead"] = {
-            f"{what}, to {name}": round(seconds["ray"] / seconds[name] - 1, 3)
-            for what, seconds in (
-                ("decoding", decoding),
-                (f"{n} with start", {name: least[name, n] for name, *_ in WAYS}),
-                (f"{3 * n} with start", {name: least[name, 3 * n] for name, *_ in WAYS}),
-            )
-            for name in ("2 threads", "1 thread")
+            what: {f"to {name}": round(each["ray"] / each[name] - 1, 3) for name in names}
+            for what, each in seconds.items()
         }
     return found
 
@@ -193,7 +211,11 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=2, help="of the costs, which are the least")
     parser.add_argument("--only", nargs="*", default=["kill-worker", "kill-driver", "cost"])
+    parser.add_argument("--model", default="tiny-base")
+    parser.add_argument("--data", help="default: generated problems")
+    parser.add_argument("--sizes", type=int, nargs="*", help="default: --problems, and 3 times it")
     options = parser.parse_args()
+    Command.asked = Asked(options.model, options.data)
     n = options.problems
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -204,10 +226,8 @@ def main() -> None:
                 found = measure(folder, reference.rows, n, options.kills)
                 print(json.dumps({"what": what, "problems": n, **found}), flush=True)
         if "cost" in options.only:
-            print(
-                json.dumps({"what": "cost", "problems": n, **cost(folder, n, options.rounds)}),
-                flush=True,
-            )
+            found = cost(folder, options.sizes or [n, 3 * n], options.rounds)
+            print(json.dumps({"what": "cost", **found}), flush=True)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def test_work_is_counted_as_the_maths_asks(monkeypatch: pytest.MonkeyPatch) -> N
 
     from mathtune.records import Example
 
-    example = Example("", "", (1,) * 101, (False,) * 61 + (True,) * 40, (), 61)
+    example = Example("", (1,) * 101, (False,) * 61 + (True,) * 40, 61)
     shape = train.SHAPES["llama-2-7b"]
     layers = 32 * (4 * 4096**2 + 3 * 4096 * 11_008)
     attention = 6 * 32 * 4096 * 100**2

@@ -51,20 +51,15 @@ class Example:
 
     Attributes:
         problem_id: The problem's id.
-        text: Prompt and completion as one string, without BOS and EOS.
         ids: Token ids, BOS and EOS included.
         supervised: One flag per token: True if the token is a training target.
-        offsets: ``(start, end)`` into ``text`` per token; ``(0, 0)`` for BOS and ``(n, n)`` for
-            EOS.
         prompt_tokens: ``ids[:prompt_tokens]`` is exactly what the model is prompted with at
             inference.
     """
 
     problem_id: str
-    text: str
     ids: tuple[int, ...]
     supervised: tuple[bool, ...]
-    offsets: tuple[tuple[int, int], ...]
     prompt_tokens: int
 
     @property
@@ -77,6 +72,22 @@ class Example:
         """How many tokens are training targets."""
         # The first token has no hidden state before it, so it can never be a target.
         return sum(self.supervised[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedExample:
+    """An example with its text, to be shown.
+
+    Attributes:
+        example: The example.
+        text: Prompt and completion as one string, without BOS and EOS.
+        offsets: ``(start, end)`` into ``text`` per token; ``(0, 0)`` for BOS and ``(n, n)`` for
+            EOS.
+    """
+
+    example: Example
+    text: str
+    offsets: tuple[tuple[int, int], ...]
 
 
 Message = tuple[str, str]

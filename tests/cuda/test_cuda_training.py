@@ -126,8 +126,8 @@ def long_examples() -> list[Example]:
     draw = torch.Generator().manual_seed(1)
     return [
         Example(
-            str(n), "", tuple(torch.randint(500, (120,), generator=draw).tolist()),
-            (False, *(True,) * 119), ((0, 0),) * 120, 1,
+            str(n), tuple(torch.randint(500, (120,), generator=draw).tolist()),
+            (False, *(True,) * 119), 1,
         )
         for n in range(64)
     ]  # fmt: skip

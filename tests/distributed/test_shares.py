@@ -16,9 +16,7 @@ from mathtune.training.batching.micro_batches import Limits
 from models_for_tests import saved_model
 
 LENGTHS = (9, 3, 7, 7, 2, 5, 4)
-EXAMPLES = [
-    Example(str(n), "", (1,) * n, (False,) + (True,) * (n - 1), ((0, 0),) * n, 1) for n in LENGTHS
-]
+EXAMPLES = [Example(str(n), (1,) * n, (False,) + (True,) * (n - 1), 1) for n in LENGTHS]
 
 
 @pytest.mark.parametrize("examples", [EXAMPLES, EXAMPLES[:1]], ids=["seven", "one"])

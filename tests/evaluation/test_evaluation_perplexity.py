@@ -14,10 +14,8 @@ from mathtune.records import Example
 def example(name: str, tokens: int, prompt_tokens: int) -> Example:
     return Example(
         problem_id=name,
-        text="",
         ids=tuple(range(tokens)),
         supervised=(False,) * prompt_tokens + (True,) * (tokens - prompt_tokens),
-        offsets=((0, 0),) * tokens,
         prompt_tokens=prompt_tokens,
     )
 

@@ -174,7 +174,8 @@ def test_shots_stand_before_questions_and_not_in_what_is_scored(tokenizer, run: 
     assert [prompt.text for prompt in prompts] == [
         f"{shown}Question: What is {a}+{a}?\nAnswer:" for a in (1, 2, 3)
     ]
-    assert [example.text for example in model.scored] == [
+    scored = [tokenizer.decode(e.ids, skip_special_tokens=True) for e in model.scored]
+    assert scored == [
         f"Question: What is {a}+{a}?\nAnswer: {a}+{a}={2 * a}\n#### {2 * a}" for a in (1, 2, 3)
     ]
 
@@ -279,7 +280,7 @@ def test_what_comes_after_the_last_answer_is_said(
         "base on sums, calculator off: answering 3 problems",
         "1 of 3 answered, 1 right, about N s left",
         "2 of 3 answered, 2 right, about N s left",
-        "2 answers are the same with the calculator off and reused; the others are asked",
+        "reused 2 answers, the same with the calculator off; the others are asked",
         "3 of 3 answered, 3 right, about N s left",
     ]
     assert lines[9:11] == [

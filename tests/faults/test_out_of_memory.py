@@ -38,8 +38,8 @@ model = LlamaForCausalLM(LlamaConfig(
     num_attention_heads=1, max_position_embeddings=512, tie_word_embeddings=True))
 generator = torch.Generator().manual_seed(1)
 examples = [
-    Example(str(n), "", tuple(torch.randint(50_000, (120,), generator=generator).tolist()),
-            (False,) + (True,) * 119, ((0, 0),) * 120, 1)
+    Example(str(n), tuple(torch.randint(50_000, (120,), generator=generator).tolist()),
+            (False,) + (True,) * 119, 1)
     for n in range(64)]
 recipe = config.load("smollm2-135m-gsm8k", [
     "model.dtype=float32", "train.max_steps=2", "train.per_device_train_batch_size=64",
@@ -158,7 +158,7 @@ def test_memory_that_ran_out_before_goes_back_to_the_system(
 
 def test_limits_are_halved_until_one_example_and_few_logits_are_left() -> None:
     def example(length: int) -> Example:
-        return Example(str(length), "", (0,) * length, (True,) * length, ((0, 0),) * length, 1)
+        return Example(str(length), (0,) * length, (True,) * length, 1)
 
     limits = halved(Limits(8, 1000, 50), [[example(100)] * 5, [example(40)] * 6], where="step 7")
     assert limits == Limits(3, 250, 50)

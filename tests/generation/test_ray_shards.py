@@ -83,10 +83,10 @@ def test_of_a_lost_shard_only_what_is_missing_is_asked_again():
     workers = InTurn(1, answers, [10])
     with logged() as said:
         list(share_out(workers, prompts, Decoding()))
-    assert workers.shards[0] == [f"p{i}" for i in range(32)]
-    assert workers.shards[1][:22] == [f"p{i}" for i in range(10, 32)]
+    assert workers.shards[0] == [f"p{i}" for i in range(64)]
+    assert workers.shards[1] == [f"p{i}" for i in range(10, 64)]
     assert "worker 0 was lost (the test killed it)" in said.getvalue()
-    assert "22 problems of its 32 are asked again" in said.getvalue()
+    assert "54 problems of its 64 are asked again" in said.getvalue()
 
 
 def test_shards_are_large_first_and_small_last():
@@ -95,8 +95,17 @@ def test_shards_are_large_first_and_small_last():
     list(share_out(workers, prompts, Decoding()))
     sizes = [len(shard) for shard in workers.shards]
     assert sizes[0] == 125 and sizes == sorted(sizes, reverse=True) and sum(sizes) == 1000
-    assert min(sizes[:-1]) == 32
-    assert shard_size(1000, 4, samples=16) == 125 and shard_size(2, 4, samples=16) == 2
+    assert min(sizes[:-1]) == 64
+    assert shard_size(1000, 1000, 4, samples=16) == 125
+    assert shard_size(1000, 2, 4, samples=16) == 4
+
+
+def test_few_problems_are_divided_evenly():
+    prompts, answers = questions(200)
+    workers = InTurn(2, answers)
+    list(share_out(workers, prompts, Decoding()))
+    assert [len(shard) for shard in workers.shards] == [100, 100]
+    assert shard_size(200, 200, 2, samples=16) == 50
 
 
 def test_a_problem_that_kills_every_worker_ends_it():

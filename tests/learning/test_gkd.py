@@ -42,7 +42,7 @@ def answer(prompt: int, chosen: str) -> Example:
     """An answer of tokens that were chosen (``x``) or inserted by the calculator (``-``)."""
     flags = (False,) * prompt + tuple(letter == "x" for letter in chosen)
     ids = tuple((7 * place + 3 * prompt) % VOCABULARY for place in range(len(flags)))
-    return Example(f"p{prompt}", "", ids, flags, (), prompt)
+    return Example(f"p{prompt}", ids, flags, prompt)
 
 
 def test_the_divergence_and_its_gradient_by_hand():

@@ -154,8 +154,8 @@ def test_the_solution_of_each_problem_is_looked_for() -> None:
 
 def test_white_space_around_a_solution_may_be_trimmed() -> None:
     made = tokenizer(GEMMA)
-    example = Renderer(made, "chat").example(Problem("w", " How many? ", " Two.\n#### 2 \n", "2"))
-    assert "model\nTwo.\n#### 2<end_of_turn>" in example.text
+    item = Problem("w", " How many? ", " Two.\n#### 2 \n", "2")
+    assert "model\nTwo.\n#### 2<end_of_turn>" in Renderer(made, "chat").rendered(item).text
 
 
 def test_messages_that_a_template_refuses() -> None:

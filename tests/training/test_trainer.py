@@ -21,12 +21,13 @@ from mathtune.models.compute import Compute
 from mathtune.models.loading import load_model
 from mathtune.prompts import Renderer
 from mathtune.records import Problem, content_id
+from mathtune.training.batching.max_length import fitting
 from mathtune.training.batching.micro_batches import collate, supervised_count
 from mathtune.training.batching.padding_free import attention_within_examples
 from mathtune.training.callbacks import VOLATILE_KEYS
 from mathtune.training.kernels import check_kernels
 from mathtune.training.loss.supervised import summed_loss
-from mathtune.training.run import fitting, train
+from mathtune.training.run import train
 from models_for_tests import saved_model, tiny_model
 from tokenizers_for_tests import bpe
 

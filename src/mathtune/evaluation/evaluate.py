@@ -219,9 +219,8 @@ def _add_missing(
         before = len(places)
         if before > saved:
             log.info(
-                f"{counted(before - saved, 'answer is', 'answers are')} the same with the "
-                f"calculator {'on' if request.decoding.calculator else 'off'} and reused; the "
-                "others are asked"
+                f"reused {counted(before - saved, 'answer')}, the same with the calculator "
+                f"{'on' if request.decoding.calculator else 'off'}; the others are asked"
             )
         _generate(engine, request, places, add, part)
     return before

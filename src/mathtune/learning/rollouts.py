@@ -182,10 +182,8 @@ def longest_text(task: Task, recipe: Recipe, renderer: Renderer) -> Example:
     prompt, length = task.prompt.ids, recipe.eval.max_new_tokens
     return Example(
         task.problem.id,
-        "",
         prompt + (renderer.tokenizer.eos_token_id,) * length,
         (False,) * len(prompt) + (True,) * length,
-        (),
         len(prompt),
     )
 

@@ -113,7 +113,7 @@ def example_of(tokens: int, prompt: int, recipe: Recipe) -> Example:
     supervised = [position >= prompt for position in range(tokens)]
     if not recipe.train.completion_only_loss or prompt >= tokens:
         supervised = [position > 0 for position in range(tokens)]
-    return Example("", "", (0,) * tokens, tuple(supervised), (), prompt)
+    return Example("", (0,) * tokens, tuple(supervised), prompt)
 
 
 def _assumed(question: int, answer: int, recipe: Recipe) -> Example:

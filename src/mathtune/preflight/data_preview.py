@@ -14,7 +14,7 @@ import numpy as np
 
 from mathtune import problems, progress, prompts
 from mathtune.config.schema import Recipe
-from mathtune.records import Example, Problem, ProblemSet, Splits
+from mathtune.records import Problem, ProblemSet, RenderedExample, Splits
 
 BINS = 12
 """Bars of the histogram, at most."""
@@ -148,13 +148,14 @@ def data_preview(recipe: Recipe, *, show: int = 3) -> DataPreview:
     shown: list[ShownExample] = []
     with progress.bar("rendering examples", len(splits.train)) as bar:
         for number, problem in enumerate(splits.train.problems, start=1):
-            example = renderer.example(problem)
+            rendered = renderer.rendered(problem)
+            example = rendered.example
             lengths.append(len(example.ids))
             targets += example.targets
             fits = len(example.ids) <= recipe.train.max_length
             unknown += fits and renderer.unknown([example])
             if len(shown) < show:
-                shown.append(_shown(problem, example, tokenizer, fits=fits))
+                shown.append(shown_example(problem, rendered, tokenizer, fits=fits))
             bar.update(number)
     return DataPreview(
         recipe=recipe.name,
@@ -182,14 +183,25 @@ def _tokenizer(recipe: Recipe, texts: Sequence[Problem]) -> Any:
     return load_tokenizer(model.name_or_path or "", model.revision, trust=model.trust_remote_code)
 
 
-def _shown(problem: Problem, example: Example, tokenizer: Any, *, fits: bool) -> ShownExample:
+def shown_example(
+    problem: Problem, rendered: RenderedExample, tokenizer: Any, *, fits: bool
+) -> ShownExample:
+    """Return an example token by token.
+
+    Args:
+        problem: The problem.
+        rendered: What became of it.
+        tokenizer: The renderer's.
+        fits: Whether ``train.max_length`` has room for it.
+    """
+    example = rendered.example
     special = set(tokenizer.all_special_ids)
     tokens, reached = [], 0
-    for index, (token, (low, high)) in enumerate(zip(example.ids, example.offsets, strict=True)):
+    for index, (token, (low, high)) in enumerate(zip(example.ids, rendered.offsets, strict=True)):
         if low == high:  # BOS or EOS, which the text does not show
             text = str(tokenizer.convert_ids_to_tokens(token))
         else:  # a character of several tokens is shown with the first
-            text = example.text[reached:high] if high > reached else ""
+            text = rendered.text[reached:high] if high > reached else ""
             reached = max(reached, high)
         supervised = example.supervised[index] and index > 0
         tokens.append(ShownToken(token, text, supervised, token in special))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from transformers.integrations.liger import apply_liger_kernel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mathtune.config.schema import Recipe
@@ -74,6 +73,8 @@ def compile_fault(error: Exception) -> ConfigError | None:
 def prepare_layers(recipe: Recipe, model: Any) -> None:
     """Apply the kernels and the activation checkpointing that a recipe asks for."""
     if recipe.train.use_liger_kernel:
+        from transformers.integrations.liger import apply_liger_kernel  # imports PEFT: 2 s
+
         apply_liger_kernel(model, LIGER)
     if recipe.train.torch_compile:
         layers = compile_layers(model)

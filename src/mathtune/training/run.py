@@ -13,7 +13,7 @@ from typing import Any
 
 from mathtune import ranks
 from mathtune.config.schema import Recipe
-from mathtune.errors import ConfigError, DataError, TrainingStopped
+from mathtune.errors import ConfigError, TrainingStopped
 from mathtune.models.adapters import save_as_lora
 from mathtune.models.compute import Compute
 from mathtune.records import Example
@@ -78,28 +78,6 @@ def _newest_whole(output: Path) -> Path | None:
         for folder in damaged:
             log.info(f"{folder.name} is damaged (a crash while saving?) and ignored")
             set_aside(folder)
-
-
-def fitting(
-    examples: Sequence[Example], max_length: int, overlong: str, what: str
-) -> tuple[list[Example], int]:
-    """Return the examples of at most ``max_length`` tokens and how many were longer.
-
-    A truncated answer teaches a model never to finish, so nothing is ever truncated.
-
-    Raises:
-        DataError: If none fits, or if one does not and ``overlong`` is ``error``.
-    """
-    kept = [example for example in examples if len(example.ids) <= max_length]
-    longest = max((len(example.ids) for example in examples), default=0)
-    dropped = len(examples) - len(kept)
-    if not kept or (dropped and overlong == "error"):
-        raise DataError(
-            f"{dropped} of {len(examples)} {what} examples are longer than "
-            f"train.max_length={max_length} tokens (the longest has {longest}); raise "
-            f"train.max_length to {longest}" + (" or set train.overlong=drop" if kept else "")
-        )
-    return kept, dropped
 
 
 def train(

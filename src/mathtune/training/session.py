@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mathtune import progress, ranks
 from mathtune.config.schema import Recipe
@@ -17,17 +17,18 @@ from mathtune.models import loading as models
 from mathtune.models.base_fingerprint import base_note
 from mathtune.models.checks.weights import check_vocabulary, embedding_rows
 from mathtune.models.compute import Compute, pick_compute
-from mathtune.models.sharded import build_without_weights, stand_ins
 from mathtune.models.train_tokenizer import train_tokenizer, training_texts
 from mathtune.prompts.render import Renderer
 from mathtune.records import Example, Problem, ProblemSet, Splits
 from mathtune.runs import Run
 from mathtune.text.counts import counted
-from mathtune.training.accelerator import is_sharded_first
 from mathtune.training.batching.limits import limits
+from mathtune.training.batching.max_length import fitting
 from mathtune.training.loss.supervised import token_logprobs
-from mathtune.training.objective import Learning
-from mathtune.training.run import TrainingResult, fitting, train
+
+if TYPE_CHECKING:
+    from mathtune.training.objective import Learning
+    from mathtune.training.run import TrainingResult
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +78,8 @@ class Session:
             )
             Renderer(tokenizer, recipe.prompt.style, system=recipe.prompt.system)  # it can render
             model = None
-            if to_train and is_sharded_first(recipe) and _reads_shares(recipe):
-                model = build_without_weights(recipe.model, compute)
+            if to_train:
+                model = _without_weights(recipe, compute)
             if model is None:
                 model = models.load_model(recipe.model, compute)
             check_vocabulary(name, tokenizer, model)
@@ -191,6 +192,8 @@ class Session:
             ModelError: If ``train.max_length`` is beyond the model's context.
             TrainingStopped: See ``training.run.train``.
         """
+        from mathtune.training.run import train  # 2 s that nothing but training needs
+
         recipe = self.recipe
         self._check_context()
         unit = "problem" if learning is None else learning.unit
@@ -207,18 +210,8 @@ class Session:
         if learning is not None:
             validation_examples = learning.validation(self.renderer()) or validation_examples
         self._add_adapter(run)
-        counts = models.count_parameters(self.model)
-        run.note(
-            parameters=counts.to_json(),
-            device=self.compute.name,
-            dtype=str(self.compute.dtype).removeprefix("torch."),
-            dtype_reason=self.compute.reason,
-            training={"too_long": {"train": too_long, "validation": too_long_for_validation}},
-        )
-        log.info(
-            f"training {counts.trainable:,} of {counts.total:,} parameters "
-            f"({counts.trainable_share:.2%}) on {counted(len(train_examples), unit)}"
-        )
+        run.note(training={"too_long": {"train": too_long, "validation": too_long_for_validation}})
+        self._note_what_is_trained(run, counted(len(train_examples), unit))
         return train(
             recipe,
             model=self.model,
@@ -231,10 +224,25 @@ class Session:
             learning=learning,
         )
 
+    def _note_what_is_trained(self, run: Run, examples: str) -> None:
+        counts = models.count_parameters(self.model)
+        run.note(
+            parameters=counts.to_json(),
+            device=self.compute.name,
+            dtype=str(self.compute.dtype).removeprefix("torch."),
+            dtype_reason=self.compute.reason,
+        )
+        log.info(
+            f"training {counts.trainable:,} of {counts.total:,} parameters "
+            f"({counts.trainable_share:.2%}) on {examples}"
+        )
+
     def _add_adapter(self, run: Run) -> None:
         """Add the recipe's adapter, unless the model has one."""
         config, seed = self.recipe.adapter, self.recipe.seed
         if config is not None and not hasattr(self.model, "peft_config"):
+            from mathtune.models.sharded import stand_ins
+
             with ranks.main_process_first(), stand_ins(self.model):
                 self.model = adapters.add_adapter(self.model, config, seed, run.initial_adapter)
 
@@ -243,7 +251,11 @@ class Session:
     ) -> tuple[list[Example], int]:
         """Return the examples that fit ``train.max_length``, and how many do not."""
         settings, renderer = self.recipe.train, self.renderer(completion_only=completion_only)
-        examples = [renderer.example(problem) for problem in problems.problems]
+        examples = []
+        with progress.bar(f"rendering {what} examples", len(problems)) as bar:
+            for number, problem in enumerate(problems.problems, start=1):
+                examples.append(renderer.example(problem))
+                bar.update(number)
         kept, left_out = fitting(examples, settings.max_length, settings.overlong, what)
         if unknown := renderer.unknown(kept) if what == "training" else 0:
             log.info(
@@ -258,7 +270,15 @@ class Session:
         return kept, left_out
 
 
-def _reads_shares(recipe: Recipe) -> bool:
-    """Return whether weights are not needed to begin: PiSSA and DoRA compute adapters from them."""
+def _without_weights(recipe: Recipe, compute: Compute) -> Any | None:
+    """Return the model without the weights that each rank reads for itself, or None if it cannot.
+
+    PiSSA and DoRA compute their adapters from the weights.
+    """
+    from mathtune.models.sharded import build_without_weights
+    from mathtune.training.accelerator import is_sharded_first
+
     adapter = recipe.adapter
-    return adapter is None or not (adapter.is_pissa or adapter.use_dora)
+    if adapter is not None and (adapter.is_pissa or adapter.use_dora):
+        return None
+    return build_without_weights(recipe.model, compute) if is_sharded_first(recipe) else None

@@ -1,9 +1,10 @@
 """Problems shared out to workers that may die; nothing here knows Ray.
 
-Each worker is given a shard of the problems, and another when it is done: large shards first, so
-that continuous batching runs full, and small ones last, so that all workers end together (guided
-self-scheduling, Polychronopoulos and Kuck 1987). Completions come back while a shard is decoded. Of
-a worker that is lost, only what had not come is asked again.
+Few problems are divided evenly, since a worker's batch runs empty at the end of each shard. Of many
+each worker is given a shard, and another when it is done: large shards first, and small ones last,
+so that all workers end together (guided self-scheduling, Polychronopoulos and Kuck 1987).
+Completions come back while a shard is decoded. Of a worker that is lost, only what had not come is
+asked again.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ from mathtune.text.counts import counted
 
 log = logging.getLogger(__name__)
 
-LEAST_COMPLETIONS = 32
+LEAST_COMPLETIONS = 64
 """Completions in the smallest shards: fewer leave a worker's batch half empty."""
+
+EVEN_COMPLETIONS = 192
+"""Where an even share has no more completions than this, each worker is given just that."""
 
 MOST_LOSSES = 5
 """Workers lost one after the other, with no completion in between, before it is given up."""
@@ -98,7 +102,7 @@ def share_out(
     def feed() -> None:
         for worker in range(workers.count):
             if waiting and worker not in held:
-                size = shard_size(len(waiting), workers.count, decoding.samples)
+                size = shard_size(len(prompts), len(waiting), workers.count, decoding.samples)
                 held[worker] = [waiting.popleft() for _ in range(min(size, len(waiting)))]
                 workers.ask(worker, held[worker], decoding)
 
@@ -139,7 +143,16 @@ def share_out(
             workers.stop()
 
 
-def shard_size(waiting: int, workers: int, samples: int) -> int:
-    """Return how many problems the next worker is given: half of an even share of what is left."""
-    least = max(1, LEAST_COMPLETIONS // samples)
-    return max(least, math.ceil(waiting / (2 * workers)))
+def shard_size(total: int, waiting: int, workers: int, samples: int) -> int:
+    """Return how many problems the next worker is given.
+
+    Args:
+        total: Problems in all.
+        waiting: Problems that no worker has been given.
+        workers: How many workers there are.
+        samples: Completions per problem.
+    """
+    even = math.ceil(total / workers)
+    if even * samples <= EVEN_COMPLETIONS:
+        return even
+    return max(1, LEAST_COMPLETIONS // samples, math.ceil(waiting / (2 * workers)))

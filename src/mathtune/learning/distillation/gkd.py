@@ -116,10 +116,8 @@ def _of(group: Group) -> list[Example]:
     return [
         Example(
             group.task.problem.id,
-            "",
             prompt + each.completion.ids,
             (False,) * len(prompt) + chosen_tokens(each.completion),
-            (),
             len(prompt),
         )
         for each in group.rollouts

@@ -41,6 +41,5 @@ def with_verdict(renderer: Renderer, problem: Problem, completion: str, right: b
         text,
         ids=(*text.ids, token),
         supervised=(False,) * len(text.ids) + (True,),
-        offsets=(),
         prompt_tokens=len(text.ids),
     )

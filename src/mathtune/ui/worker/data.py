@@ -9,9 +9,10 @@ from typing import Any
 import mathtune as mt
 from mathtune import config, problems, stages
 from mathtune.errors import ModelError
+from mathtune.preflight.data_preview import ShownToken, shown_example
 from mathtune.problems.contamination import overlap
 from mathtune.prompts import Renderer
-from mathtune.records import Example, Problem
+from mathtune.records import Problem
 
 EXAMPLES = 3
 MEASURED = 400
@@ -49,18 +50,21 @@ def _examples(recipe: mt.Recipe, train: Sequence[Problem]) -> dict[str, Any]:
         system=recipe.prompt.system,
         completion_only=recipe.train.completion_only_loss,
     )
-    examples = [renderer.example(problem) for problem in train[:MEASURED]]
-    lengths = [len(example.ids) for example in examples]
+    lengths = [len(renderer.example(problem).ids) for problem in train[:MEASURED]]
+    shown = [
+        shown_example(problem, renderer.rendered(problem), tokenizer, fits=True)
+        for problem in train[:EXAMPLES]
+    ]
     limit = recipe.train.max_length
     return {
         "style": recipe.prompt.style,
         "examples": [
             {
-                "tokens": len(example.ids),
+                "tokens": len(example.tokens),
                 "targets": example.targets,
-                "parts": _parts(tokenizer, example),
+                "parts": [_part(token) for token in example.tokens],
             }
-            for example in examples[:EXAMPLES]
+            for example in shown
         ],
         "lengths": _histogram(lengths),
         "measured": len(lengths),
@@ -70,17 +74,10 @@ def _examples(recipe: mt.Recipe, train: Sequence[Problem]) -> dict[str, Any]:
     }
 
 
-def _parts(tokenizer: Any, example: Example) -> list[tuple[str, str]]:
-    """Return ``(kind, text)`` per token; kinds are ``prompt``, ``target`` and ``special``."""
-    parts = []
-    for token, supervised, (start, end) in zip(
-        example.ids, example.supervised, example.offsets, strict=True
-    ):
-        text, kind = example.text[start:end], "target" if supervised else "prompt"
-        if start == end:
-            text, kind = str(tokenizer.convert_ids_to_tokens(token)), f"{kind} special"
-        parts.append((kind, text))
-    return parts
+def _part(token: ShownToken) -> tuple[str, str]:
+    """Return ``(kind, text)``; kinds are ``prompt`` and ``target``, each with ``special``."""
+    kind = "target" if token.supervised else "prompt"
+    return f"{kind} special" if token.special else kind, token.text
 
 
 def _histogram(lengths: Sequence[int]) -> list[tuple[int, int, int]]:
