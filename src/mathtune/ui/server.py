@@ -87,6 +87,7 @@ def _listener(port: int | None) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((ADDRESS, wanted))
+            listener.listen()  # a browser that is quicker than the server waits
             return listener
         except OSError as error:
             listener.close()
