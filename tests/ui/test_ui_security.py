@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import quote
 
-import httpx2
 import pytest
 from report_run_folder import build
 from ui_for_tests import ORIGIN, TOKEN, client
-
-from command_for_tests import COMMAND
 
 ADDRESSES = ("/", "/train", "/run/one", "/api/runs", "/api/files", "/static/ui.css", "/nothing")
 
@@ -34,22 +29,6 @@ def test_without_the_token_every_address_answers_403(root: Path) -> None:
         assert page.get("/", params={"token": TOKEN[:-1]}).status_code == 403
         assert page.get("/api/runs", params={"token": TOKEN}).status_code == 403
         assert page.post("/api/stop", json={}, headers={"origin": ORIGIN}).status_code == 403
-
-
-def test_the_command_prints_an_address_that_opens_the_page(root: Path) -> None:
-    command = [COMMAND, "ui", "--no-browser", "--root", root]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        (address,) = re.findall(r"http://\S+", process.stderr.readline())
-        assert process.stderr.readline().startswith("press Ctrl-C to end it")
-        page = httpx2.get(address, follow_redirects=True, timeout=60, trust_env=False)
-        assert page.status_code == 200 and "<h1" in page.text
-        process.send_signal(signal.SIGINT)
-        assert (process.wait(60), process.stderr.read()) == (0, "")
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_the_token_becomes_a_cookie_that_no_script_or_other_page_can_use(root: Path) -> None:

@@ -47,7 +47,6 @@ _ASSIGNED = re.compile(
 )
 
 _remembered: set[str] = set()
-_for_the_reader: set[str] = set()
 
 
 def remember(secret: str) -> None:
@@ -56,30 +55,19 @@ def remember(secret: str) -> None:
         _remembered.add(secret)
 
 
-def leave(key: str) -> None:
-    """Leave this value as it is: a key that this process made for whoever reads its terminal."""
-    _for_the_reader.add(key)
-
-
 def redact(text: str) -> str:
     """Return text with every secret in it replaced by ``***``."""
     for secret in _known():
         if secret in text:
             text = text.replace(secret, REDACTED)
     if "://" in text:
-        text = _IN_QUERY.sub(_blanked, _USER_INFO.sub(REDACTED, text))
+        text = _IN_QUERY.sub(rf"\g<name>{REDACTED}", _USER_INFO.sub(REDACTED, text))
     return _TEXT.sub(REDACTED, text)
 
 
 def redact_command(text: str) -> str:
     """Redact a command line or a message: also what follows ``--api-key`` or ``password=``."""
-    return _ASSIGNED.sub(_blanked, redact(text))
-
-
-def _blanked(found: re.Match[str]) -> str:
-    """Return a name and its sign, with the value blanked unless it is the reader's to see."""
-    name, whole = found["name"], found[0]
-    return whole if whole.removeprefix(name) in _for_the_reader else name + REDACTED
+    return _ASSIGNED.sub(rf"\g<name>{REDACTED}", redact(text))
 
 
 def keep_out_of(stream: TextIO) -> None:

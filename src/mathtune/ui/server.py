@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mathtune.errors import ConfigError
-from mathtune.text.redaction import leave
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +55,9 @@ def serve(root: Path, *, port: int | None, browser: bool) -> None:
         timeout_graceful_shutdown=2,  # a model may be answering
     )
     address = f"http://{ADDRESS}:{number}/?token={token}"
-    leave(token)
     log.info(f"the page of {root} is at {address}")
     log.info("press Ctrl-C to end it; trainings that it started go on")
-    with (
-        _opened(address) if browser else contextlib.nullcontext(),
-        contextlib.suppress(KeyboardInterrupt),  # the way to end it
-    ):
+    with _opened(address) if browser else contextlib.nullcontext():
         uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -87,7 +82,6 @@ def _listener(port: int | None) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((ADDRESS, wanted))
-            listener.listen()  # a browser that is quicker than the server waits
             return listener
         except OSError as error:
             listener.close()
