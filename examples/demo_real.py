@@ -27,6 +27,7 @@ RUN_DIR = "runs/demo-real"
 
 
 def main() -> int:
+    mt.show_progress()  # of the download, too
     start = time.monotonic()
     model = fetch(MODEL)
     fetched = time.monotonic()

@@ -1,7 +1,8 @@
 """The shell blocks of a Markdown page, and a shell in which the tests run them.
 
 A block runs as it stands unless a comment stands before it: `<!-- not run: REASON -->`, or
-`<!-- test: KEY=VALUE … -->`, settings that make its `mathtune run` small enough for a test.
+`<!-- test: KEY=VALUE … -->`, settings that make its `mathtune run` or `mathtune sample` small
+enough for a test.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class Shell:
                 return
             with line, line.makefile("rw") as file:
                 arguments, said = json.loads(file.readline())
-                if arguments[:1] == ["run"]:
+                if arguments[:1] in (["run"], ["sample"]):
                     arguments += self.settings
                 done = mathtune(*arguments, cwd=self._cwd, said=said)
                 json.dump([done.returncode, done.stdout, done.stderr], file)

@@ -29,7 +29,11 @@ def provenance() -> dict[str, Any]:
 
 
 def _git_state() -> dict[str, Any] | None:
-    """Return commit and dirty flag of the working folder's repository; None outside one."""
+    """Return commit and dirty flag of the working folder's repository; None outside one.
+
+    Files that git does not track, such as a new recipe, do not make it dirty, as in git describe:
+    recipe and data are recorded by content anyway.
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -37,7 +41,8 @@ def _git_state() -> dict[str, Any] | None:
         ).stdout.strip()
 
     try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
     except (OSError, subprocess.SubprocessError):
         return None
 

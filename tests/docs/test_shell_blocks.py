@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from command_for_tests import faults_of, mathtune
 from docs_blocks import ROOT, Block, Shell, blocks
+from hub_server import HubServer
+from models_for_tests import tiny_model
+from tokenizers_for_tests import bpe
 
 BLOCKS = [
     pytest.param(page, block, id=f"{Path(page).stem}-{number}-{block.text.split()[0]}")
@@ -35,6 +40,41 @@ def test_the_block_runs(page: str, block: Block, shells: dict[str, Shell]) -> No
         pytest.skip(f"{page}: {block.not_run}")
     done = shells[page].run(block)
     assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
+
+
+def test_the_tutorials_model_from_the_hub_is_trained(tmp_path: Path) -> None:
+    tutorial = blocks(ROOT / "docs" / "tutorial.md")
+    (line,) = (
+        line
+        for block in tutorial
+        for line in block.text.splitlines()
+        if line.startswith("mathtune run mine.yaml model=Qwen/")
+    )
+    (tmp_path / "bin").mkdir()
+    shell = Shell(tmp_path, tmp_path / "bin")
+    for block in tutorial:
+        if "<<'END'" in block.text:  # writes the problems, the recipe
+            assert shell.run(block).returncode == 0
+    model = line.partition("model=")[2].split()[0]
+    repository = tmp_path / "hub" / "models" / model
+    bpe().save_pretrained(repository)
+    tiny_model("qwen2", 512).save_pretrained(repository)  # more rows than tokens, as Qwen has
+    small = ["train.max_steps=1", "data.max_validation_samples=2", "data.max_test_samples=2"]
+    small += ["eval.max_new_tokens=8", "--run-dir", "run"]
+    words = [*shlex.split(line)[1:], *small]
+
+    with HubServer(tmp_path / "hub") as hub:
+        online = hub.environment(tmp_path / "cache")
+        done = mathtune(*words, cwd=tmp_path, **online)
+    assert done.returncode == 0, done.stderr
+    assert f"GET /{model}/resolve" in " ".join(hub.requests)
+    assert (tmp_path / "run" / "report.html").is_file()
+
+    gone = {**online, "HF_HOME": str(tmp_path / "empty")}  # the hub, and what it was asked for
+    done = mathtune(*words[:-1], "other", cwd=tmp_path, **gone)
+    (fault,) = faults_of(done)
+    assert fault.startswith(f"model '{model}' could not be fetched from the Hugging Face Hub (")
+    assert not (tmp_path / "other").exists()
 
 
 def test_no_block_is_overlooked() -> None:
