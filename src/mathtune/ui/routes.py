@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -25,9 +25,10 @@ from mathtune.ui.curves import MOST_RUNS, Metrics, drawings
 from mathtune.ui.folders import Root
 from mathtune.ui.knob_fields import fields_of, overrides_of
 from mathtune.ui.run_list import SORTS, RunList
+from mathtune.ui.security import Receive, Scope, Send
 from mathtune.ui.trainings import ACTIONS, Trainings
 from mathtune.ui.tries import EXAMPLE, models_of, request_of
-from mathtune.ui.workers import Workers
+from mathtune.ui.workers import Events, Workers
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -36,6 +37,27 @@ Read = Callable[[Request, Any], Any]
 
 MOST_TABLES = 8
 """Most paired tables that are kept."""
+
+
+class _EventStream(StreamingResponse):
+    """Events of a worker, one JSON object a line; a browser that goes away frees the worker."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        lines = (json.dumps(shown(event)).encode() + b"\n" for event in events)
+        super().__init__(lines, media_type="application/x-ndjson")
+
+    async def listen_for_disconnect(self, receive: Receive) -> None:
+        """Wait until the browser has gone; the worker may be silent for long, so end it."""
+        await super().listen_for_disconnect(receive)
+        await run_in_threadpool(self._events.leave)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events; a generator left in the middle would keep the worker locked."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._events.close()
 
 
 class Site:
@@ -96,11 +118,7 @@ class Site:
         except (ValueError, AttributeError, RecursionError):
             return JSONResponse({"faults": ["the request is not one of this page"]}, 400)
 
-        def lines() -> Iterator[bytes]:
-            for event in self._workers.ask(key, asked):
-                yield json.dumps(shown(event)).encode() + b"\n"
-
-        return StreamingResponse(lines(), media_type="application/x-ndjson")
+        return _EventStream(self._workers.ask(key, asked))
 
     def tidy(self) -> None:
         """Forget children that have ended, and end workers that nobody uses."""

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 IDLE_SECONDS = 600.0
@@ -81,22 +81,65 @@ class Worker:
                     continue
 
 
+class Events:
+    """The events of one request; a worker answers another only when this one's are over.
+
+    Args:
+        find: Returns the worker to ask, or None when the server is ending.
+        request: What it is asked.
+    """
+
+    def __init__(self, find: Callable[[], Worker | None], request: Mapping[str, Any]) -> None:
+        self._find, self._left = find, False
+        self._worker: Worker | None = None
+        self._events = self._read(request)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self._events
+
+    def _read(self, request: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
+        while not self._left:
+            worker = self._find()
+            if worker is None:
+                yield {"event": "failed", "faults": ["the server is ending"]}
+                return
+            with worker.lock:
+                if not worker.alive():  # whoever was before has left, and ended it
+                    continue
+                worker.used, self._worker = time.monotonic(), worker
+                try:
+                    yield from worker.ask(request)
+                finally:
+                    self._worker = None
+                return
+
+    def leave(self) -> None:
+        """Nobody wants them any more: end the worker if it is busy with them; its reader wakes."""
+        self._left, worker = True, self._worker
+        if worker is not None:
+            worker.close()
+
+    def close(self) -> None:
+        """Let the worker answer others; no thread may be reading."""
+        self._events.close()
+
+
 class Workers:
     """One worker for each thing that is kept loaded, for example a model."""
 
     def __init__(self) -> None:
         self._workers: dict[str, Worker] = {}
+        self._closed = False
         self._lock = threading.Lock()
 
-    def ask(self, key: str, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield the events of a request to the worker of that key, started if there is none."""
-        worker = self._of(key)
-        with worker.lock:
-            worker.used = time.monotonic()
-            yield from worker.ask(request)
+    def ask(self, key: str, request: Mapping[str, Any]) -> Events:
+        """Ask the worker of that key, started if there is none."""
+        return Events(lambda: self._of(key), request)
 
-    def _of(self, key: str) -> Worker:
+    def _of(self, key: str) -> Worker | None:
         with self._lock:
+            if self._closed:
+                return None
             self._drop_idle()
             if key not in self._workers or not self._workers[key].alive():
                 while len(self._workers) >= MOST:
@@ -119,8 +162,9 @@ class Workers:
                 self._workers.pop(key).close()
 
     def close(self) -> None:
-        """End all."""
+        """End all, and start no more."""
         with self._lock:
+            self._closed = True
             for worker in self._workers.values():
                 worker.close()
             self._workers.clear()
