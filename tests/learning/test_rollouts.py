@@ -139,6 +139,17 @@ def test_a_reward_for_the_form_is_added_and_logged_apart():
     assert (figures["reward"], figures["format_reward"]) == (0.5, 0.5)
 
 
+def test_a_number_with_zeros_in_front_earns_nothing():
+    """Its value is right, but nobody writes so, and a policy that is paid for it learns to."""
+
+    def earned(text: str, gold: str) -> float:
+        return rewards.reward(Completion("a", 0, text, (), StopReason.EOS), gold).value(0.0)
+
+    assert [earned(f"#### {text}", "9") for text in ("9", "09", "9.0", "8")] == [1, 0, 1, 0]
+    assert earned("#### 0.05", "0.05") == earned("#### 1,005", "1005") == 1
+    assert earned("#### 09", "09") == 1
+
+
 def test_the_calculators_tokens_are_no_actions():
     completion = Completion(
         "a#0", 0, "", (9, 8, 7, 6), StopReason.EOS, logprobs=(-1.0, -2.0, -3.0, -4.0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 LOWEST, HIGHEST = 0.02, 0.98
 """Pass rates outside which nearly all groups are alike, so that there is nothing to learn from."""
 
+_PADDED = re.compile(r"(?<![\d.,/])0\d")
+
 MARKED = ("answer_tag", "boxed", "hash", "answer_is")
 """Methods of the grader that found a marked result."""
 
@@ -28,11 +31,13 @@ class Reward:
         outcome: The grader's verdict.
         well_formed: Whether the answer ends and marks its result, right or wrong.
         truncated: Whether it was cut at the limit of tokens.
+        padded: Whether its result is a number with zeros in front, such as ``09``.
     """
 
     outcome: Outcome
     well_formed: bool
     truncated: bool
+    padded: bool = False
 
     @property
     def correct(self) -> bool:
@@ -40,15 +45,21 @@ class Reward:
         return self.outcome is Outcome.CORRECT
 
     def value(self, format_weight: float) -> float:
-        """Return the reward: 1 for a right answer, and the weight for a well-formed one."""
-        return self.correct + format_weight * self.well_formed
+        """Return the reward: 1 for a right answer, and the weight for a well-formed one.
+
+        A padded number earns nothing: it has the right value, but graders that compare text refuse
+        it, and a policy that is paid for it comes to write it.
+        """
+        return (self.correct and not self.padded) + format_weight * self.well_formed
 
 
 def reward(completion: Completion, gold: str) -> Reward:
     """Grade a completion, exactly as evaluation does."""
     truncated = completion.stop_reason.value in CUT_OFF
     verdict = grade(completion.text, gold, finished=not truncated)
-    return Reward(verdict.outcome, not truncated and verdict.method in MARKED, truncated)
+    marked = not truncated and verdict.method in MARKED
+    padded = bool(_PADDED.search(verdict.extracted or "")) and not _PADDED.search(gold)
+    return Reward(verdict.outcome, marked, truncated, padded)
 
 
 def rewardable(problems: Sequence[Problem]) -> list[Problem]:
