@@ -236,7 +236,7 @@ def examples(case: str) -> list[Example]:
         prompt, solution = drawn.randint(40, 120), drawn.randint(60, 280)
         ids = tuple(drawn.randrange(1000) for _ in range(prompt + solution))
         flags = (False,) * prompt + (True,) * solution
-        rows.append(Example(str(number), "", ids, flags, (), prompt))
+        rows.append(Example(str(number), ids, flags, prompt))
     return rows
 
 

@@ -85,10 +85,8 @@ def examples_of(point: Point, steps: int) -> list[Any]:
     return [
         Example(
             problem_id=str(number),
-            text="",
             ids=tuple(drawn.choices(range(point.vocabulary), k=point.length)),
             supervised=flags,
-            offsets=(),
             prompt_tokens=prompt,
         )
         for number in range(point.examples * steps)
