@@ -153,7 +153,7 @@ def test_the_output_is_an_ordinary_training_source_with_provenance(tmp_path: Pat
     write_rows(tmp_path / "samples.jsonl", [*rows, *more])
     out = tmp_path / "train.jsonl"
     said = call(tmp_path / "samples.jsonl", "--out", out, "--max-per-problem", "2").output
-    assert "6 samples: 4 kept, of 2 of 2 problems" in said
+    assert "6 samples: 4 kept, from 2 of 2 problems" in said
     assert "dropped, wrong answer: 2" in said
     test = {"question": "What is 7 - 5?", "answer": "7-5=<<7-5=2>>2\n#### 2"}
     (tmp_path / "held.jsonl").write_text(json.dumps(test) + "\n")

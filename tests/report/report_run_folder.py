@@ -269,7 +269,7 @@ def _metrics(draw: random.Random) -> list[dict[str, Any]]:
 
 def _recipe(model: str, adapter: dict[str, Any] | None) -> dict[str, Any]:
     generated = {"name": None, "path": None, "generated": "problems"}
-    generated |= {"types": "new", "templates": "train"}
+    generated |= {"types": ["shares", "profit"], "templates": "train"}
     return {
         "name": "demo",
         "description": "Tunes the toy base model on problem types it has not seen solved.",

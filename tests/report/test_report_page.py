@@ -82,7 +82,7 @@ def test_the_page_says_what_was_found(page, tmp_path):
         "212,992, 6.26 % of 3,400,000",  # 212992 / 3400000 = 0.06264
         "duplicate question: 112; gold answer not found in its solution: 8",
         "longer than max_length: 3",
-        "generated problems (types=new, templates=train, n=4000); gsm8k (split=train)",
+        "generated problems (types=shares/profit, templates=train, n=4000); gsm8k (split=train)",
         "step 250, chosen by validation loss: 0.4738",
         "lm-eval gsm8k, flexible",
         "held-out templates",

@@ -94,7 +94,7 @@ class Selection:
 
     def lines(self) -> list[str]:
         """Return the counts as lines to print."""
-        each = f", of {self.learnable:,} of {self.problems:,} problems" if self.problems else ""
+        each = f", from {self.learnable:,} of {self.problems:,} problems" if self.problems else ""
         lines = [f"{self.samples:,} samples: {self.kept:,} kept{each}"]
         lines += [f"  dropped, {why}: {count:,}" for why, count in self.dropped.items()]
         if self.gold or self.gold_dropped:

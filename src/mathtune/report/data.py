@@ -75,8 +75,12 @@ def _source(value: Any) -> str:
     if not value.get("generated"):
         skip |= {"types", "templates", "part", "max_number"}  # knobs of the generator only
     given = {key: item for key, item in value.items() if item not in (None, False)}
-    rest = [f"{key}={item}" for key, item in given.items() if key not in skip]
+    rest = [f"{key}={_written(item)}" for key, item in given.items() if key not in skip]
     return f"{name} ({', '.join(rest)})" if rest else str(name)
+
+
+def _written(value: Any) -> str:
+    return "/".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _dropped(part: Mapping[str, Any], too_long: Any) -> str:

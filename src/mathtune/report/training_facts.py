@@ -27,7 +27,8 @@ def _training_facts(run: RunFiles) -> Iterator[tuple[str, str]]:
         yield from _rounds(manifest.get("rft"))
     yield "Seed", str(manifest.get("seed", run.recipe.get("seed", "")))
     yield "Device", str(manifest.get("device") or "")
-    yield "Number type", _joined(manifest.get("dtype"), manifest.get("dtype_reason"))
+    dtype, reason = manifest.get("dtype"), manifest.get("dtype_reason")
+    yield "Number type", f"{dtype} ({reason})" if dtype and reason else str(dtype or "")
     if training:
         steps, seconds = training.get("steps"), training.get("seconds")
         if wording.is_number(steps):
@@ -146,7 +147,3 @@ def _loss_on(recipe: Mapping[str, Any]) -> str:
 
 def _weighted(weight: Any, term: str) -> str:
     return f", plus {wording.significant(weight)} × {term}" if weight else ""
-
-
-def _joined(first: Any, second: Any) -> str:
-    return ": ".join(str(part) for part in (first, second) if part)

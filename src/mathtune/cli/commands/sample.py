@@ -18,7 +18,7 @@ KNOBS = KnobOptions(
     "eval.base_url", "eval.endpoint", "eval.concurrency", "eval.requests_per_minute",
     "eval.timeout_seconds", "eval.api_key_env", "eval.tensor_parallel_size", "model.license",
     "eval.workers", "eval.worker_engine", "eval.num_cpus", "eval.num_gpus",
-    limit="data.max_test_samples", style="prompt.style",
+    recipe="sample", limit="data.max_test_samples", style="prompt.style",
 )  # fmt: skip
 
 

@@ -29,4 +29,7 @@ def command(root: Path, port: int | None, browser: bool) -> None:
     """
     from mathtune.ui.server import serve
 
-    serve(root, port=port, browser=browser)
+    try:
+        serve(root, port=port, browser=browser)
+    except KeyboardInterrupt:  # nothing to continue
+        raise SystemExit(130) from None
