@@ -200,13 +200,13 @@ def is_first_report(faults: Sequence[str], code: int) -> bool:
     digest = hashlib.sha256("\n".join(faults).encode()).hexdigest()
     name = f"{_FAULT}-{digest}"
     if store is None:
-        return _is_left_to_this_rank(name)
+        return _is_ours_to_report(name)
     store.set(_FAULT, str(code))
     return bool(store.add(name, 1) == 1)
 
 
-def _is_left_to_this_rank(name: str) -> bool:
-    """Return whether rank 0 does not report the fault of this name, which others then do.
+def _is_ours_to_report(name: str) -> bool:
+    """Return whether this rank reports the fault of this name: rank 0, or any that it leaves alone.
 
     The ranks' own store ends with rank 0, which so waits a moment for the others to have asked.
     """

@@ -76,6 +76,7 @@ def test_runs_are_sorted_and_filtered(root: Path) -> None:
     assert names(root, filters=["DEEP"]) == ["deep/stopped"]
     assert names(root, filters=["recipe=demo", "status=empty"]) == ["empty"]
     assert names(root, filters=["model.load_in_4bit=off", "deep"]) == ["deep/stopped"]
+    assert names(root, filters=["adapter=null", "deep"]) == names(root, filters=["no such", "deep"])
     with pytest.raises(ConfigError) as caught:
         names(root, filters=["nokey=1", "learning_rate=1", "statuss=finished", "status=empty"])
     unknown, elsewhere, mistyped = caught.value.faults

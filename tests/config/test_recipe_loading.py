@@ -106,6 +106,10 @@ def test_recipes_of_the_package_load_and_dump_to_themselves(name: str, tmp_path:
             "train={eval_strategy: no, early_stopping_patience: 2}",
             "train.early_stopping_patience=2 with train.eval_strategy=no: only validations can ",
         ),
+        (
+            "train={eval_strategy: no, lr_scheduler_type: reduce_lr_on_plateau}",
+            "train.lr_scheduler_type=reduce_lr_on_plateau with train.eval_strategy=no: the ",
+        ),
         ("model.load_in_4bit=true", "model.load_in_4bit=true with adapter empty: 4-bit weights "),
         (
             "train.max_steps",

@@ -1,4 +1,4 @@
-"""``train.objective: gkd``: reverse KL by hand, a student that approaches its teacher, refusals."""
+"""``train.objective: gkd``: reverse KL by hand, a model that approaches its teacher, refusals."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_the_loss_of_a_step_is_its_mean_over_chosen_tokens_however_it_is_split()
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
 def test_packed_rows_give_the_teacher_the_log_probabilities_of_separate_ones(name: str) -> None:
-    student, teacher = (tiny_model(name, VOCABULARY, seed=seed).eval() for seed in (0, 1))
+    learner, teacher = (tiny_model(name, VOCABULARY, seed=seed).eval() for seed in (0, 1))
     answers = [answer(30, "xx-x"), answer(5, "xxxxxx"), answer(2, "x")]  # one beyond a window
     limits, batch = replace(WHOLE, padding_free=True), collate(answers, padding_free=True)
     with torch.no_grad(), attention_for(teacher, limits):
@@ -125,7 +125,7 @@ def test_packed_rows_give_the_teacher_the_log_probabilities_of_separate_ones(nam
     ]
     torch.testing.assert_close(packed, torch.cat(chosen), rtol=1e-4, atol=1e-5)
     objective = OnPolicyDistillation(teacher, Figures())
-    losses = [gradient_of(objective, student, answers, each)[0] for each in (WHOLE, limits)]
+    losses = [gradient_of(objective, learner, answers, each)[0] for each in (WHOLE, limits)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
@@ -153,7 +153,9 @@ def test_a_teacher_that_mixes_examples_of_a_row_makes_both_models_read_padded_on
         with logged() as said:
             learning.start(Start(model, TrainingState(1, 1), fitting, tmp_path))
         assert fitting.limits.padding_free is shared
-        assert ("the teacher takes padded rows, because" in said.getvalue()) is not shared
+        assert (
+            "for the teacher's sake both models read padded rows, because" in said.getvalue()
+        ) is not shared
 
 
 def sampled(model: torch.nn.Module, tokenizer: Any, seed: int = 3) -> OwnAnswers:
@@ -167,17 +169,17 @@ def sampled(model: torch.nn.Module, tokenizer: Any, seed: int = 3) -> OwnAnswers
     return OwnAnswers(sampler, len(tasks), 3)
 
 
-def test_a_student_approaches_its_teacher_on_its_own_answers():
+def test_a_model_approaches_its_teacher_on_its_own_answers():
     tokenizer = bpe()
     vocabulary = len(tokenizer)
-    student, teacher = (tiny_model("llama", vocabulary, seed=seed) for seed in (0, 1))
+    learner, teacher = (tiny_model("llama", vocabulary, seed=seed) for seed in (0, 1))
     with torch.no_grad():
         teacher.lm_head.weight.mul_(8)  # with opinions of its own
     objective = OnPolicyDistillation(teacher.eval().requires_grad_(False), Figures())
-    source, optimizer = sampled(student, tokenizer), torch.optim.AdamW(student.parameters(), 1e-2)
+    source, optimizer = sampled(learner, tokenizer), torch.optim.AdamW(learner.parameters(), 1e-2)
     losses = []
     for _ in range(40):
-        loss, _ = gradient_of(objective, student, source.next_step(), WHOLE)
+        loss, _ = gradient_of(objective, learner, source.next_step(), WHOLE)
         optimizer.step()
         losses.append(loss)
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])

@@ -146,7 +146,11 @@ def test_a_number_with_zeros_in_front_earns_nothing():
         return rewards.reward(Completion("a", 0, text, (), StopReason.EOS), gold).value(0.0)
 
     assert [earned(f"#### {text}", "9") for text in ("9", "09", "9.0", "8")] == [1, 0, 1, 0]
-    assert earned("#### 0.05", "0.05") == earned("#### 1,005", "1005") == 1
+    assert earned("#### 0.05", "0.05") == earned("#### .05", "0.05") == 1
+    for thousand in ("1,005", "1 005", "1005.0"):
+        assert earned(f"#### {thousand}", "1005") == 1
+    assert earned(r"So \boxed{1{,}005}.", "1005") == 1
+    assert earned(r"So \boxed{005}.", "5") == 0
     assert earned("#### 09", "09") == 1
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ui_for_tests import TOKEN, served
+
+from mathtune.ui.workers import Workers
 
 
 def ask(start: str) -> socket.socket:
@@ -35,3 +38,24 @@ def test_whoever_leaves_makes_room_for_the_next(tmp_path: Path) -> None:
         with second.makefile("rb") as answer:
             text = answer.read().decode()
     assert '"event": "done"' in text and '"peak"' in text
+
+
+def test_whoever_leaves_while_waiting_ends_nothing(tmp_path: Path) -> None:
+    """The worker keeps what it has loaded, as nobody asked it for the one who left."""
+    workers = Workers()
+    try:
+        request = {"task": "data", "recipe": "demo", "overrides": ["data.max_train_samples=40"]}
+        first, second = workers.ask("data", request), workers.ask("data", request)
+        events = iter(first)
+        next(events)
+        worker = workers._workers["data"]
+        waiting = threading.Thread(target=lambda: found.extend(second))
+        found: list[object] = []
+        waiting.start()
+        second.leave()
+        assert list(events)[-1]["event"] == "done"
+        waiting.join(60)
+        assert not waiting.is_alive() and found == []
+        assert worker.alive() and workers._workers["data"] is worker
+    finally:
+        workers.close()

@@ -1,6 +1,7 @@
 """Grading: is the final answer right, what do published graders say, which step is wrong."""
 
 from mathtune.grading.grade import GRADER_VERSION, gold_from_answer, grade
+from mathtune.grading.numbers import is_padded
 from mathtune.grading.published_graders import PUBLISHED_GRADERS, published_grades
 from mathtune.grading.steps import (
     CheckedEquation,
@@ -26,6 +27,7 @@ __all__ = [
     "classify",
     "gold_from_answer",
     "grade",
+    "is_padded",
     "published_grades",
     "without_thoughts",
 ]

@@ -284,3 +284,11 @@ def _plain(digits: str) -> Fraction:
     digits = _NOT_DIGITS.sub("", digits)
     whole, _, part = digits.partition(".")
     return Fraction(int(whole + part), 10 ** len(part))
+
+
+_PADDED = re.compile(r"[^\d.,]*0\d")
+
+
+def is_padded(answer: str | None, gold: str) -> bool:
+    """Return whether an answer is a number with zeros in front, as ``09``, and its gold is not."""
+    return bool(answer and _PADDED.match(answer)) and not _PADDED.match(gold)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mathtune.errors import DataError, TrainingStopped
-from mathtune.grading import grade
+from mathtune.grading import grade, is_padded
 from mathtune.records import CUT_OFF, Completion, Outcome, Problem
 
 log = logging.getLogger(__name__)
 
 LOWEST, HIGHEST = 0.02, 0.98
 """Pass rates outside which nearly all groups are alike, so that there is nothing to learn from."""
-
-_PADDED = re.compile(r"(?<![\d.,/])0\d")
 
 MARKED = ("answer_tag", "boxed", "hash", "answer_is")
 """Methods of the grader that found a marked result."""
@@ -41,16 +38,16 @@ class Reward:
 
     @property
     def correct(self) -> bool:
-        """Whether the answer is right."""
-        return self.outcome is Outcome.CORRECT
+        """Whether the answer is right and not padded.
+
+        A padded number has the right value, but graders that compare text refuse it, and a policy
+        that is paid for it comes to write it.
+        """
+        return self.outcome is Outcome.CORRECT and not self.padded
 
     def value(self, format_weight: float) -> float:
-        """Return the reward: 1 for a right answer, and the weight for a well-formed one.
-
-        A padded number earns nothing: it has the right value, but graders that compare text refuse
-        it, and a policy that is paid for it comes to write it.
-        """
-        return (self.correct and not self.padded) + format_weight * self.well_formed
+        """Return the reward: 1 for a right answer, and the weight for a well-formed one."""
+        return self.correct + format_weight * self.well_formed
 
 
 def reward(completion: Completion, gold: str) -> Reward:
@@ -58,8 +55,7 @@ def reward(completion: Completion, gold: str) -> Reward:
     truncated = completion.stop_reason.value in CUT_OFF
     verdict = grade(completion.text, gold, finished=not truncated)
     marked = not truncated and verdict.method in MARKED
-    padded = bool(_PADDED.search(verdict.extracted or "")) and not _PADDED.search(gold)
-    return Reward(verdict.outcome, marked, truncated, padded)
+    return Reward(verdict.outcome, marked, truncated, is_padded(verdict.extracted, gold))
 
 
 def rewardable(problems: Sequence[Problem]) -> list[Problem]:

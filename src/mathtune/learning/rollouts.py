@@ -139,7 +139,7 @@ class Sampler:
         """Add a group to the figures, whether it is learned from or not."""
         rollouts, add = group.rollouts, self._figures.add
         count = len(rollouts)
-        right = sum(each.reward.value(0.0) for each in rollouts)
+        right = sum(each.reward.correct for each in rollouts)
         add("reward", right, count)
         add("solved_problems", right > 0)
         add("format_reward", sum(each.reward.well_formed for each in rollouts), count)

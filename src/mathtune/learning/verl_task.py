@@ -30,13 +30,14 @@ TESTED_WITH = "0.9.1"
 
 _LOSS = {"dapo": "token-mean", "dr_grpo": "seq-mean-token-sum-norm", "grpo": "seq-mean-token-mean"}
 
-_REWARD = '''"""Reward of {name}: 1 for an answer that mathtune's grader finds right.
+_REWARD = '''"""Reward of {name}: 1 for an answer that mathtune's grader finds right
+and that has no zeros in front.
 
 Written by mathtune {version}. verl calls ``compute_score`` for each answer; every machine that
 does needs mathtune, and neither PyTorch nor a model is imported for it.
 """
 
-from mathtune.grading import grade
+from mathtune.grading import grade, is_padded
 
 STOP = {stop!r}  # where evaluation cuts an answer; verl goes on generating
 FORMAT_REWARD = {weight!r}
@@ -49,8 +50,9 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None, **_)
         solution_str = solution_str.split(stop, 1)[0]
     verdict = grade(solution_str, ground_truth)
     marked = verdict.method in MARKED
+    right = verdict.correct and not is_padded(verdict.extracted, ground_truth)
     return {{
-        "score": float(verdict.correct) + FORMAT_REWARD * marked,
+        "score": float(right) + FORMAT_REWARD * marked,
         "acc": float(verdict.correct),
         "answered": float(verdict.extracted is not None),
     }}

@@ -44,7 +44,7 @@ _OF_LEARNING = (
         "Right answers while sampling",
         "share",
         (("answers", "training", "reward"), ("problems", "tuned", "solved_problems")),
-        "Sampled answers that are right (the reward), and problems with at least one right answer.",
+        "Sampled answers that earn the reward, and problems with at least one such answer.",
     ),
     _Quantity(
         "Dead groups",

@@ -85,7 +85,7 @@ def _test(text: str) -> Callable[[RunSummary], bool]:
 def _check_knob(text: str, key: str) -> None:
     """Raise ConfigError where no recipe has a key."""
     knobs = [knob for knob, _ in leaves()]
-    if any(f"{key}.".startswith(f"{knob}.") for knob in knobs):
+    if any(f"{key}.".startswith(f"{knob}.") or knob.startswith(f"{key}.") for knob in knobs):
         return
     fields = [*RunSummary.__slots__]
     same = next((knob for knob in knobs if knob.rpartition(".")[2] == key), None)

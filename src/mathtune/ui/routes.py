@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -50,12 +51,14 @@ class _EventStream(StreamingResponse):
     async def listen_for_disconnect(self, receive: Receive) -> None:
         """Wait until the browser has gone; the worker may be silent for long, so end it."""
         await super().listen_for_disconnect(receive)
-        await run_in_threadpool(self._events.leave)
+        await asyncio.to_thread(self._events.leave)  # requests hold the other threads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events; a generator left in the middle would keep the worker locked."""
+        # From 2.4 on Starlette notices a lost browser only when it sends something.
+        listening = {**scope, "asgi": {**scope.get("asgi", {}), "spec_version": "2.3"}}
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(listening, receive, send)
         finally:
             self._events.close()
 

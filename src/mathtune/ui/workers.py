@@ -108,6 +108,8 @@ class Events:
                     continue
                 worker.used, self._worker = time.monotonic(), worker
                 try:
+                    if self._left:  # while it waited: nobody wants the answer
+                        return
                     yield from worker.ask(request)
                 finally:
                     self._worker = None
@@ -115,7 +117,8 @@ class Events:
 
     def leave(self) -> None:
         """Nobody wants them any more: end the worker if it is busy with them; its reader wakes."""
-        self._left, worker = True, self._worker
+        self._left = True
+        worker = self._worker  # read after: whoever begins to ask now sees that nobody waits
         if worker is not None:
             worker.close()
 

@@ -31,7 +31,7 @@ KNOBS = KnobOptions(
     "eval.base_url", "eval.endpoint", "eval.concurrency", "eval.requests_per_minute",
     "eval.timeout_seconds", "eval.api_key_env", "eval.tensor_parallel_size",
     "eval.workers", "eval.worker_engine", "eval.num_cpus", "eval.num_gpus",
-    limit="data.max_test_samples", style="prompt.style",
+    recipe="gsm8k-eval", limit="data.max_test_samples", style="prompt.style",
 )  # fmt: skip
 
 

@@ -222,9 +222,8 @@ def _time(facts: dict[str, Any]) -> Iterator[str]:
     usual, best, worst = times
     how = "measured" if facts["rate_measured"] else "published"
     yield (
-        f"training takes about {usual} ({best} to {worst}), at the share of {how} "
-        f"{facts['rate'] / 1e12:.3g} TFLOP/s that fine-tuning usually reaches; measuring and "
-        "saving are not included"
+        f"training takes about {usual} ({best} to {worst}), at the usual share of the {how} "
+        f"{facts['rate'] / 1e12:.3g} TFLOP/s; measuring and saving are not included"
     )
     if sampling is None:
         return

@@ -11,8 +11,9 @@ from mathtune.cli.common import echo, json_option, print_json
 from mathtune.cli.knob_options import KnobOptions
 
 KNOBS = KnobOptions(
-    "select.max_per_problem", "select.min_pass_rate", "select.max_pass_rate", "select.gold"
-)
+    "select.max_per_problem", "select.min_pass_rate", "select.max_pass_rate", "select.gold",
+    recipe="sample",
+)  # fmt: skip
 
 
 @click.command("select")

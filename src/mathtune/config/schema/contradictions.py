@@ -105,6 +105,12 @@ def _training(recipe: Recipe) -> Iterator[str]:
             "train.eval_strategy=no: only validations can stop training early; set "
             "train.eval_strategy=epoch or leave train.early_stopping_patience out"
         )
+    schedule = recipe.train.lr_scheduler_type
+    if recipe.train.eval_strategy == "no" and schedule in ("reduce_lr_on_plateau", "greedy"):
+        yield (
+            f"train.lr_scheduler_type={schedule} with train.eval_strategy=no: the schedule follows "
+            "validation; set train.eval_strategy=steps, or another schedule"
+        )
     if recipe.train.torch_compile and recipe.train.gradient_checkpointing:
         yield (
             "train.torch_compile=true with train.gradient_checkpointing=true: layers that are "

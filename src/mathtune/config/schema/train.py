@@ -75,8 +75,8 @@ class TrainConfig(Section):
     non_finite: Literal["stop", "skip"] = "stop"
     """A step whose loss or gradient is not finite: stop, or skip it (at most 10 in a row)."""
     eval_strategy: Literal["epoch", "steps", "no"] = "epoch"
-    """When to measure validation loss; a better one is always saved. ``no``: only after the last
-    step, whose weights are kept."""
+    """When to measure validation loss; a better one is always saved. ``no``: only before the
+    first step and after the last, whose weights are kept."""
     eval_steps: Positive = 100
     """Interval with ``eval_strategy: steps``."""
     save_steps: Annotated[Positive, SAME_RESULT] = 500

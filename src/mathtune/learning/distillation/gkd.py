@@ -74,7 +74,7 @@ class Distillation:
         # Both read one layout: that of the model, unless the teacher would mix examples in it.
         start.fitting.limits, how = layout_for(own, teacher, texts, autocast_bf16=False)
         if start.fitting.limits != own:
-            log.info(f"the teacher takes {how}, and so does the model")
+            log.info(f"for the teacher's sake both models read {how}")
         engine, budget = engine_for(self.recipe, start, renderer.tokenizer)
         decoding = replace(
             decoding_of(self.recipe, renderer),

@@ -31,7 +31,7 @@ NEW_TYPES: dict[str, str] = {
 """Types that are left to teach, each with what it asks for."""
 
 TYPES: dict[str, str] = {**BASE_TYPES, **NEW_TYPES}
+"""Every type."""
 
 GROUPS = {"base": BASE_TYPES, "new": NEW_TYPES}
 """Names that stand for all types of a group."""
-"""Every type."""
