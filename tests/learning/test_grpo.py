@@ -86,7 +86,7 @@ def test_a_model_that_solves_nothing_is_refused_before_the_first_step(tmp_path: 
     (tmp_path / "r.yaml").write_text(RECIPE.replace("max_new_tokens: 90", "max_new_tokens: 6"))
     command = ("train", "r.yaml", "--run-dir", "run")
     (fault,) = faults_of_last_line(mathtune(*command, cwd=tmp_path))
-    assert fault.startswith("0.0% of 24 answers to 6 training problems are right (")
+    assert fault.startswith("0.0 % of 24 answers to 6 training problems are right (")
     assert "cut at eval.max_new_tokens=6" in fault
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 

@@ -204,10 +204,10 @@ def test_a_pass_rate_near_none_or_all_is_refused():
     with pytest.raises(TrainingStopped) as low:
         check_pass_rate(rates(1, 100), 32)
     assert str(low.value).startswith(
-        "1.0% of 100 answers to 1 training problems are right (99 cut at eval.max_new_tokens=32), "
-        "and below 2% hardly any group"
+        "1.0 % of 100 answers to 1 training problems are right (99 cut at eval.max_new_tokens=32), "
+        "and below 2 % hardly any group"
     )
-    with pytest.raises(TrainingStopped, match=r"^99\.0% .* above 98% .* harder problems"):
+    with pytest.raises(TrainingStopped, match=r"^99\.0 % .* above 98 % .* harder problems"):
         check_pass_rate(rates(99, 100), 32)
     for right in (2, 98):
         check_pass_rate(rates(right, 100), 32)

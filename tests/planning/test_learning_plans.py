@@ -23,6 +23,7 @@ from mathtune.planning.sampling import DEAD_GROUPS, KEPT
 from mathtune.planning.workload import Workload
 from mathtune.preflight import planner
 from mathtune.records import Example, ProblemSet, Prompt
+from mathtune.text.counts import percent
 from mathtune.training.batching.micro_batches import Limits
 
 SOURCE = "data.train=[{generated: problems, types: [share_equally], n: 40, seed: 5}]"
@@ -68,7 +69,7 @@ def test_rounds_of_rejection_sampling_and_their_trainings() -> None:
     plan = facts("rft-demo", *knobs)
     assert plan["sampling"]["answers_a_device"] == 2 * 40 * 8
     assert plan["work"]["examples"] == 3 * (40 * 8 * KEPT + 40 * 16 * KEPT)
-    assert any(f"{KEPT:.0%} of the samples" in text for text in plan["assumptions"])
+    assert any(f"{percent(KEPT)} of the samples" in text for text in plan["assumptions"])
     once = facts("rft-demo", "rft.rounds=1", "rft.samples=8")
     for key in ("seconds", "sampling"):
         assert once[key] is not None

@@ -10,7 +10,7 @@ from rich.text import Text
 from mathtune.cli.common import echo
 from mathtune.preflight.data_preview import DataPreview, ShownExample
 from mathtune.progress.console import SafeConsole
-from mathtune.text.counts import counted
+from mathtune.text.counts import counted, percent
 from mathtune.text.visible import visible
 
 WIDTH = 40
@@ -59,7 +59,7 @@ def figures(preview: DataPreview) -> Iterator[str]:
     yield (
         f"tokens per training example: {lengths.least:,} to {lengths.most:,}, median "
         f"{lengths.median:,}, 95 % at most {lengths.p95:,}; "
-        f"{100 * lengths.targets:.0f} % are supervised"
+        f"{percent(lengths.targets)} are supervised"
     )
     most = max(count for _, _, count in lengths.bins)
     for low, high, count in lengths.bins:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from mathtune.errors import DataError, TrainingStopped
 from mathtune.grading import grade, is_padded
 from mathtune.records import CUT_OFF, Completion, Outcome, Problem
+from mathtune.text.counts import percent
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,10 @@ def check_pass_rate(rewards: Sequence[Sequence[Reward]], max_new_tokens: int) ->
     answers = [each for group in rewards for each in group]
     rate = sum(each.correct for each in answers) / len(answers)
     alike = sum(len({each.correct for each in group}) == 1 for group in rewards)
-    what = f"{rate:.1%} of {len(answers):,} answers to {len(rewards):,} training problems are right"
+    what = (
+        f"{percent(rate, 1)} of {len(answers):,} answers to {len(rewards):,} training problems are "
+        "right"
+    )
     log.info(f"before the first step {what}; {alike:,} problems have only right or wrong answers")
     if rate < LOWEST:
         outcomes = Counter(each.outcome for each in answers)
@@ -117,13 +121,13 @@ def check_pass_rate(rewards: Sequence[Sequence[Reward]], max_new_tokens: int) ->
             if outcomes[outcome]
         )
         raise TrainingStopped(
-            f"{what} ({wrong}), and below {LOWEST:.0%} hardly any group of answers has a right "
-            "one to learn from; train on solutions first (train.objective=sft), give easier "
+            f"{what} ({wrong}), and below {percent(LOWEST)} hardly any group of answers has a "
+            "right one to learn from; train on solutions first (train.objective=sft), give easier "
             "problems, raise eval.max_new_tokens if many are cut, or set grpo.pass_rate_problems=0 "
             "to train anyway"
         )
     if rate > HIGHEST:
         raise TrainingStopped(
-            f"{what}, and above {HIGHEST:.0%} hardly any group of answers has a wrong one to learn "
-            "from; give harder problems, or set grpo.pass_rate_problems=0 to train anyway"
+            f"{what}, and above {percent(HIGHEST)} hardly any group of answers has a wrong one to "
+            "learn from; give harder problems, or set grpo.pass_rate_problems=0 to train anyway"
         )

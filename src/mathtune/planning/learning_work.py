@@ -110,14 +110,6 @@ class Teacher:
         )
 
 
-def teacher_model(recipe: Recipe) -> ModelConfig | None:
-    """Return a recipe's teacher as a model to load, held as the recipe's own; None without one."""
-    if recipe.train.objective != "gkd":
-        return None
-    name, revision = recipe.gkd.teacher_model_name_or_path, recipe.gkd.teacher_revision
-    return recipe.model.model_copy(update={"name_or_path": name, "revision": revision})
-
-
 def teacher_of(recipe: Recipe, model: ModelConfig, hf_config: Any, compute: Compute) -> Teacher:
     """Return what a recipe's teacher takes.
 

@@ -28,7 +28,7 @@ from mathtune.models.loading import load_tokenizer
 from mathtune.planning.cluster.spread import Spread, spread_over
 from mathtune.planning.gpu_specs import BUSY, START_SECONDS, Device
 from mathtune.planning.layer_extrapolation import MemoryPlanner
-from mathtune.planning.learning_work import Teacher, teacher_model, teacher_of, work_of
+from mathtune.planning.learning_work import Teacher, teacher_of, work_of
 from mathtune.planning.memory_trace import Use
 from mathtune.planning.peak_memory import MemoryPlan
 from mathtune.planning.published_configs import PUBLISHED_CONFIGS
@@ -245,7 +245,7 @@ class _Planner:
         return Estimate(memory, _overhead(memory, compute), compute, work, self.devices)
 
     def _teacher(self, recipe: Recipe) -> Teacher | None:
-        if (model := teacher_model(recipe)) is None:
+        if (model := recipe.teacher) is None:
             return None
         key = model.model_dump_json()
         if key not in self._teachers:

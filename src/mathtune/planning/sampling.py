@@ -19,7 +19,7 @@ from mathtune.planning.gpu_specs import BUSY, START_SECONDS, Device
 from mathtune.planning.memory_trace import Use
 from mathtune.planning.remedies import Estimate
 from mathtune.planning.text_lengths import Lengths
-from mathtune.text.counts import counted
+from mathtune.text.counts import counted, percent
 
 DEAD_GROUPS = 0.4
 """Share of groups assumed to be all right or all wrong, and so replaced by others."""
@@ -162,11 +162,11 @@ def assumed(recipe: Recipe, lengths: Lengths) -> list[str]:
     said = [f"sampled answers have {each:,.0f} tokens on average, as the solutions have"]
     if grpo and recipe.grpo.max_refills:
         said.append(
-            f"{DEAD_GROUPS:.0%} of the groups are all right or all wrong, and others are sampled "
-            f"in their place (grpo.max_refills={recipe.grpo.max_refills})"
+            f"{percent(DEAD_GROUPS)} of the groups are all right or all wrong, and others are "
+            f"sampled in their place (grpo.max_refills={recipe.grpo.max_refills})"
         )
     if rounds:
-        said.append(f"{KEPT:.0%} of the samples are right and distinct")
+        said.append(f"{percent(KEPT)} of the samples are right and distinct")
     return said
 
 

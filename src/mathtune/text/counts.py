@@ -1,4 +1,4 @@
-"""Counts of things in a sentence."""
+"""Counts of things, and shares, in a sentence."""
 
 from __future__ import annotations
 
@@ -12,3 +12,8 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
         plural: Its plural; default: with an ``s``.
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """Return ``40 %``, or ``12.5 %`` with one digit after the point."""
+    return f"{100 * share:.{digits}f} %"

@@ -15,6 +15,7 @@ import torch
 
 from mathtune import progress, ranks
 from mathtune.storage import write_text
+from mathtune.text.counts import percent
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +182,7 @@ class TrainingProgress:
         if "eval_loss" in figures:
             self._notes["validation"] = f"validation {figures['eval_loss']:.4f}"
         if "eval_exact_match" in figures:
-            self._notes["solved"] = f"solved {figures['eval_exact_match']:.1%}"
+            self._notes["solved"] = f"solved {percent(figures['eval_exact_match'], 1)}"
         if not progress.is_live() and ("loss" in figures or "eval_loss" in figures):
             left = ""
             done = step - self._first_step

@@ -21,7 +21,7 @@ from mathtune.models.train_tokenizer import train_tokenizer, training_texts
 from mathtune.prompts.render import Renderer
 from mathtune.records import Example, Problem, ProblemSet, Splits
 from mathtune.runs import Run
-from mathtune.text.counts import counted
+from mathtune.text.counts import counted, percent
 from mathtune.training.batching.limits import limits
 from mathtune.training.batching.max_length import fitting
 from mathtune.training.loss.supervised import token_logprobs
@@ -234,7 +234,7 @@ class Session:
         )
         log.info(
             f"training {counts.trainable:,} of {counts.total:,} parameters "
-            f"({100 * counts.trainable_share:.2f} %) on {examples}"
+            f"({percent(counts.trainable_share, 2)}) on {examples}"
         )
 
     def _add_adapter(self, run: Run) -> None:

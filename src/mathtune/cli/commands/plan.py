@@ -10,7 +10,7 @@ import click
 
 from mathtune.cli.common import json_option, print_json, recipe_arguments
 from mathtune.planning.facts import USES, facts_of
-from mathtune.text.counts import counted
+from mathtune.text.counts import counted, percent
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -110,11 +110,11 @@ def _parameters(facts: dict[str, Any]) -> Iterator[str]:
         base = total - trainable
         yield (
             f"trains {trainable:,} parameters on top of the model's {base:,} ({_billions(base)} "
-            f"true): {100 * counts['trainable_share']:.2f} % of all"
+            f"true): {percent(counts['trainable_share'], 2)} of all"
         )
     if packed != total:
         yield (
-            f"or {100 * counts['trainable_share_packed']:.2f} % of the {packed:,} "
+            f"or {percent(counts['trainable_share_packed'], 2)} of the {packed:,} "
             f"({_billions(packed)} packed) that a count of two 4-bit weights as one "
             "shows, as in published work"
         )
@@ -234,7 +234,7 @@ def _time(facts: dict[str, Any]) -> Iterator[str]:
     yield (
         f"sampling {counted(sampling['answers_a_device'], 'answer')} "
         f"({sampling['tokens_a_device']:,} tokens, {sampling['rows']} answers at a time) takes "
-        f"about {a} ({low} to {high}), {100 * share:.0f} % of both"
+        f"about {a} ({low} to {high}), {percent(share)} of both"
     )
 
 

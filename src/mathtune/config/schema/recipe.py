@@ -58,3 +58,17 @@ class Recipe(Section):
         if faults := list(contradictions(self)):
             raise ValueError("\x1e".join(faults))  # split again in wording.py
         return self
+
+    @property
+    def teacher(self) -> ModelConfig | None:
+        """The teacher of ``gkd`` as a model to load, held as the recipe's own; None without one."""
+        if self.train.objective != "gkd":
+            return None
+        return self.model.model_copy(
+            update={
+                "name_or_path": self.gkd.teacher_model_name_or_path,
+                "revision": self.gkd.teacher_revision,
+                "from_config": None,
+                "train_tokenizer": None,
+            }
+        )

@@ -42,14 +42,8 @@ def load_teacher(recipe: Recipe) -> Any:
     Raises:
         ModelError: It cannot be loaded.
     """
-    config = recipe.gkd
-    update = {
-        "name_or_path": config.teacher_model_name_or_path,
-        "revision": config.teacher_revision,
-        "from_config": None,
-        "train_tokenizer": None,
-    }
-    compute = pick_compute(recipe.model.dtype)  # as a model that is measured only
-    log.info(f"loading the teacher {config.teacher_model_name_or_path}")
-    teacher = models.load_model(recipe.model.model_copy(update=update), compute)
-    return teacher.eval().requires_grad_(False)
+    config = recipe.teacher
+    assert config is not None  # the objective is gkd
+    compute = pick_compute(config.dtype)  # as a model that is measured only
+    log.info(f"loading the teacher {config.name_or_path}")
+    return models.load_model(config, compute).eval().requires_grad_(False)
